@@ -1,0 +1,173 @@
+# pgkeymgr: PGXS for what PostgreSQL loads, pip for what PL/Python imports. `make help` lists the targets.
+#
+# Its own variables start with PGK_: PGXS has its own VERSION, PYTHON, libdir, INSTALL_SCRIPT and so on.
+
+EXTENSION = pgkeymgr
+PGK_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pgkeymgr.control)
+
+# The newest PostgreSQL of Debian's layout, since the pg_config in the PATH may be the client library's.
+PG_CONFIG ?= $(or $(lastword $(shell ls -v /usr/lib/postgresql/*/bin/pg_config 2>/dev/null)),pg_config)
+PGK_PKGLIBDIR := $(shell $(PG_CONFIG) --pkglibdir 2>/dev/null)
+
+# The interpreter that PL/Python embeds: only its version can import what is installed for it.
+PGK_PYVERSION := $(shell ldd '$(PGK_PKGLIBDIR)/plpython3.so' 2>/dev/null | sed -n 's/.*libpython\(3\.[0-9]*\)\..*/\1/p' | head -n 1)
+PGK_PYTHON ?= $(firstword $(wildcard /usr/bin/python$(PGK_PYVERSION)) python$(PGK_PYVERSION))
+PGK_PYTAG := cp$(subst .,,$(PGK_PYVERSION))
+
+PREFIX ?= /usr/local
+PGK_LIBDIR = $(PREFIX)/lib/pgkeymgr/$(PGK_VERSION)
+PGK_SHAREDIR = $(PREFIX)/share/pgkeymgr
+
+# The install script, in load order.
+PGK_SQL_SOURCES = sql/header.sql sql/roles.sql sql/root_key.sql \
+	$(addprefix sql/crypto/,secretbox.sql aead_ietf.sql aead_det.sql stream_xchacha20.sql \
+	secretstream.sql auth.sql box.sql sign.sql signcrypt.sql hash.sql generichash.sql shorthash.sql \
+	kdf.sql kx.sql pwhash.sql randombytes.sql utils.sql)
+PGK_PY_SOURCES := $(shell find python/pgkeymgr -name '*.py' -o -name py.typed)
+
+PGK_SCRIPT = build/pgkeymgr--$(PGK_VERSION).sql
+PGK_TREE = build/$(PGK_PYTAG)
+PGK_VENV = build/venv-$(PGK_PYTAG)
+
+export PG_CONFIG
+export PYTHONPATH = $(CURDIR)/python:$(CURDIR)/test
+
+DATA_built = $(PGK_SCRIPT)
+REGRESS = $(patsubst test/regress/sql/%.sql,%,$(wildcard test/regress/sql/*.sql))
+REGRESS_OPTS = --inputdir=build/regress --outputdir=build/regress
+EXTRA_CLEAN = build
+
+all: python-tree
+
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(wildcard $(PGXS)),)
+include $(PGXS)
+install: install-python
+uninstall: uninstall-python
+else
+# Before `make deps` there is no PGXS: say so, rather than that there is no rule.
+all install uninstall installcheck clean:
+	@echo "There is no PGXS for '$(PG_CONFIG)': run 'make deps', or set PG_CONFIG." >&2; exit 1
+endif
+
+.PHONY: all help deps python-tree install-python uninstall-python venv demo test lint lock dist bench \
+	test-pgtap test-regress test-python
+.DEFAULT_GOAL := all
+
+# pg_regress wants sql/ and expected/ side by side; here sql/ holds the install script's sources.
+installcheck: build/regress
+build/regress: FORCE
+	mkdir -p $@
+	ln -sfn $(CURDIR)/test/regress/sql $@/sql
+	ln -sfn $(CURDIR)/expected $@/expected
+FORCE:
+
+help:
+	@echo 'make deps        as root on Debian: PostgreSQL with PL/Python, pgTAP, the build and test tools'
+	@echo 'make             build the install script, and fetch the locked Python libraries'
+	@echo 'make install     install for PG_CONFIG=$(PG_CONFIG), under PREFIX=$(PREFIX); honours DESTDIR'
+	@echo 'make uninstall   remove what was installed'
+	@echo 'make installcheck  run the psql walkthroughs against the running server'
+	@echo 'make demo        the main job, on a throw-away cluster; brings what it needs'
+	@echo 'make test        everything that CI runs; brings what it needs'
+	@echo 'make bench       the figures of the README'
+	@echo 'make lock        renew the locked versions of the Python libraries'
+	@echo 'make dist        a zip for PGXN'
+	@echo 'make clean       remove build/'
+
+deps:
+	test/deps
+
+$(PGK_SCRIPT): $(PGK_SQL_SOURCES) sql/load.py.in pgkeymgr.control Makefile
+	@mkdir -p build
+	@# Each @load@ line becomes the text of load.py.in; then the two values that the build knows.
+	awk 'FNR == 1 && NR > 1 { print "" } \
+	     /^@load@$$/ { while ((getline line < "sql/load.py.in") > 0) print line; \
+	                   close("sql/load.py.in"); next } \
+	     { print }' $(PGK_SQL_SOURCES) \
+	| sed -e 's|@libdir@|$(PGK_LIBDIR)|g' -e 's|@version@|$(PGK_VERSION)|g' > $@.new
+	mv $@.new $@
+
+python-tree: $(PGK_TREE)/.done
+
+# Wheels only, by hash: nothing is compiled, and nothing but what was reviewed is installed.
+build/$(PGK_PYTAG)-libraries/.done: requirements/runtime.txt
+	rm -rf $(@D)
+	$(PGK_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		--require-hashes --no-compile --target $(@D) -r requirements/runtime.txt
+	rm -rf $(@D)/bin
+	touch $@
+
+$(PGK_TREE)/.done: build/$(PGK_PYTAG)-libraries/.done $(PGK_PY_SOURCES)
+	rm -rf $(@D)
+	cp -r build/$(PGK_PYTAG)-libraries $(@D)
+	cp -r python/pgkeymgr $(@D)/
+	find $(@D) -name __pycache__ -prune -exec rm -rf {} +
+	@# The server's user cannot write the compiled files later.
+	$(PGK_PYTHON) -m compileall -q -s $(@D) -p $(PGK_LIBDIR)/$(PGK_PYTAG) $(@D)
+	touch $@
+
+install-python: python-tree
+	rm -rf '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG)'
+	install -d '$(DESTDIR)$(PGK_LIBDIR)' '$(DESTDIR)$(PGK_SHAREDIR)'
+	cp -r $(PGK_TREE) '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG)'
+	rm -f '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG)/.done'
+	chmod -R u=rwX,go=rX '$(DESTDIR)$(PGK_LIBDIR)'
+	install -m 644 scripts/*.sample '$(DESTDIR)$(PGK_SHAREDIR)/'
+
+uninstall-python:
+	rm -rf '$(DESTDIR)$(PGK_LIBDIR)' '$(DESTDIR)$(PGK_SHAREDIR)'
+	rmdir '$(DESTDIR)$(PREFIX)/lib/pgkeymgr' 2>/dev/null || true
+
+# What the tests, the demo and the benchmark run with; the server does not use it.
+venv: $(PGK_VENV)/.done
+$(PGK_VENV)/.done: requirements/test.txt
+	rm -rf $(PGK_VENV)
+	$(PGK_PYTHON) -m venv $(PGK_VENV)
+	$(PGK_VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
+		-r requirements/test.txt
+	touch $@
+
+# Each of these three starts over in a new make, because only after deps is it known where PostgreSQL is.
+test:
+	$(MAKE) deps
+	$(MAKE) all install
+	$(MAKE) lint test-python test-pgtap test-regress
+
+demo:
+	$(MAKE) deps
+	$(MAKE) all install venv
+	$(PGK_VENV)/bin/python demo/demo.py
+
+bench:
+	$(MAKE) deps
+	$(MAKE) all install venv
+	$(PGK_VENV)/bin/python bench/primitives.py $(ARGS)
+
+lint: venv $(PGK_SCRIPT)
+	$(PGK_VENV)/bin/ruff check .
+	$(PGK_VENV)/bin/ruff format --check .
+	$(PGK_VENV)/bin/mypy
+	shellcheck .ci/run test/deps test/in-debian scripts/*.sample
+	test/lint-sql $(PGK_VENV)/bin/pgspot $(PGK_SCRIPT)
+
+test-python: venv
+	$(PGK_VENV)/bin/pytest $(PYTEST_ARGS)
+
+test-pgtap: venv
+	$(PGK_VENV)/bin/python test/cluster.py pg_prove --verbose test/pgtap/*.sql
+
+test-regress: venv
+	$(PGK_VENV)/bin/python test/cluster.py $(MAKE) installcheck
+
+lock: venv
+	$(PGK_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
+		--python-version 3.11 pyproject.toml --output-file requirements/runtime.txt
+	$(PGK_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
+		--python-version 3.11 --extra test pyproject.toml --constraint requirements/runtime.txt \
+		--output-file requirements/test.txt
+
+dist:
+	@mkdir -p build
+	git archive --format=zip --prefix=pgkeymgr-$(PGK_VERSION)/ --output=build/pgkeymgr-$(PGK_VERSION).zip HEAD
+	@echo build/pgkeymgr-$(PGK_VERSION).zip

@@ -1,0 +1,311 @@
+"""The bridge: all that SQL functions call, with plpy, GD and the session on this side of it only.
+
+``GD`` is shared by every PL/Python function of a session, whoever wrote it. What it leads to here are
+functions to be called, each safe for any caller that SQL let through; not the root key.
+"""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import plpy
+
+from . import __version__, getkey
+from .crypto import (
+    aead_det,
+    aead_ietf,
+    auth,
+    box,
+    generichash,
+    hash,
+    kdf,
+    kx,
+    pwhash,
+    randombytes,
+    secretbox,
+    secretstream,
+    shorthash,
+    sign,
+    signcrypt,
+    stream_xchacha20,
+    utils,
+)
+from .errors import DataError, Error, LibraryError, LimitError
+from .libraries import import_library
+from .root_key import LocalRootKey, RootKey
+
+_PRIMITIVES = (
+    aead_det,
+    aead_ietf,
+    auth,
+    box,
+    generichash,
+    hash,
+    kdf,
+    kx,
+    pwhash,
+    randombytes,
+    secretbox,
+    secretstream,
+    shorthash,
+    sign,
+    signcrypt,
+    stream_xchacha20,
+    utils,
+)
+_PREFIXES = ("crypto_", "randombytes_", "sodium_")
+
+_Function = Callable[..., Any]
+
+_root_key: RootKey | None = None
+
+
+# PL/Python puts an exception's class before its message: by this name, and as if it were a built-in one,
+# it reads "ERROR:  pgkeymgr: ...".
+_SqlError = type("pgkeymgr", (plpy.Error,), {"__module__": "builtins"})
+
+
+class _Functions:
+    """The functions that SQL calls, each an attribute; GD['pgkeymgr'] is the only one of these."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise _sql_error(
+            LibraryError(
+                f"this session has loaded pgkeymgr {__version__}, which has no function {name}",
+                hint="The extension was updated since. Reconnect.",
+            )
+        )
+
+
+def install(globals_: dict[str, Any], version: str) -> None:
+    """Make the functions available to the session.
+
+    Args:
+        globals_: PL/Python's GD.
+        version: the version of the extension's SQL script, which must be this package's.
+
+    Raises:
+        plpy.Error: the versions differ, or a library is missing or is another than pgkeymgr's own.
+    """
+    try:
+        if version != __version__:
+            raise LibraryError(
+                f"the extension's SQL is of version {version}, its Python package of {__version__}",
+                hint="Reconnect; if that does not help, ALTER EXTENSION pgkeymgr UPDATE, or make install.",
+            )
+        import_library("nacl.bindings")
+    except Error as error:
+        raise _sql_error(error) from None
+    functions = _Functions()
+    for module in _PRIMITIVES:
+        for name, function in vars(module).items():
+            if name.startswith(_PREFIXES):
+                setattr(functions, name, _guard(function))
+    for function in (derive_key, root_key_status, *_by_id_functions()):
+        setattr(functions, function.__name__, _guard(function))
+    globals_["pgkeymgr"] = functions
+
+
+def derive_key(key_id: int, key_len: int, context: bytes) -> bytes:
+    """Derive a key from the root key.
+
+    Args:
+        key_id: any 64-bit integer, signed.
+        key_len: 16 to 64 bytes.
+        context: 8 bytes.
+
+    Returns:
+        ``key_len`` bytes.
+
+    Raises:
+        DataError: an argument is out of range.
+        RootKeyError: there is no root key.
+        GetkeyError: the getkey script was refused, or failed.
+    """
+    return (_root_key or _load_root_key()).derive(key_id, key_len, context)
+
+
+def root_key_status() -> tuple[str, str, list[str]]:
+    """Tell which root key this session uses.
+
+    Returns:
+        Its fingerprint, where it came from, and the fingerprints of the ones before it, newest first.
+
+    Raises:
+        RootKeyError: there is no root key.
+        GetkeyError: the getkey script was refused, or failed.
+    """
+    root_key = _root_key or _load_root_key()
+    return root_key.fingerprint, root_key.source, list(root_key.previous)
+
+
+def _load_root_key() -> RootKey:
+    global _root_key
+    import os
+
+    from . import process, server  # ctypes, which only the users of the root key need
+
+    path = getkey.find(os.environ, server.config_file(), server.share_directory())
+    getkey.check(path)
+    process.forbid_core_dumps()
+    output = getkey.run(path, server.is_canceled)
+    _root_key = LocalRootKey(getkey.parse(output, path), f"getkey {path}")
+    return _root_key
+
+
+def _by_id_functions() -> list[_Function]:
+    """Make, for each primitive with a secret key, its variant with the number of a derived key."""
+    return [
+        _by_id_1(auth.crypto_auth),
+        _by_id_2(auth.crypto_auth_verify),
+        _by_id_1(auth.crypto_auth_hmacsha256),
+        _by_id_2(auth.crypto_auth_hmacsha256_verify),
+        _by_id_1(auth.crypto_auth_hmacsha512),
+        _by_id_2(auth.crypto_auth_hmacsha512_verify),
+        _by_id_1(shorthash.crypto_shorthash, shorthash.KEY_BYTES),
+        _by_id_2(secretbox.crypto_secretbox),
+        _by_id_2(secretbox.crypto_secretbox_open),
+        _by_id_3(aead_ietf.crypto_aead_ietf_encrypt),
+        _by_id_3(aead_ietf.crypto_aead_ietf_decrypt),
+        _by_id_2(stream_xchacha20.crypto_stream_xchacha20),
+        _by_id_2(stream_xchacha20.crypto_stream_xchacha20_xor),
+        _by_id_3(stream_xchacha20.crypto_stream_xchacha20_xor_ic),
+        crypto_generichash_by_id,
+        crypto_aead_det_encrypt_by_id,
+        crypto_aead_det_decrypt_by_id,
+    ]
+
+
+# One for each number of arguments before the key; see _guard_1 for why.
+
+
+def _by_id_1(function: _Function, key_len: int = 32) -> _Function:
+    def by_id(one: Any, key_id: int, context: bytes) -> Any:
+        return function(one, derive_key(key_id, key_len, context))
+
+    return _name_by_id(by_id, function)
+
+
+def _by_id_2(function: _Function, key_len: int = 32) -> _Function:
+    def by_id(one: Any, two: Any, key_id: int, context: bytes) -> Any:
+        return function(one, two, derive_key(key_id, key_len, context))
+
+    return _name_by_id(by_id, function)
+
+
+def _by_id_3(function: _Function, key_len: int = 32) -> _Function:
+    def by_id(one: Any, two: Any, three: Any, key_id: int, context: bytes) -> Any:
+        return function(one, two, three, derive_key(key_id, key_len, context))
+
+    return _name_by_id(by_id, function)
+
+
+def _name_by_id(by_id: _Function, function: _Function) -> _Function:
+    by_id.__name__ = function.__name__ + "_by_id"
+    by_id.__annotations__ = {
+        **dict(list(function.__annotations__.items())[: by_id.__code__.co_argcount - 2]),
+        "key_id": int,
+        "context": bytes,
+    }
+    return by_id
+
+
+def crypto_generichash_by_id(message: bytes, key: int | None, context: bytes) -> bytes:
+    """Return ``crypto_generichash`` under a derived key, or without a key where its number is None."""
+    if key is None:
+        return generichash.crypto_generichash(message)
+    return generichash.crypto_generichash(message, derive_key(key, generichash.KEY_BYTES, context))
+
+
+def crypto_aead_det_encrypt_by_id(
+    message: bytes, additional: bytes | None, key_id: int, context: bytes, nonce: bytes | None
+) -> bytes:
+    """Return ``crypto_aead_det_encrypt`` under a derived key."""
+    key = derive_key(key_id, aead_det.KEY_BYTES, context)
+    return aead_det.crypto_aead_det_encrypt(message, additional, key, nonce)
+
+
+def crypto_aead_det_decrypt_by_id(
+    message: bytes, additional: bytes | None, key_id: int, context: bytes, nonce: bytes | None
+) -> bytes:
+    """Return ``crypto_aead_det_decrypt`` under a derived key."""
+    key = derive_key(key_id, aead_det.KEY_BYTES, context)
+    return aead_det.crypto_aead_det_decrypt(message, additional, key, nonce)
+
+
+def _guard(function: _Function) -> _Function:
+    """Make the function that SQL calls: the same, its errors as PostgreSQL's."""
+    guard = _GUARDS.get(function.__code__.co_argcount, _guard_any)
+    return guard(function)
+
+
+def _guard_any(function: _Function) -> _Function:
+    def guarded(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            raise _sql_error(_explain(error, function, arguments)) from None
+
+    return guarded
+
+
+# The same for the numbers of arguments of the calls that are made for each row: *arguments costs a tenth of
+# a microsecond, which is a tenth of the whole call.
+
+
+def _guard_1(function: _Function) -> _Function:
+    def guarded(one: Any) -> Any:
+        try:
+            return function(one)
+        except Exception as error:
+            raise _sql_error(_explain(error, function, (one,))) from None
+
+    return guarded
+
+
+def _guard_3(function: _Function) -> _Function:
+    def guarded(one: Any, two: Any, three: Any) -> Any:
+        try:
+            return function(one, two, three)
+        except Exception as error:
+            raise _sql_error(_explain(error, function, (one, two, three))) from None
+
+    return guarded
+
+
+def _guard_4(function: _Function) -> _Function:
+    def guarded(one: Any, two: Any, three: Any, four: Any) -> Any:
+        try:
+            return function(one, two, three, four)
+        except Exception as error:
+            raise _sql_error(_explain(error, function, (one, two, three, four))) from None
+
+    return guarded
+
+
+_GUARDS = {1: _guard_1, 3: _guard_3, 4: _guard_4}
+
+
+def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) -> Error:
+    name = function.__name__.removesuffix("_by_id")
+    if isinstance(error, Error):
+        if isinstance(error, DataError | LimitError):
+            error.message = f"{name}: {error.message}"
+        return error
+    # The functions are typed, so a None that is not allowed ends in one of these somewhere inside.
+    if isinstance(error, TypeError | AttributeError):
+        for (parameter, type_), argument in zip(
+            function.__annotations__.items(), arguments, strict=False
+        ):
+            if argument is None and "None" not in str(type_):
+                return DataError(f"{name}: {parameter} must not be NULL")
+    if isinstance(error, MemoryError):
+        return LimitError(f"{name}: out of memory")
+    # Of an error that nobody thought of, only the kind: its text could hold any of the arguments.
+    return Error(f"{name}: internal error of the kind {type(error).__name__}")
+
+
+def _sql_error(error: Error) -> Exception:
+    sql_error: Exception = _SqlError(error.message)
+    sql_error.sqlstate = error.sqlstate  # type: ignore[attr-defined]  # PL/Python reads these two
+    sql_error.hint = error.hint  # type: ignore[attr-defined]
+    return sql_error

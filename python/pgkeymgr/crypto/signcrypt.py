@@ -1,0 +1,322 @@
+"""Signcryption over ristretto255: encrypt to a recipient and sign at the cost of one of the two.
+
+The construction is Toorani and Beheshti's, as libsodium-signcryption (and so pgsodium) has it. With the
+sender's secret scalar a and public key A = aB, the recipient's b and B' = bB:
+
+    r = H("nonce", a, B', 32 random bytes, the ciphertext so far: none) mod L,  R = rB
+    shared key = H256("shared_key", K, sender, recipient, additional),  K = (r + R a) B' = b (R + R A)
+    c = H("sign_key", R, sender, recipient, additional, ciphertext) mod L
+    signature = R, s with s = c a - r;  it holds if sB + R = cA
+
+where H is BLAKE2b-512, R as a factor is its encoding read as a scalar, and the identities and the
+additional data have a byte of length before them.
+
+Neither PyNaCl nor cryptography has ristretto255, so this module binds the libsodium of the system.
+
+Sources: https://github.com/jedisct1/libsodium-signcryption and RFC 9496
+"""
+
+import ctypes
+from functools import cache
+from hashlib import blake2b
+
+from ..errors import DataError, UnsupportedError, not_authentic, wrong_length
+from .randombytes import randombytes_buf
+
+SCALAR_BYTES = 32
+POINT_BYTES = 32
+SIGNATURE_BYTES = POINT_BYTES + SCALAR_BYTES
+SHARED_KEY_BYTES = 32
+STATE_BYTES = 512
+ID_BYTES_MAX = 255
+
+_HASH_STATE_BYTES = 384
+_ALIGNMENT = 64
+_ORDER = 2**252 + 27742317777372353535851937790883648493
+# libsodium's soname since 1.0.18, the first release with ristretto255.
+_SONAMES = ("libsodium.so.23", "libsodium.so.26", "libsodium.so")
+
+
+@cache
+def _sodium() -> ctypes.CDLL:
+    for soname in _SONAMES:
+        try:
+            library = ctypes.CDLL(soname)
+            library.crypto_scalarmult_ristretto255  # noqa: B018  # absent before 1.0.18
+        except (OSError, AttributeError):
+            continue
+        if library.sodium_init() >= 0:
+            return library
+    raise UnsupportedError(
+        "signcryption needs libsodium 1.0.18 or newer on the server's machine, and there is none",
+        hint="Install it; on Debian and Ubuntu, the package is libsodium23.",
+    )
+
+
+class _State:
+    """The 512 bytes that go through SQL: BLAKE2b's state, then r, then R, then zeros."""
+
+    def __init__(self, state: bytes | None = None) -> None:
+        # libsodium wants this state aligned, and ctypes promises less.
+        self._memory = ctypes.create_string_buffer(STATE_BYTES + _ALIGNMENT)
+        start = ctypes.addressof(self._memory)
+        self._pointer = ctypes.c_void_p(start + -start % _ALIGNMENT)
+        if state is None:
+            _sodium().crypto_generichash_init(self._pointer, None, ctypes.c_size_t(0), ctypes.c_size_t(64))
+        else:
+            if len(state) != STATE_BYTES:
+                raise wrong_length("state", state, STATE_BYTES)
+            ctypes.memmove(self._pointer, state, STATE_BYTES)
+
+    def update(self, data: bytes) -> None:
+        _sodium().crypto_generichash_update(self._pointer, data, ctypes.c_ulonglong(len(data)))
+
+    def final(self) -> bytes:
+        digest = ctypes.create_string_buffer(64)
+        _sodium().crypto_generichash_final(self._pointer, digest, ctypes.c_size_t(64))
+        return digest.raw
+
+    def put(self, offset: int, data: bytes) -> None:
+        ctypes.memmove(self._address() + offset, data, len(data))
+
+    def get(self, offset: int, size: int) -> bytes:
+        return ctypes.string_at(self._address() + offset, size)
+
+    def _address(self) -> int:
+        address = self._pointer.value
+        assert address is not None
+        return address
+
+
+def _scalar(number: int) -> bytes:
+    return (number % _ORDER).to_bytes(SCALAR_BYTES, "little")
+
+
+def _number(scalar: bytes) -> int:
+    return int.from_bytes(scalar, "little")
+
+
+def _multiply(scalar: bytes, point: bytes, name: str) -> bytes:
+    result = ctypes.create_string_buffer(POINT_BYTES)
+    if _sodium().crypto_scalarmult_ristretto255(result, scalar, point) != 0:
+        raise DataError(f"{name} is not an acceptable public key")
+    return result.raw
+
+
+def _multiply_base(scalar: bytes) -> bytes | None:
+    result = ctypes.create_string_buffer(POINT_BYTES)
+    if _sodium().crypto_scalarmult_ristretto255_base(result, scalar) != 0:
+        return None
+    return result.raw
+
+
+def _add(one: bytes, other: bytes) -> bytes | None:
+    result = ctypes.create_string_buffer(POINT_BYTES)
+    if _sodium().crypto_core_ristretto255_add(result, one, other) != 0:
+        return None
+    return result.raw
+
+
+def _identities(sender: bytes, recipient: bytes, additional: bytes) -> bytes:
+    parts = []
+    for name, value in (("sender", sender), ("recipient", recipient), ("additional", additional)):
+        if len(value) > ID_BYTES_MAX:
+            raise DataError(f"{name} must be at most {ID_BYTES_MAX} bytes long, not {len(value)}")
+        parts.append(bytes([len(value)]) + value)
+    return b"".join(parts)
+
+
+def _shared_key(point: bytes, identities: bytes) -> bytes:
+    return blake2b(b"shared_key" + point + identities, digest_size=SHARED_KEY_BYTES).digest()
+
+
+def _begin(r_point: bytes, identities: bytes) -> _State:
+    state = _State()
+    state.update(b"sign_key" + r_point + identities)
+    return state
+
+
+def _split(signature: bytes) -> tuple[bytes, bytes]:
+    if len(signature) != SIGNATURE_BYTES:
+        raise wrong_length("signature", signature, SIGNATURE_BYTES)
+    r_point, s = signature[:POINT_BYTES], signature[POINT_BYTES:]
+    # A second encoding of the same s would make a second valid signature of the same message.
+    if _number(s) >= _ORDER:
+        raise not_authentic("signature")
+    return r_point, s
+
+
+def crypto_signcrypt_new_keypair() -> tuple[bytes, bytes]:
+    """Return a new random key pair: public and secret, 32 bytes each.
+
+    Raises:
+        UnsupportedError: there is no libsodium with ristretto255 on this machine.
+    """
+    while True:
+        secret = _scalar(_number(randombytes_buf(64)))
+        public = _multiply_base(secret)
+        if public is not None:
+            return public, secret
+
+
+def crypto_signcrypt_sign_before(
+    sender: bytes, recipient: bytes, sender_sk: bytes, recipient_pk: bytes, additional: bytes
+) -> tuple[bytes, bytes]:
+    """Begin to send: return the key to encrypt the message with.
+
+    Args:
+        sender: who sends, at most 255 bytes.
+        recipient: who is to receive, at most 255 bytes.
+        sender_sk: the sender's secret key, 32 bytes.
+        recipient_pk: the recipient's public key, 32 bytes.
+        additional: more that is authenticated, at most 255 bytes.
+
+    Returns:
+        A state for ``crypto_signcrypt_sign_after``, 512 bytes, secret; and the shared key, 32 bytes.
+
+    Raises:
+        DataError: an argument has the wrong length, or the public key is not acceptable.
+        UnsupportedError: there is no libsodium with ristretto255 on this machine.
+    """
+    identities = _identities(sender, recipient, additional)
+    if len(sender_sk) != SCALAR_BYTES:
+        raise wrong_length("sender_sk", sender_sk, SCALAR_BYTES)
+    if len(recipient_pk) != POINT_BYTES:
+        raise wrong_length("recipient_pk", recipient_pk, POINT_BYTES)
+    noise = randombytes_buf(32)
+    r = _scalar(_number(blake2b(b"nonce" + sender_sk + recipient_pk + noise).digest()))
+    r_point = _multiply_base(r)
+    if r_point is None:  # r = 0, once in 2^252
+        raise DataError("sender_sk is not an acceptable secret key")
+    factor = _scalar(_number(r) + _number(r_point) * _number(sender_sk))
+    shared_key = _shared_key(_multiply(factor, recipient_pk, "recipient_pk"), identities)
+    state = _begin(r_point, identities)
+    state.put(_HASH_STATE_BYTES, r + r_point)
+    return state.get(0, STATE_BYTES), shared_key
+
+
+def crypto_signcrypt_sign_after(state: bytes, sender_sk: bytes, ciphertext: bytes) -> bytes:
+    """Finish to send: sign the ciphertext.
+
+    Args:
+        state: from ``crypto_signcrypt_sign_before``, 512 bytes; to be used once.
+        sender_sk: the sender's secret key, 32 bytes.
+        ciphertext: what was encrypted with the shared key, of any length.
+
+    Returns:
+        The signature, 64 bytes.
+
+    Raises:
+        DataError: an argument has the wrong length.
+        UnsupportedError: there is no libsodium with ristretto255 on this machine.
+    """
+    if len(sender_sk) != SCALAR_BYTES:
+        raise wrong_length("sender_sk", sender_sk, SCALAR_BYTES)
+    loaded = _State(state)
+    r = _number(loaded.get(_HASH_STATE_BYTES, SCALAR_BYTES))
+    r_point = loaded.get(_HASH_STATE_BYTES + SCALAR_BYTES, POINT_BYTES)
+    loaded.update(ciphertext)
+    challenge = _number(loaded.final())
+    return r_point + _scalar(challenge * _number(sender_sk) - r)
+
+
+def crypto_signcrypt_verify_before(
+    signature: bytes,
+    sender: bytes,
+    recipient: bytes,
+    additional: bytes,
+    sender_pk: bytes,
+    recipient_sk: bytes,
+) -> tuple[bytes, bytes]:
+    """Begin to receive: return the key to decrypt the message with, nothing verified yet.
+
+    Args:
+        signature: from ``crypto_signcrypt_sign_after``, 64 bytes.
+        sender: who sent, at most 255 bytes.
+        recipient: who receives, at most 255 bytes.
+        additional: what else was authenticated, at most 255 bytes.
+        sender_pk: the sender's public key, 32 bytes.
+        recipient_sk: the recipient's secret key, 32 bytes.
+
+    Returns:
+        A state for ``crypto_signcrypt_verify_after``, 512 bytes; and the shared key, 32 bytes.
+
+    Raises:
+        DataError: an argument has the wrong length or is not acceptable.
+        UnsupportedError: there is no libsodium with ristretto255 on this machine.
+    """
+    r_point, _ = _split(signature)
+    identities = _identities(sender, recipient, additional)
+    if len(sender_pk) != POINT_BYTES:
+        raise wrong_length("sender_pk", sender_pk, POINT_BYTES)
+    if len(recipient_sk) != SCALAR_BYTES:
+        raise wrong_length("recipient_sk", recipient_sk, SCALAR_BYTES)
+    point = _add(r_point, _multiply(r_point, sender_pk, "sender_pk"))
+    if point is None:
+        raise not_authentic("signature")
+    shared_key = _shared_key(_multiply(recipient_sk, point, "sender_pk"), identities)
+    return _begin(r_point, identities).get(0, STATE_BYTES), shared_key
+
+
+def _verify(state: _State, signature: bytes, sender_pk: bytes, ciphertext: bytes) -> bool:
+    r_point, s = _split(signature)
+    if len(sender_pk) != POINT_BYTES:
+        raise wrong_length("sender_pk", sender_pk, POINT_BYTES)
+    state.update(ciphertext)
+    challenge = _scalar(_number(state.final()))
+    expected = _multiply(challenge, sender_pk, "sender_pk")
+    s_point = _multiply_base(s)
+    if s_point is None or _add(s_point, r_point) != expected:
+        raise not_authentic("signature")
+    return True
+
+
+def crypto_signcrypt_verify_after(
+    state: bytes, signature: bytes, sender_pk: bytes, ciphertext: bytes
+) -> bool:
+    """Finish to receive: verify the signature of the ciphertext.
+
+    Args:
+        state: from ``crypto_signcrypt_verify_before``, 512 bytes.
+        signature: 64 bytes.
+        sender_pk: the sender's public key, 32 bytes.
+        ciphertext: of any length.
+
+    Returns:
+        True.
+
+    Raises:
+        DataError: it does not verify, or an argument has the wrong length.
+        UnsupportedError: there is no libsodium with ristretto255 on this machine.
+    """
+    return _verify(_State(state), signature, sender_pk, ciphertext)
+
+
+def crypto_signcrypt_verify_public(
+    signature: bytes,
+    sender: bytes,
+    recipient: bytes,
+    additional: bytes,
+    sender_pk: bytes,
+    ciphertext: bytes,
+) -> bool:
+    """Verify a signature without the means to decrypt: anyone can.
+
+    Args:
+        signature: 64 bytes.
+        sender: who sent, at most 255 bytes.
+        recipient: who is to receive, at most 255 bytes.
+        additional: what else was authenticated, at most 255 bytes.
+        sender_pk: the sender's public key, 32 bytes.
+        ciphertext: of any length.
+
+    Returns:
+        True.
+
+    Raises:
+        DataError: it does not verify, or an argument has the wrong length.
+        UnsupportedError: there is no libsodium with ristretto255 on this machine.
+    """
+    identities = _identities(sender, recipient, additional)
+    r_point, _ = _split(signature)
+    return _verify(_begin(r_point, identities), signature, sender_pk, ciphertext)

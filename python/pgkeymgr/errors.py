@@ -1,0 +1,98 @@
+"""Every error of pgkeymgr: its class, its SQLSTATE and what it means.
+
+The messages name what is wrong and where, start in lower case, and never hold a key, a plaintext, a
+passphrase or what a getkey script printed.
+"""
+
+from typing import ClassVar
+
+
+class Error(Exception):
+    """The root of all errors below.
+
+    Args:
+        message: what is wrong, with which object.
+        hint: what to do about it.
+    """
+
+    sqlstate: ClassVar[str] = "XX000"
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class DataError(Error):
+    """A value is NULL, has the wrong length, is malformed, or does not open."""
+
+    sqlstate = "22000"
+
+
+class LimitError(Error):
+    """A value is, or would become, larger than PostgreSQL can hold."""
+
+    sqlstate = "54000"
+
+
+class UnsupportedError(Error):
+    """This machine lacks something that the function needs."""
+
+    sqlstate = "0A000"
+
+
+class RootKeyError(Error):
+    """There is no root key, or it is not the one that is needed."""
+
+    sqlstate = "55000"
+
+
+class GetkeyError(Error):
+    """The getkey script was refused, or did not give a root key."""
+
+    sqlstate = "58000"
+
+
+class LibraryError(Error):
+    """A Python library of this session is missing, or is another version than pgkeymgr's own."""
+
+    sqlstate = "58P01"
+
+
+class CanceledError(Error):
+    """The statement was cancelled while it waited for something outside PostgreSQL."""
+
+    sqlstate = "57014"
+
+
+def wrong_length(name: str, value: bytes, *expected: int) -> DataError:
+    """Make the error for an argument that has the wrong length.
+
+    Args:
+        name: the argument's name.
+        value: what was given; only its length is told.
+        expected: the lengths that are right, in bytes.
+
+    Returns:
+        The error, to be raised.
+
+    Raises:
+        TypeError: ``value`` has no length.
+    """
+    right = " or ".join(str(length) for length in expected)
+    return DataError(f"{name} must be {right} bytes long, not {len(value)}")
+
+
+def not_authentic(name: str) -> DataError:
+    """Make the error for a ciphertext or a signature that does not verify.
+
+    Args:
+        name: the argument's name.
+
+    Returns:
+        The error, to be raised. Why it does not verify is not known, and is not told.
+    """
+    return DataError(
+        f"{name} is not authentic: it was altered or truncated, or this is not the key, nonce or "
+        "additional data that it was made with"
+    )

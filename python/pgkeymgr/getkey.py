@@ -1,0 +1,241 @@
+"""The getkey script: which file it is, whether to trust it, and what it says.
+
+It prints the root key as 64 hexadecimal characters on a line; on further lines, previous root keys,
+newest first. Nothing that it prints, on either stream, goes into an error or a log.
+"""
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+
+from .crypto.kdf import KEY_BYTES
+from .errors import CanceledError, GetkeyError, RootKeyError
+
+ENVIRONMENT = "PGKEYMGR_GETKEY"
+FILE_NAME = "pgkeymgr_getkey"
+TIMEOUT_SECONDS = 30
+OUTPUT_BYTES_MAX = 65536
+
+_LINE = re.compile(rb"[0-9A-Fa-f]{%d}" % (2 * KEY_BYTES))
+_POLL_SECONDS = 0.01
+
+
+def find(environment: Mapping[str, str], config_file: str, share_directory: str) -> str:
+    """Find the getkey script: the first of three places that has one.
+
+    Args:
+        environment: the server's.
+        config_file: the path of postgresql.conf; the script may lie beside it.
+        share_directory: where PostgreSQL's extensions' files are, without ``extension``.
+
+    Returns:
+        Its path.
+
+    Raises:
+        RootKeyError: there is none.
+        GetkeyError: the environment names one, and it is not there.
+    """
+    named = environment.get(ENVIRONMENT)
+    if named:
+        if not os.path.isabs(named):
+            raise GetkeyError(
+                f'the getkey script "{named}" is not an absolute path',
+                hint=f"Correct {ENVIRONMENT} in the environment of the server, and restart it.",
+            )
+        if not os.path.lexists(named):
+            raise GetkeyError(
+                f'the getkey script "{named}" does not exist',
+                hint=f"Put it there, or correct {ENVIRONMENT} in the environment of the server.",
+            )
+        return named
+    places = [
+        os.path.join(os.path.dirname(config_file), FILE_NAME),
+        os.path.join(share_directory, "extension", FILE_NAME),
+    ]
+    for place in places:
+        if os.path.lexists(place):
+            return place
+    raise RootKeyError(
+        "there is no root key",
+        hint=f"Install a getkey script as {places[0]} or {places[1]}, or name one in {ENVIRONMENT} in "
+        "the environment of the server; getkey.sample is one to start from.",
+    )
+
+
+def _refuse(path: str, reason: str, hint: str) -> GetkeyError:
+    return GetkeyError(f'the getkey script "{path}" {reason}', hint=hint)
+
+
+def check(path: str) -> None:
+    """Refuse a script that someone else than root or the server's own user could have written.
+
+    Args:
+        path: the script's.
+
+    Raises:
+        GetkeyError: it is not a file, its owner or mode is wrong, or its directory lets anyone replace it.
+    """
+    try:
+        status = os.stat(path)
+        directory = os.path.dirname(os.path.realpath(path))
+        directory_mode = os.stat(directory).st_mode
+    except OSError as error:
+        raise _refuse(
+            path, f"cannot be read: {error.strerror}", "Let the server's user read and run it."
+        ) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise _refuse(path, "is not a regular file", "Put a script or a program there.")
+    if status.st_uid not in (0, os.geteuid()):
+        raise _refuse(
+            path,
+            f"belongs to user id {status.st_uid}",
+            "Make it belong to root or to the user that the server runs as.",
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _refuse(path, "can be written by its group or by others", f"chmod go-w {path}")
+    if directory_mode & stat.S_IWOTH and not directory_mode & stat.S_ISVTX:
+        raise _refuse(path, "lies in a directory that others can write", f"chmod o-w {directory}")
+    if not os.access(path, os.X_OK):
+        raise _refuse(
+            path, "is not executable by the server's user", f"chmod u+x {path}, and check its owner"
+        )
+
+
+def run(
+    path: str,
+    is_canceled: Callable[[], bool] = lambda: False,
+    timeout: float = TIMEOUT_SECONDS,
+) -> bytes:
+    """Run a getkey script, and return what it printed.
+
+    Args:
+        path: the script's.
+        is_canceled: asked a hundred times a second; when it is true, the script is killed.
+        timeout: how many seconds to wait for it.
+
+    Returns:
+        Its standard output, at most OUTPUT_BYTES_MAX bytes.
+
+    Raises:
+        GetkeyError: it cannot be started, failed, printed too much, or took too long.
+        CanceledError: ``is_canceled`` was true.
+    """
+    try:
+        process = subprocess.Popen(
+            [path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise _refuse(
+            path,
+            f"cannot be run: {error.strerror}",
+            "Check its first line: it must name an interpreter that exists.",
+        ) from None
+    try:
+        output = _collect(process, path, is_canceled, timeout)
+    finally:
+        # Its children too: one that holds the pipe would outlive the script.
+        _kill(process)
+    if process.returncode != 0:
+        how = (
+            f"exited with status {process.returncode}"
+            if process.returncode > 0
+            else f"was ended by signal {-process.returncode}"
+        )
+        raise _refuse(path, how, "Run it by hand as the server's user, and see why.")
+    return output
+
+
+def _collect(
+    process: "subprocess.Popen[bytes]",
+    path: str,
+    is_canceled: Callable[[], bool],
+    timeout: float,
+) -> bytes:
+    assert process.stdout is not None
+    pipe = process.stdout.fileno()
+    os.set_blocking(pipe, False)
+    deadline = time.monotonic() + timeout
+    output = b""
+    while True:
+        # Asked before reading, so that what it printed last is still read.
+        exited = _has_exited(process)
+        try:
+            output += (chunk := os.read(pipe, OUTPUT_BYTES_MAX))
+        except BlockingIOError:
+            chunk = b""
+        if exited and not chunk:
+            return output
+        if len(output) > OUTPUT_BYTES_MAX:
+            raise _refuse(
+                path,
+                f"printed more than {OUTPUT_BYTES_MAX} bytes",
+                "It must print the root key and nothing else.",
+            )
+        if is_canceled():
+            raise CanceledError(f'canceled while waiting for the getkey script "{path}"')
+        if time.monotonic() > deadline:
+            raise _refuse(
+                path,
+                f"did not answer in {timeout:g} seconds",
+                "Run it by hand as the server's user, without a terminal, and see what it waits for.",
+            )
+        if not chunk:
+            time.sleep(_POLL_SECONDS)
+
+
+def _has_exited(process: "subprocess.Popen[bytes]") -> bool:
+    # Not reaped yet, so that its number stays its own until its process group has been killed.
+    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, process.pid, flags) is not None
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def parse(output: bytes, path: str) -> list[bytes]:
+    """Read what a getkey script printed.
+
+    Args:
+        output: its standard output.
+        path: the script's, for the messages.
+
+    Returns:
+        The root keys, 32 bytes each, newest first; at least one.
+
+    Raises:
+        GetkeyError: a line is not a root key. The message tells its number and its length only.
+    """
+    lines = output.rstrip().split(b"\n") if output.strip() else []
+    if not lines:
+        raise _refuse(path, "printed nothing", f"It must print {2 * KEY_BYTES} hexadecimal characters.")
+    keys = []
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not _LINE.fullmatch(text):
+            raise _refuse(
+                path,
+                f"printed {len(text)} characters on line {number}, which are not {2 * KEY_BYTES} "
+                "hexadecimal ones",
+                "Each line must be a root key in hexadecimal, the newest first.",
+            )
+        key = bytes.fromhex(text.decode("ascii"))
+        if not any(key):
+            raise _refuse(
+                path,
+                f"printed a root key of zeros on line {number}",
+                "Make a random one, for instance with openssl rand -hex 32.",
+            )
+        keys.append(key)
+    return keys

@@ -1,0 +1,25 @@
+-- SHA-2. Python: crypto/hash.py
+
+CREATE FUNCTION @extschema@.crypto_hash_sha256(
+    message bytea
+)
+RETURNS bytea
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 200
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_hash_sha256(message)
+$$;
+COMMENT ON FUNCTION @extschema@.crypto_hash_sha256(bytea) IS
+    'The SHA-256 of a message, 32 bytes.';
+
+CREATE FUNCTION @extschema@.crypto_hash_sha512(
+    message bytea
+)
+RETURNS bytea
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 200
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_hash_sha512(message)
+$$;
+COMMENT ON FUNCTION @extschema@.crypto_hash_sha512(bytea) IS
+    'The SHA-512 of a message, 64 bytes.';

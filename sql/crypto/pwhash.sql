@@ -1,0 +1,58 @@
+-- Keys and verifiers from passwords: Argon2id. Python: crypto/pwhash.py
+
+CREATE FUNCTION @extschema@.crypto_pwhash_saltgen()
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_pwhash_saltgen()
+$$;
+COMMENT ON FUNCTION @extschema@.crypto_pwhash_saltgen() IS
+    'A new random salt for crypto_pwhash, 16 bytes.';
+
+CREATE FUNCTION @extschema@.crypto_pwhash(
+    password bytea,
+    salt bytea
+)
+RETURNS bytea
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000000
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_pwhash(password, salt)
+$$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_pwhash(bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_pwhash(bytea, bytea) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.crypto_pwhash(bytea, bytea) IS
+    'The key that a password and a salt (16 bytes) give: Argon2id, 256 MiB, 3 passes; 32 bytes. The '
+    'password stands in the statement: mind the log.';
+
+CREATE FUNCTION @extschema@.crypto_pwhash_str(
+    password bytea
+)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 100000000
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_pwhash_str(password)
+$$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_pwhash_str(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_pwhash_str(bytea) TO pgkeymgr_user;
+COMMENT ON FUNCTION @extschema@.crypto_pwhash_str(bytea) IS
+    'A verifier of a password, to be stored: Argon2id, 256 MiB, 3 passes; 128 bytes. The password stands '
+    'in the statement: mind the log.';
+
+CREATE FUNCTION @extschema@.crypto_pwhash_str_verify(
+    hashed_password bytea,
+    password bytea
+)
+RETURNS boolean
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100000000
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_pwhash_str_verify(hashed_password, password)
+$$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_pwhash_str_verify(bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_pwhash_str_verify(bytea, bytea) TO pgkeymgr_user;
+COMMENT ON FUNCTION @extschema@.crypto_pwhash_str_verify(bytea, bytea) IS
+    'Whether a verifier from crypto_pwhash_str is that of the password. The password stands in the '
+    'statement: mind the log.';

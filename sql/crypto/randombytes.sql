@@ -1,0 +1,62 @@
+-- Random data. Python: crypto/randombytes.py
+
+CREATE FUNCTION @extschema@.randombytes_random()
+RETURNS integer
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+AS $$
+@load@
+return GD['pgkeymgr'].randombytes_random()
+$$;
+COMMENT ON FUNCTION @extschema@.randombytes_random() IS
+    'A random integer of 32 bits, signed.';
+
+CREATE FUNCTION @extschema@.randombytes_uniform(
+    upper_bound integer
+)
+RETURNS integer
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+AS $$
+@load@
+return GD['pgkeymgr'].randombytes_uniform(upper_bound)
+$$;
+COMMENT ON FUNCTION @extschema@.randombytes_uniform(integer) IS
+    'A random integer from 0 to upper_bound - 1, each as likely as any other.';
+
+CREATE FUNCTION @extschema@.randombytes_buf(
+    size integer
+)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 200
+AS $$
+@load@
+return GD['pgkeymgr'].randombytes_buf(size)
+$$;
+COMMENT ON FUNCTION @extschema@.randombytes_buf(integer) IS
+    'That many random bytes.';
+
+CREATE FUNCTION @extschema@.randombytes_new_seed()
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+AS $$
+@load@
+return GD['pgkeymgr'].randombytes_new_seed()
+$$;
+REVOKE ALL ON FUNCTION @extschema@.randombytes_new_seed() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.randombytes_new_seed() TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.randombytes_new_seed() IS
+    'A new random seed for randombytes_buf_deterministic, 32 bytes.';
+
+CREATE FUNCTION @extschema@.randombytes_buf_deterministic(
+    size integer,
+    seed bytea
+)
+RETURNS bytea
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 300
+AS $$
+@load@
+return GD['pgkeymgr'].randombytes_buf_deterministic(size, seed)
+$$;
+REVOKE ALL ON FUNCTION @extschema@.randombytes_buf_deterministic(integer, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.randombytes_buf_deterministic(integer, bytea) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.randombytes_buf_deterministic(integer, bytea) IS
+    'The first bytes of the stream that a seed of 32 bytes gives: ChaCha20, always the same.';

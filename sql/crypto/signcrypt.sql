@@ -1,0 +1,113 @@
+-- Signcryption over ristretto255; needs libsodium on the server's machine. Python: crypto/signcrypt.py
+
+CREATE TYPE @extschema@.crypto_signcrypt_state_key AS (
+    state bytea,
+    shared_key bytea
+);
+COMMENT ON TYPE @extschema@.crypto_signcrypt_state_key IS 'A state to finish with, and the key to encrypt or decrypt the message with.';
+
+CREATE TYPE @extschema@.crypto_signcrypt_keypair AS (
+    public bytea,
+    secret bytea
+);
+COMMENT ON TYPE @extschema@.crypto_signcrypt_keypair IS 'A key pair for signcryption, 32 bytes each. Keep secret secret.';
+
+CREATE FUNCTION @extschema@.crypto_signcrypt_new_keypair()
+RETURNS @extschema@.crypto_signcrypt_keypair
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 50000
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_signcrypt_new_keypair()
+$$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_new_keypair() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_new_keypair() TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.crypto_signcrypt_new_keypair() IS
+    'A new random key pair for signcryption.';
+
+CREATE FUNCTION @extschema@.crypto_signcrypt_sign_before(
+    sender bytea,
+    recipient bytea,
+    sender_sk bytea,
+    recipient_pk bytea,
+    additional bytea
+)
+RETURNS @extschema@.crypto_signcrypt_state_key
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 50000
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_signcrypt_sign_before(sender, recipient, sender_sk, recipient_pk, additional)
+$$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_sign_before(bytea, bytea, bytea, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_sign_before(bytea, bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.crypto_signcrypt_sign_before(bytea, bytea, bytea, bytea, bytea) IS
+    'Begin to send: a state for crypto_signcrypt_sign_after, to be used once, and the key to encrypt the '
+    'message with. Identities and additional data are at most 255 bytes each.';
+
+CREATE FUNCTION @extschema@.crypto_signcrypt_sign_after(
+    state bytea,
+    sender_sk bytea,
+    ciphertext bytea
+)
+RETURNS bytea
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 1000
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_signcrypt_sign_after(state, sender_sk, ciphertext)
+$$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_sign_after(bytea, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_sign_after(bytea, bytea, bytea) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.crypto_signcrypt_sign_after(bytea, bytea, bytea) IS
+    'Finish to send: the signature of the ciphertext, 64 bytes.';
+
+CREATE FUNCTION @extschema@.crypto_signcrypt_verify_before(
+    signature bytea,
+    sender bytea,
+    recipient bytea,
+    additional bytea,
+    sender_pk bytea,
+    recipient_sk bytea
+)
+RETURNS @extschema@.crypto_signcrypt_state_key
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50000
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_signcrypt_verify_before(signature, sender, recipient, additional, sender_pk, recipient_sk)
+$$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_verify_before(bytea, bytea, bytea, bytea, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_verify_before(bytea, bytea, bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.crypto_signcrypt_verify_before(bytea, bytea, bytea, bytea, bytea, bytea) IS
+    'Begin to receive: a state for crypto_signcrypt_verify_after and the key to decrypt the message with. '
+    'Nothing is verified yet.';
+
+CREATE FUNCTION @extschema@.crypto_signcrypt_verify_after(
+    state bytea,
+    signature bytea,
+    sender_pk bytea,
+    ciphertext bytea
+)
+RETURNS boolean
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 50000
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_signcrypt_verify_after(state, signature, sender_pk, ciphertext)
+$$;
+COMMENT ON FUNCTION @extschema@.crypto_signcrypt_verify_after(bytea, bytea, bytea, bytea) IS
+    'Finish to receive: true if the signature is that of the ciphertext; otherwise an error.';
+
+CREATE FUNCTION @extschema@.crypto_signcrypt_verify_public(
+    signature bytea,
+    sender bytea,
+    recipient bytea,
+    additional bytea,
+    sender_pk bytea,
+    ciphertext bytea
+)
+RETURNS boolean
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 50000
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_signcrypt_verify_public(signature, sender, recipient, additional, sender_pk, ciphertext)
+$$;
+COMMENT ON FUNCTION @extschema@.crypto_signcrypt_verify_public(bytea, bytea, bytea, bytea, bytea, bytea) IS
+    'True if the signature is that of the ciphertext, without the means to decrypt it; otherwise an '
+    'error.';

@@ -1,0 +1,38 @@
+-- Comparison in constant time, and base64. Python: crypto/utils.py
+
+CREATE FUNCTION @extschema@.crypto_cmp(
+    one text,
+    other text
+)
+RETURNS boolean
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 150
+AS $$
+@load@
+return GD['pgkeymgr'].crypto_cmp(one, other)
+$$;
+COMMENT ON FUNCTION @extschema@.crypto_cmp(text, text) IS
+    'Whether two texts are equal, in a time that depends on their lengths only. NULL if either is.';
+
+CREATE FUNCTION @extschema@.sodium_bin2base64(
+    bin bytea
+)
+RETURNS text
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 150
+AS $$
+@load@
+return GD['pgkeymgr'].sodium_bin2base64(bin)
+$$;
+COMMENT ON FUNCTION @extschema@.sodium_bin2base64(bytea) IS
+    'Bytes as base64: URL-safe alphabet, no padding.';
+
+CREATE FUNCTION @extschema@.sodium_base642bin(
+    base64 text
+)
+RETURNS bytea
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 200
+AS $$
+@load@
+return GD['pgkeymgr'].sodium_base642bin(base64)
+$$;
+COMMENT ON FUNCTION @extschema@.sodium_base642bin(text) IS
+    'The bytes of a base64 text: URL-safe alphabet, no padding, no white space.';

@@ -1,0 +1,1 @@
+\echo Use "CREATE EXTENSION pgkeymgr" to load this file. \quit

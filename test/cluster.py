@@ -1,0 +1,221 @@
+"""Throw-away PostgreSQL clusters for the tests, the demo and the benchmark.
+
+A cluster lives in a temporary directory, listens on a Unix socket there and nowhere else, and is gone
+afterwards. Run as root, its server runs as the user postgres, since PostgreSQL refuses root.
+
+As a script, it runs a command against a cluster that has a root key, pgTAP and the extension:
+
+    python test/cluster.py pg_prove test/pgtap/secretbox.sql
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+
+ROOT_KEY = "10" * 32
+"""The root key that the vectors of test/data were made under, in hexadecimal."""
+
+PORT = 5432
+
+
+def pg_config(option: str) -> Path:
+    """Ask pg_config, of $PG_CONFIG if that is set, for a directory."""
+    command = [os.environ.get("PG_CONFIG", "pg_config"), f"--{option}"]
+    return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+
+
+class Cluster:
+    """A PostgreSQL cluster of its own; a context manager that starts it, and removes it at the end."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        root_keys: Sequence[str] | None = (ROOT_KEY,),
+        initialize: bool = True,
+    ) -> None:
+        """Make a cluster, not started yet.
+
+        Args:
+            settings: for postgresql.conf, values quoted by this function.
+            environment: more variables for the server.
+            root_keys: what its getkey script prints, a line each; None for no getkey script.
+            initialize: run initdb; otherwise the data directory is left to be made, by pg_basebackup, say.
+        """
+        self.bin = pg_config("bindir")
+        self.user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+        self.directory = Path(tempfile.mkdtemp(prefix="pgkeymgr-"))
+        self.give_to_server(self.directory)
+        self.data = self.directory / "data"
+        self.log_file = self.directory / "server.log"
+        self.environment = dict(environment or {})
+        if initialize:
+            self.run_as_server(
+                [self.bin / "initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]
+                + ["--locale=C.UTF-8", "--data-checksums", f"--pgdata={self.data}"]
+            )
+            self.configure({"fsync": "off", "listen_addresses": "", "max_connections": "50"})
+            self.configure(settings or {})
+            if root_keys is not None:
+                self.install_getkey("#!/bin/sh\n" + "".join(f"echo {key}\n" for key in root_keys))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def give_to_server(self, path: Path) -> None:
+        """Make a file or a directory belong to the server's user."""
+        if os.geteuid() == 0:
+            entry = pwd.getpwnam(self.user)
+            os.chown(path, entry.pw_uid, entry.pw_gid)
+
+    def run_as_server(self, command: Sequence[str | Path], **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command as the server's user; its output is shown only if it fails."""
+        environment = {**os.environ, **self.environment, "LC_ALL": "C.UTF-8"}
+        who = {"user": self.user, "group": self.user, "extra_groups": []} if os.geteuid() == 0 else {}
+        done = subprocess.run(
+            [str(word) for word in command],
+            env=environment,
+            cwd=self.directory,
+            text=True,
+            capture_output=True,
+            **who,
+            **more,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+        return done
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Add to postgresql.conf; takes effect at the next start or reload."""
+        with (self.data / "postgresql.conf").open("a") as conf:
+            for name, value in settings.items():
+                conf.write("{} = '{}'\n".format(name, value.replace("'", "''")))
+
+    @property
+    def getkey(self) -> Path:
+        """Where this cluster's getkey script is looked for first, without an environment variable."""
+        return self.data / "pgkeymgr_getkey"
+
+    def install_getkey(self, text: str, mode: int = 0o500, path: Path | None = None) -> Path:
+        """Write a getkey script that belongs to the server's user."""
+        path = path or self.getkey
+        # Written beside and renamed: a running script cannot be overwritten.
+        new = path.with_name(path.name + ".new")
+        new.write_text(text)
+        self.give_to_server(new)
+        new.chmod(mode)
+        new.rename(path)
+        return path
+
+    def _pg_ctl(self, *arguments: str) -> None:
+        # The server must not hold the pipes of run_as_server open; its log is a file.
+        self.run_as_server(
+            [self.bin / "pg_ctl", f"--pgdata={self.data}", f"--log={self.log_file}", "--wait", *arguments]
+        )
+
+    def start(self) -> None:
+        """Start the server, and wait until it accepts connections."""
+        self._pg_ctl("start", "--core-files", f"--options=-k {self.directory} -p {PORT}")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server: smart, fast or immediate."""
+        self._pg_ctl("stop", f"--mode={mode}")
+
+    def reload(self) -> None:
+        """Make the server read postgresql.conf again."""
+        self._pg_ctl("reload")
+
+    def kill(self) -> None:
+        """Kill the postmaster with SIGKILL, and wait until all its processes are gone."""
+        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        # Each of its processes holds the shared memory that postmaster.pid names until it is gone.
+        self.run_as_server(["sh", "-c", f"while pgrep --pgroup {pid} >/dev/null; do :; done"], timeout=60)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Stop the server if it runs, and delete everything."""
+        if (self.data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self.directory)
+
+    def dsn(self, dbname: str = "postgres", user: str = "postgres") -> str:
+        """Return a connection string."""
+        return f"host={self.directory} port={PORT} dbname={dbname} user={user}"
+
+    def connect(
+        self, dbname: str = "postgres", user: str = "postgres", **more: Any
+    ) -> psycopg.Connection[tuple[Any, ...]]:
+        """Connect, in autocommit mode."""
+        return psycopg.connect(self.dsn(dbname, user), autocommit=True, **more)
+
+    def client_environment(self, dbname: str = "postgres") -> dict[str, str]:
+        """Return the environment for psql and its like."""
+        return {
+            **os.environ,
+            "PGHOST": str(self.directory),
+            "PGPORT": str(PORT),
+            "PGUSER": "postgres",
+            "PGDATABASE": dbname,
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
+            "PSQLRC": "/dev/null",
+        }
+
+    def client(
+        self, command: Sequence[str | Path], dbname: str = "postgres", **more: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run psql, pg_dump or their like against this cluster."""
+        return subprocess.run(
+            [str(word) for word in command],
+            env=self.client_environment(dbname),
+            check=True,
+            text=True,
+            capture_output=True,
+            **more,
+        )
+
+    def create_database(self, name: str, schema: str = "pgkeymgr") -> None:
+        """Make a database with the extension in a schema."""
+        with self.connect() as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        with self.connect(name) as connection:
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+            connection.execute(f'CREATE EXTENSION pgkeymgr SCHEMA "{schema}" CASCADE')
+
+    @property
+    def log(self) -> str:
+        """What the server has logged so far."""
+        return self.log_file.read_text(errors="replace")
+
+
+def main() -> int:
+    """Run the command of the arguments against a cluster, and return its exit status."""
+    with Cluster() as cluster:
+        cluster.create_database("test")
+        with cluster.connect("test") as connection:
+            connection.execute("CREATE SCHEMA tap")
+            connection.execute("CREATE EXTENSION pgtap SCHEMA tap")
+        status = subprocess.run(sys.argv[1:], env=cluster.client_environment("test"), check=False).returncode
+        if status:
+            print(cluster.log[-4000:], file=sys.stderr)
+        return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,7 +18,9 @@ $$;
 -- So that one GRANT of a role is all that an application's role needs.
 DO $$
 BEGIN
-    IF NOT pg_catalog.has_schema_privilege('public', '@extschema@', 'USAGE') THEN
+    IF NOT pg_catalog.has_schema_privilege(
+        'public', '@extschema@'::pg_catalog.regnamespace::pg_catalog.oid, 'USAGE'
+    ) THEN
         GRANT USAGE ON SCHEMA @extschema@ TO pgkeymgr_user;
     END IF;
 END

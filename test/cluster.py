@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -60,9 +61,9 @@ class Cluster:
         self.log_file = self.directory / "server.log"
         self.environment = dict(environment or {})
         if initialize:
+            options = "--no-sync --auth=trust --username=postgres --encoding=UTF8 --locale=C.UTF-8"
             self.run_as_server(
-                [self.bin / "initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]
-                + ["--locale=C.UTF-8", "--data-checksums", f"--pgdata={self.data}"]
+                [self.bin / "initdb", *options.split(), "--data-checksums", f"--pgdata={self.data}"]
             )
             self.configure({"fsync": "off", "listen_addresses": "", "max_connections": "50"})
             self.configure(settings or {})
@@ -87,11 +88,14 @@ class Cluster:
     def run_as_server(self, command: Sequence[str | Path], **more: Any) -> subprocess.CompletedProcess[str]:
         """Run a command as the server's user; its output is shown only if it fails."""
         environment = {**os.environ, **self.environment, "LC_ALL": "C.UTF-8"}
-        who = {"user": self.user, "group": self.user, "extra_groups": []} if os.geteuid() == 0 else {}
-        done = subprocess.run(
+        who: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            who = {"user": self.user, "group": self.user, "extra_groups": []}
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             [str(word) for word in command],
             env=environment,
             cwd=self.directory,
+            check=False,
             text=True,
             capture_output=True,
             **who,
@@ -141,6 +145,17 @@ class Cluster:
         """Make the server read postgresql.conf again."""
         self._pg_ctl("reload")
 
+    def wait_until_ready(self, seconds: float = 60) -> None:
+        """Wait until the server accepts connections, after a crash of one of its processes, say."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.connect().close()
+                return
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+
     def kill(self) -> None:
         """Kill the postmaster with SIGKILL, and wait until all its processes are gone."""
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
@@ -181,7 +196,7 @@ class Cluster:
         self, command: Sequence[str | Path], dbname: str = "postgres", **more: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run psql, pg_dump or their like against this cluster."""
-        return subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             [str(word) for word in command],
             env=self.client_environment(dbname),
             check=True,
@@ -189,6 +204,7 @@ class Cluster:
             capture_output=True,
             **more,
         )
+        return done
 
     def create_database(self, name: str, schema: str = "pgkeymgr") -> None:
         """Make a database with the extension in a schema."""

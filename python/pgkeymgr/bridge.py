@@ -30,7 +30,6 @@ from .crypto import (
     utils,
 )
 from .errors import DataError, Error, LibraryError, LimitError
-from .libraries import import_library
 from .root_key import LocalRootKey, RootKey
 
 _PRIMITIVES = (
@@ -84,23 +83,22 @@ def install(globals_: dict[str, Any], version: str) -> None:
         version: the version of the extension's SQL script, which must be this package's.
 
     Raises:
-        plpy.Error: the versions differ, or a library is missing or is another than pgkeymgr's own.
+        plpy.Error: the versions differ.
     """
-    try:
-        if version != __version__:
-            raise LibraryError(
+    if version != __version__:
+        raise _sql_error(
+            LibraryError(
                 f"the extension's SQL is of version {version}, its Python package of {__version__}",
                 hint="Reconnect; if that does not help, ALTER EXTENSION pgkeymgr UPDATE, or make install.",
             )
-        import_library("nacl.bindings")
-    except Error as error:
-        raise _sql_error(error) from None
+        )
     functions = _Functions()
     for module in _PRIMITIVES:
         for name, function in vars(module).items():
             if name.startswith(_PREFIXES):
                 setattr(functions, name, _guard(function))
-    for function in (derive_key, root_key_status, *_by_id_functions()):
+    others: list[_Function] = [derive_key, root_key_status, *_by_id_functions()]
+    for function in others:
         setattr(functions, function.__name__, _guard(function))
     globals_["pgkeymgr"] = functions
 
@@ -139,7 +137,7 @@ def root_key_status() -> tuple[str, str, list[str]]:
 
 
 def _load_root_key() -> RootKey:
-    global _root_key
+    global _root_key  # noqa: PLW0603  # a backend has one session, and so one root key
     import os
 
     from . import process, server  # ctypes, which only the users of the root key need
@@ -293,9 +291,7 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
         return error
     # The functions are typed, so a None that is not allowed ends in one of these somewhere inside.
     if isinstance(error, TypeError | AttributeError):
-        for (parameter, type_), argument in zip(
-            function.__annotations__.items(), arguments, strict=False
-        ):
+        for (parameter, type_), argument in zip(function.__annotations__.items(), arguments, strict=False):
             if argument is None and "None" not in str(type_):
                 return DataError(f"{name}: {parameter} must not be NULL")
     if isinstance(error, MemoryError):

@@ -53,7 +53,7 @@ class GetkeyError(Error):
     sqlstate = "58000"
 
 
-class LibraryError(Error):
+class LibraryError(Error, ImportError):
     """A Python library of this session is missing, or is another version than pgkeymgr's own."""
 
     sqlstate = "58P01"

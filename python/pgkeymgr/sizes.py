@@ -34,6 +34,4 @@ def check_growth(message: bytes, growth: int) -> None:
         LimitError: the result would be over ``BYTEA_MAX`` bytes.
     """
     if len(message) > BYTEA_MAX - growth:
-        raise LimitError(
-            f"message must be at most {BYTEA_MAX - growth} bytes long, not {len(message)}"
-        )
+        raise LimitError(f"message must be at most {BYTEA_MAX - growth} bytes long, not {len(message)}")

@@ -26,9 +26,7 @@ def crypto_aead_ietf_noncegen() -> bytes:
     return randombytes_buf(NONCE_BYTES)
 
 
-def crypto_aead_ietf_encrypt(
-    message: bytes, additional: bytes | None, nonce: bytes, key: bytes
-) -> bytes:
+def crypto_aead_ietf_encrypt(message: bytes, additional: bytes | None, nonce: bytes, key: bytes) -> bytes:
     """Encrypt a message, and authenticate it together with additional data.
 
     Args:
@@ -53,9 +51,7 @@ def crypto_aead_ietf_encrypt(
     return bindings.crypto_aead_chacha20poly1305_ietf_encrypt(message, additional, nonce, key)
 
 
-def crypto_aead_ietf_decrypt(
-    message: bytes, additional: bytes | None, nonce: bytes, key: bytes
-) -> bytes:
+def crypto_aead_ietf_decrypt(message: bytes, additional: bytes | None, nonce: bytes, key: bytes) -> bytes:
     """Verify and decrypt what ``crypto_aead_ietf_encrypt`` made.
 
     Args:

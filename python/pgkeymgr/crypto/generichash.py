@@ -35,7 +35,5 @@ def crypto_generichash(message: bytes, key: bytes | None = None) -> bytes:
     if key is None:
         return blake2b(message, digest_size=HASH_BYTES).digest()
     if not KEY_BYTES_MIN <= len(key) <= KEY_BYTES_MAX:
-        raise DataError(
-            f"key must be {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes long, not {len(key)}"
-        )
+        raise DataError(f"key must be {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes long, not {len(key)}")
     return blake2b(message, digest_size=HASH_BYTES, key=key).digest()

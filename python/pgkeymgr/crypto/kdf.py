@@ -19,9 +19,7 @@ def crypto_kdf_keygen() -> bytes:
     return randombytes_buf(KEY_BYTES)
 
 
-def crypto_kdf_derive_from_key(
-    subkey_size: int, subkey_id: int, context: bytes, primary_key: bytes
-) -> bytes:
+def crypto_kdf_derive_from_key(subkey_size: int, subkey_id: int, context: bytes, primary_key: bytes) -> bytes:
     """Derive a key: BLAKE2b of nothing, with the number as salt and the context as personalization.
 
     Args:

@@ -13,6 +13,8 @@ from ..sizes import check_size
 
 SEED_BYTES = 32
 
+_INTEGERS = 2**32
+
 
 def randombytes_random() -> int:
     """Return a random integer of 32 bits, signed, as SQL's ``integer`` is."""
@@ -29,11 +31,9 @@ def randombytes_uniform(upper_bound: int) -> int:
     Returns:
         An integer from 0 to ``upper_bound - 1``, signed, as SQL's ``integer`` is.
     """
-    bound = upper_bound & 0xFFFFFFFF
-    if bound < 2:
-        return 0
-    number = secrets.randbelow(bound)
-    return number - 0x100000000 if number > 0x7FFFFFFF else number
+    bound = upper_bound % _INTEGERS
+    number = secrets.randbelow(bound) if bound else 0
+    return number - _INTEGERS if number >= _INTEGERS // 2 else number
 
 
 def randombytes_buf(size: int) -> bytes:

@@ -29,8 +29,8 @@ _BUFFER_BYTES = 4096
 _buffers: list[tuple[Any, Any]] = []
 
 
-def _new_buffer(size: int = _BUFFER_BYTES) -> tuple[Any, Any]:
-    memory = ffi.new("unsigned char[]", size)
+def _new_buffer(size: int) -> tuple[Any, Any]:
+    memory = ffi.new("unsigned char[]", max(size, _BUFFER_BYTES))
     return memory, ffi.buffer(memory)
 
 
@@ -65,16 +65,14 @@ def crypto_secretbox(message: bytes, nonce: bytes, key: bytes) -> bytes:
         raise wrong_length("key", key, KEY_BYTES)
     length = len(message)
     size = length + MAC_BYTES
-    if size > _BUFFER_BYTES:
+    if length > MESSAGE_BYTES_MAX:
         check_growth(message, MAC_BYTES)
-        memory, view = _new_buffer(size)
-        _encrypt(memory, message, length, nonce, key)
-        return view[:]
-    buffer = _buffers.pop() if _buffers else _new_buffer()
+    buffer = _buffers.pop() if size <= _BUFFER_BYTES and _buffers else _new_buffer(size)
     memory, view = buffer
     _encrypt(memory, message, length, nonce, key)
-    result = view[:size]
-    _buffers.append(buffer)
+    result: bytes = view[:size]
+    if size <= _BUFFER_BYTES:
+        _buffers.append(buffer)
     return result
 
 
@@ -100,16 +98,12 @@ def crypto_secretbox_open(ciphertext: bytes, nonce: bytes, key: bytes) -> bytes:
     size = length - MAC_BYTES
     if size < 0:
         raise not_authentic("ciphertext")
-    if size > _BUFFER_BYTES:
-        memory, view = _new_buffer(size)
-        if _decrypt(memory, ciphertext, length, nonce, key) != 0:
-            raise not_authentic("ciphertext")
-        return view[:]
-    buffer = _buffers.pop() if _buffers else _new_buffer()
+    buffer = _buffers.pop() if size <= _BUFFER_BYTES and _buffers else _new_buffer(size)
     memory, view = buffer
     failed = _decrypt(memory, ciphertext, length, nonce, key)
-    result = view[:size]
-    _buffers.append(buffer)
+    result: bytes = view[:size]
+    if size <= _BUFFER_BYTES:
+        _buffers.append(buffer)
     if failed:
         raise not_authentic("ciphertext")
     return result

@@ -185,9 +185,7 @@ def crypto_sign_update_agg1(state: bytes | None, message: bytes) -> bytes:
     return crypto_sign_update(crypto_sign_init() if state is None else state, message)
 
 
-def crypto_sign_update_agg2(
-    cur_state: bytes | None, initial_state: bytes | None, message: bytes
-) -> bytes:
+def crypto_sign_update_agg2(cur_state: bytes | None, initial_state: bytes | None, message: bytes) -> bytes:
     """Add a row's part to a message, for the aggregate that starts from a given state.
 
     Args:

@@ -33,6 +33,7 @@ ID_BYTES_MAX = 255
 _HASH_STATE_BYTES = 384
 _ALIGNMENT = 64
 _ORDER = 2**252 + 27742317777372353535851937790883648493
+_FIELD = 2**255 - 19
 # libsodium's soname since 1.0.18, the first release with ristretto255.
 _SONAMES = ("libsodium.so.23", "libsodium.so.26", "libsodium.so")
 
@@ -117,6 +118,14 @@ def _add(one: bytes, other: bytes) -> bytes | None:
     return result.raw
 
 
+def _check_point(name: str, point: bytes) -> None:
+    if len(point) != POINT_BYTES:
+        raise wrong_length(name, point, POINT_BYTES)
+    # RFC 9496 has one encoding for each point; libsodium 1.0.18 overlooks the highest bit.
+    if _number(point) >= _FIELD:
+        raise DataError(f"{name} is not an acceptable public key")
+
+
 def _identities(sender: bytes, recipient: bytes, additional: bytes) -> bytes:
     parts = []
     for name, value in (("sender", sender), ("recipient", recipient), ("additional", additional)):
@@ -140,8 +149,8 @@ def _split(signature: bytes) -> tuple[bytes, bytes]:
     if len(signature) != SIGNATURE_BYTES:
         raise wrong_length("signature", signature, SIGNATURE_BYTES)
     r_point, s = signature[:POINT_BYTES], signature[POINT_BYTES:]
-    # A second encoding of the same s would make a second valid signature of the same message.
-    if _number(s) >= _ORDER:
+    # A second encoding of the same R or s would make a second valid signature of the same message.
+    if _number(r_point) >= _FIELD or _number(s) >= _ORDER:
         raise not_authentic("signature")
     return r_point, s
 
@@ -181,8 +190,7 @@ def crypto_signcrypt_sign_before(
     identities = _identities(sender, recipient, additional)
     if len(sender_sk) != SCALAR_BYTES:
         raise wrong_length("sender_sk", sender_sk, SCALAR_BYTES)
-    if len(recipient_pk) != POINT_BYTES:
-        raise wrong_length("recipient_pk", recipient_pk, POINT_BYTES)
+    _check_point("recipient_pk", recipient_pk)
     noise = randombytes_buf(32)
     r = _scalar(_number(blake2b(b"nonce" + sender_sk + recipient_pk + noise).digest()))
     r_point = _multiply_base(r)
@@ -247,8 +255,7 @@ def crypto_signcrypt_verify_before(
     """
     r_point, _ = _split(signature)
     identities = _identities(sender, recipient, additional)
-    if len(sender_pk) != POINT_BYTES:
-        raise wrong_length("sender_pk", sender_pk, POINT_BYTES)
+    _check_point("sender_pk", sender_pk)
     if len(recipient_sk) != SCALAR_BYTES:
         raise wrong_length("recipient_sk", recipient_sk, SCALAR_BYTES)
     point = _add(r_point, _multiply(r_point, sender_pk, "sender_pk"))
@@ -260,8 +267,7 @@ def crypto_signcrypt_verify_before(
 
 def _verify(state: _State, signature: bytes, sender_pk: bytes, ciphertext: bytes) -> bool:
     r_point, s = _split(signature)
-    if len(sender_pk) != POINT_BYTES:
-        raise wrong_length("sender_pk", sender_pk, POINT_BYTES)
+    _check_point("sender_pk", sender_pk)
     state.update(ciphertext)
     challenge = _scalar(_number(state.final()))
     expected = _multiply(challenge, sender_pk, "sender_pk")

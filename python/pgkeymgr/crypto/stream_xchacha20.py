@@ -19,6 +19,8 @@ from .randombytes import randombytes_buf
 KEY_BYTES = 32
 NONCE_BYTES = 24
 
+_BLOCK_BYTES = 64
+_COUNTER_BLOCKS = 2**32
 _CONSTANTS = struct.unpack("<4I", b"expand 32-byte k")
 
 
@@ -113,5 +115,13 @@ def crypto_stream_xchacha20_xor_ic(message: bytes, nonce: bytes, ic: int, key: b
         raise wrong_length("nonce", nonce, NONCE_BYTES)
     if len(key) != KEY_BYTES:
         raise wrong_length("key", key, KEY_BYTES)
-    counter = ic.to_bytes(8, "little", signed=True)
-    return _chacha20(message, counter + nonce[16:], _hchacha20(nonce[:16], key))
+    subkey = _hchacha20(nonce[:16], key)
+    # cryptography counts blocks in 32 bits and refuses to go on; libsodium's counter has 64. What fits into
+    # a bytea crosses that line once at most.
+    first = (_COUNTER_BLOCKS - ic % _COUNTER_BLOCKS) * _BLOCK_BYTES
+    parts = [(ic, message[:first]), (ic + first // _BLOCK_BYTES, message[first:])]
+    return b"".join(
+        _chacha20(part, (counter % 2**64).to_bytes(8, "little") + nonce[16:], subkey)
+        for counter, part in parts
+        if part
+    )

@@ -1,0 +1,38 @@
+"""What the tests share: one cluster with the root key of the vectors, and a connection to it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from cluster import Cluster
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A running cluster whose database ``test`` has the extension in schema ``pgkeymgr``."""
+    with Cluster() as running:
+        running.create_database("test")
+        yield running
+
+
+@pytest.fixture
+def connection(cluster: Cluster) -> Iterator[Connection]:
+    """A new session in that database, as superuser, the extension's schema in its search path."""
+    with cluster.connect("test") as open_connection:
+        open_connection.execute("SET search_path = pgkeymgr, public")
+        yield open_connection
+
+
+def rows(connection: Connection, query: str) -> list[tuple[Any, ...]]:
+    """Run a query that the test put together, and return its rows, if it has any."""
+    cursor = connection.execute(query.encode())
+    return cursor.fetchall() if cursor.description else []
+
+
+def value(connection: Connection, query: str) -> Any:
+    """Run a query that gives one row, and return its first column."""
+    (row,) = rows(connection, query)
+    return row[0]

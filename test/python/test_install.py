@@ -1,0 +1,230 @@
+"""Installing: into any schema and any database, in place and out again, and what goes wrong in the field."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pgkeymgr
+import pytest
+from cluster import Cluster
+from conftest import Connection, rows, value
+from psycopg import errors
+
+TOP = Path(__file__).parents[2]
+
+# Everything in a database that has an owner, a name or a comment: what an extension can leave behind.
+OBJECTS = """
+    SELECT 'function', oid::regprocedure::text FROM pg_proc UNION ALL
+    SELECT 'type', oid::regtype::text FROM pg_type UNION ALL
+    SELECT 'relation', oid::regclass::text FROM pg_class UNION ALL
+    SELECT 'schema', nspname || coalesce(nspacl::text, '') FROM pg_namespace
+        WHERE nspname NOT LIKE 'pg\\_temp\\_%' AND nspname NOT LIKE 'pg\\_toast\\_temp\\_%' UNION ALL
+    SELECT 'extension', extname::text FROM pg_extension UNION ALL
+    SELECT 'event trigger', evtname::text FROM pg_event_trigger UNION ALL
+    SELECT 'comment', description FROM pg_description
+"""
+
+
+def test_one_version_everywhere() -> None:
+    control = (TOP / "pgkeymgr.control").read_text()
+    meta = json.loads((TOP / "META.json").read_text())
+    changes = (TOP / "CHANGELOG.md").read_text()
+    version = pgkeymgr.__version__
+    assert f"default_version = '{version}'" in control
+    assert meta["version"] == meta["provides"]["pgkeymgr"]["version"] == version
+    assert re.search(rf"^## {re.escape(version)}", changes, re.MULTILINE)
+
+
+def test_bodies_hold_no_logic() -> None:
+    """Each PL/Python function in sql/ is the loader's line and one call, which pgspot need not read."""
+    count = 0
+    for source in (TOP / "sql").rglob("*.sql"):
+        for body in re.findall(r"LANGUAGE plpython3u.*?AS \$\$\n(.*?)\$\$;", source.read_text(), re.DOTALL):
+            assert re.fullmatch(r"@load@\nreturn GD\['pgkeymgr'\]\.\w+\([\w, ]*\)\n", body), body
+            count += 1
+    assert count > 90
+
+
+def test_create_and_drop_leave_nothing(cluster: Cluster) -> None:
+    with cluster.connect() as connection:
+        connection.execute("CREATE DATABASE empty")
+    try:
+        with cluster.connect("empty") as connection:
+            connection.execute("CREATE EXTENSION plpython3u")
+            before = sorted(rows(connection, OBJECTS))
+            connection.execute("CREATE EXTENSION pgkeymgr")
+            assert value(connection, "SELECT pgkeymgr_derive(1)")
+            assert len(rows(connection, OBJECTS)) > len(before) + 100
+            connection.execute("DROP EXTENSION pgkeymgr")
+            assert sorted(rows(connection, OBJECTS)) == before
+    finally:
+        with cluster.connect() as connection:
+            connection.execute("DROP DATABASE empty")
+
+
+@pytest.mark.parametrize("schema", ["public", "pgsodium", "My Schema", "a" * 63, "ключи"])
+def test_any_schema(cluster: Cluster, schema: str) -> None:
+    cluster.create_database("elsewhere", schema)
+    try:
+        with cluster.connect("elsewhere") as connection:
+            derived = value(connection, f'SELECT "{schema}".derive_key(1)')
+            call = f"\"{schema}\".crypto_auth('', 1::bigint)"
+            assert value(
+                connection, f"SELECT {call} = \"{schema}\".crypto_auth('', '\\x{derived.hex()}'::bytea)"
+            )
+            # No body names the schema, so that renaming it breaks nothing.
+            if schema != "public":
+                connection.execute(f'ALTER SCHEMA "{schema}" RENAME TO renamed')
+                connection.execute("CREATE ROLE some_app IN ROLE pgkeymgr_user")
+                connection.execute("SET ROLE some_app")
+                assert value(connection, "SELECT renamed.crypto_auth('', 1::bigint)")
+    finally:
+        with cluster.connect() as connection:
+            connection.execute("DROP DATABASE elsewhere")
+            connection.execute("DROP ROLE IF EXISTS some_app")
+
+
+def test_two_databases_of_one_cluster(cluster: Cluster) -> None:
+    cluster.create_database("second", "other")
+    with cluster.connect("second") as second, cluster.connect("test") as first:
+        assert value(first, "SELECT pgkeymgr.derive_key(1)") == value(second, "SELECT other.derive_key(1)")
+        second.execute("DROP EXTENSION pgkeymgr")
+        first.execute("SELECT pgkeymgr.derive_key(1)")
+    with cluster.connect() as connection:
+        connection.execute("DROP DATABASE second")
+
+
+def test_dump_and_restore(cluster: Cluster) -> None:
+    """A dump names the extension and no function of it, and its views and grants come back."""
+    cluster.create_database("source")
+    with cluster.connect("source") as connection:
+        connection.execute("CREATE VIEW shown AS SELECT pgkeymgr.crypto_auth('', 1::bigint) AS mac")
+        expected = value(connection, "SELECT mac FROM shown")
+    dump = cluster.client(["pg_dump", "source"]).stdout
+    assert "CREATE EXTENSION IF NOT EXISTS pgkeymgr" in dump
+    assert "CREATE FUNCTION" not in dump
+    with cluster.connect() as connection:
+        connection.execute("CREATE DATABASE target")
+    cluster.client(["psql", "--set=ON_ERROR_STOP=1", "--quiet"], dbname="target", input=dump)
+    with cluster.connect("target") as connection:
+        assert value(connection, "SELECT mac FROM shown") == expected
+    with cluster.connect() as connection:
+        connection.execute("DROP DATABASE source")
+        connection.execute("DROP DATABASE target")
+
+
+def test_on_a_standby(cluster: Cluster) -> None:
+    """A physical standby with the same root key decrypts what the primary encrypts, read-only as it is."""
+    nonce = "decode(repeat('00', 24), 'hex')"
+    with cluster.connect("test") as primary:
+        primary.execute("CREATE TABLE sealed (id bigint, data bytea)")
+        rows(primary, f"INSERT INTO sealed VALUES (7, pgkeymgr.crypto_secretbox('kept', {nonce}, 7::bigint))")
+    standby = Cluster(initialize=False)
+    try:
+        backup = ["pg_basebackup", "--write-recovery-conf", "--checkpoint=fast", f"--pgdata={standby.data}"]
+        standby.run_as_server([cluster.bin / backup[0], *backup[1:], f"--dbname={cluster.dsn()}"])
+        with standby, standby.connect("test") as connection:
+            assert value(connection, "SELECT pg_is_in_recovery()")
+            opened = f"pgkeymgr.crypto_secretbox_open(data, {nonce}, id)"
+            assert value(connection, f"SELECT {opened} FROM sealed") == b"kept"
+    finally:
+        with cluster.connect("test") as primary:
+            primary.execute("DROP TABLE sealed")
+
+
+def _copy_of(connection: Connection, function: str, *changes: tuple[str, str]) -> None:
+    """Make pg_temp.copy of a function, with changes to its source."""
+    source = value(connection, f"SELECT pg_get_functiondef('pgkeymgr.{function}'::regprocedure)")
+    name = function.partition("(")[0]
+    for old, new in ((f"pgkeymgr.{name}(", "pg_temp.copy("), *changes):
+        assert old in source
+        source = source.replace(old, new)
+    rows(connection, source)
+
+
+def test_missing_python_package(connection: Connection) -> None:
+    """As after a restore on a machine where nobody ran make install."""
+    _copy_of(connection, "crypto_hash_sha256(bytea)", ("/lib/pgkeymgr/", "/lib/not-there/"))
+    with pytest.raises(
+        errors.UndefinedFile, match=r"cannot import its Python package from .*/not-there/"
+    ) as missing:
+        connection.execute("SELECT pg_temp.copy('')")
+    assert (
+        missing.value.diag.message_hint == "Install pgkeymgr on this machine, for this Python: make install."
+    )
+    # Without harm to the functions whose package is there.
+    assert value(connection, "SELECT crypto_hash_sha256('')")
+
+
+def test_another_version_of_the_python_package(connection: Connection) -> None:
+    _copy_of(connection, "crypto_hash_sha256(bytea)", (f"GD, '{pgkeymgr.__version__}'", "GD, '9.9.9'"))
+    with pytest.raises(
+        errors.UndefinedFile, match=r"SQL is of version 9\.9\.9, its Python package of"
+    ) as other:
+        connection.execute("SELECT pg_temp.copy('')")
+    assert other.value.diag.message_hint is not None
+    assert "Reconnect" in other.value.diag.message_hint
+
+
+def test_a_function_that_came_with_an_update(connection: Connection) -> None:
+    """A session that loaded the package before ALTER EXTENSION UPDATE says what to do."""
+    connection.execute("SELECT crypto_hash_sha256('')")
+    _copy_of(connection, "crypto_hash_sha256(bytea)", ("].crypto_hash_sha256(", "].crypto_hash_sha1024("))
+    with pytest.raises(errors.UndefinedFile, match="which has no function crypto_hash_sha1024") as missing:
+        connection.execute("SELECT pg_temp.copy('')")
+    assert missing.value.diag.message_hint == "The extension was updated since. Reconnect."
+
+
+@pytest.mark.parametrize(
+    ("package", "call"),
+    [
+        ("nacl", "crypto_hash_sha256('')"),
+        ("cryptography", "crypto_stream_xchacha20(1, decode(repeat('00', 24), 'hex'), 1::bigint)"),
+    ],
+)
+def test_a_foreign_library_is_refused(
+    cluster: Cluster, connection: Connection, package: str, call: str
+) -> None:
+    """Another PL/Python function of the session has imported an old version from elsewhere."""
+    foreign = cluster.directory / "foreign" / package
+    foreign.mkdir(parents=True)
+    (foreign / "__init__.py").write_text("__version__ = '0.9'\n")
+    code = f"import sys; sys.path.insert(0, '{foreign.parent}'); import {package}"
+    rows(connection, f"DO LANGUAGE plpython3u $$ {code} $$")
+    with pytest.raises(errors.UndefinedFile) as refused:
+        rows(connection, f"SELECT {call}")
+    # In the DETAIL where the package cannot be imported at all, in the message where one call cannot be.
+    assert re.search(f"imported {package} 0.9 from .*needs version", str(refused.value))
+    assert refused.value.diag.message_hint is not None
+    assert "Reconnect" in refused.value.diag.message_hint
+
+
+def _files(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+def test_destdir_prefix_and_uninstall(tmp_path: Path) -> None:
+    def make(*arguments: str) -> None:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+        command = ["make", "--silent", f"DESTDIR={tmp_path}", *arguments]
+        subprocess.run(command, cwd=TOP, env=environment, check=True, capture_output=True)
+
+    make("install")
+    files = _files(tmp_path)
+    version = pgkeymgr.__version__
+    assert any(
+        re.fullmatch(rf"usr/local/lib/pgkeymgr/{version}/cp3\d+/pgkeymgr/bridge\.py", f) for f in files
+    )
+    assert any(
+        re.fullmatch(r"usr/local/lib/.*/pgkeymgr/__pycache__/bridge\.cpython-3\d+\.pyc", f) for f in files
+    )
+    assert "usr/local/share/pgkeymgr/getkey.sample" in files
+    assert any(f.endswith(f"/extension/pgkeymgr--{version}.sql") for f in files)
+    # Nothing is put where the system's Python looks.
+    assert not any("dist-packages" in f or "site-packages" in f for f in files)
+    make("uninstall")
+    left = {str(path) for path in tmp_path.rglob("*") if not path.is_dir()}
+    assert left == set()
+    assert not (tmp_path / "usr/local/lib/pgkeymgr").exists()

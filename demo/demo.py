@@ -63,7 +63,7 @@ class Show:
     def __init__(self) -> None:
         """Start with an empty table."""
         self.console = Console(highlight=False)
-        self.table = Table(title="What was shown", title_justify="left", box=SIMPLE_HEAD)
+        self.table = Table(title="What was shown", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
         self.table.add_column("step")
         self.table.add_column("result")
         for heading in ("rows", "s", "µs a row"):
@@ -267,10 +267,9 @@ def searched_for(cluster: Cluster, show: Show, names: Mapping[str, str]) -> set[
         there_anyway = Search(long_names).in_files(show.progress(written_files(cluster), "Searching"))
         chosen = long_names - there_anyway.keys()
         result(f"{len(chosen):,} names are not there")
-    show.line(
-        f"  {len(long_names):,} names have {NAME_BYTES_MIN} bytes or more; {len(there_anyway)} of them are in "
-        "PostgreSQL's own files, and left out"
-    )
+    left_out = len(there_anyway)
+    show.line(f"  {len(long_names):,} names have {NAME_BYTES_MIN} bytes or more; {left_out} are left out,")
+    show.line("  because PostgreSQL's own files have them, as parts of the descriptions of collations")
     return chosen
 
 
@@ -439,11 +438,10 @@ def main() -> int:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         run(Show())
-    except CheckFailedError as error:
+    except (CheckFailedError, psycopg.Error, subprocess.CalledProcessError, RuntimeError) as error:
         print(f"\ndemo: FAILED: {error}", file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
-        print(f"\ndemo: FAILED: {error}\n{error.stderr}", file=sys.stderr)
+        if isinstance(error, subprocess.CalledProcessError):
+            print(error.stderr, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ndemo: interrupted; the clusters are removed", file=sys.stderr)

@@ -8,7 +8,6 @@ root key, with a wrong one, and with the right one. Every row is compared with t
 import json
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
@@ -208,7 +207,7 @@ def verify(cluster: Cluster, show: Show, name: str, names: Mapping[str, str]) ->
         seen = dict(connection.execute("SELECT code, name FROM registry.place").fetchall())
         wrong = [code for code in seen.keys() | names.keys() if seen.get(code) != names.get(code)]
         require(not wrong, f"{len(wrong)} rows differ from the data set, {wrong[:1]} for one")
-        result("every row as in the data set")
+        result("all as in the data set")
 
 
 def load(cluster: Cluster, show: Show, names: Mapping[str, str]) -> None:
@@ -266,10 +265,10 @@ def searched_for(cluster: Cluster, show: Show, names: Mapping[str, str]) -> set[
     with show.step("search before the load") as result:
         there_anyway = Search(long_names).in_files(show.progress(written_files(cluster), "Searching"))
         chosen = long_names - there_anyway.keys()
-        result(f"{len(chosen):,} names are not there")
+        result(f"{len(chosen):,} names to look for")
     left_out = len(there_anyway)
     show.line(f"  {len(long_names):,} names have {NAME_BYTES_MIN} bytes or more; {left_out} are left out,")
-    show.line("  because PostgreSQL's own files have them, as parts of the descriptions of collations")
+    show.line("  because PostgreSQL's own files have them: comments on collations, for one")
     return chosen
 
 
@@ -359,7 +358,7 @@ def nothing_opens(cluster: Cluster, show: Show, name: str, names: Mapping[str, s
                 except psycopg.Error as error:
                     outcomes[error.sqlstate] += 1
             require(outcomes == {sqlstate: len(names)}, f"not every row fails with {sqlstate}: {outcomes}")
-            result(f"0 rows decrypt, each: {sqlstate}")
+            result(f"0 rows decrypt ({sqlstate})")
 
 
 def find_all(cluster: Cluster, show: Show, chosen: set[bytes]) -> None:
@@ -372,7 +371,7 @@ def find_all(cluster: Cluster, show: Show, chosen: set[bytes]) -> None:
         require(
             found.keys() == chosen, f"the search misses {len(chosen - found.keys())} names that are there"
         )
-        result(f"{len(found):,} of {len(chosen):,} names found")
+        result(f"{len(found):,} of {len(chosen):,} found")
 
 
 def getkey(root_key: str) -> str:
@@ -438,13 +437,11 @@ def main() -> int:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         run(Show())
-    except (CheckFailedError, psycopg.Error, subprocess.CalledProcessError, RuntimeError) as error:
+    except (CheckFailedError, psycopg.Error, RuntimeError) as error:
         print(f"\ndemo: FAILED: {error}", file=sys.stderr)
-        if isinstance(error, subprocess.CalledProcessError):
-            print(error.stderr, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ndemo: interrupted; the clusters are removed", file=sys.stderr)
+        print("\ndemo: interrupted", file=sys.stderr)
         return 130
     return 0
 

@@ -60,18 +60,36 @@ class Cluster:
         self.data = self.directory / "data"
         self.log_file = self.directory / "server.log"
         self.environment = dict(environment or {})
+        try:
+            self._prepare(settings or {}, root_keys, initialize)
+        except BaseException:
+            # What initdb started ends when its input does, and removes this file last.
+            deadline = time.monotonic() + 10
+            while (self.data / "postmaster.pid").exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
+
+    def _prepare(
+        self, settings: Mapping[str, str], root_keys: Sequence[str] | None, initialize: bool
+    ) -> None:
         if initialize:
             options = "--no-sync --auth=trust --username=postgres --encoding=UTF8 --locale=C.UTF-8"
             self.run_as_server(
                 [self.bin / "initdb", *options.split(), "--data-checksums", f"--pgdata={self.data}"]
             )
             self.configure({"fsync": "off", "listen_addresses": "", "max_connections": "50"})
-            self.configure(settings or {})
+            self.configure(settings)
             if root_keys is not None:
                 self.install_getkey("#!/bin/sh\n" + "".join(f"echo {key}\n" for key in root_keys))
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            # Python does not call __exit__ after this, not for Ctrl-C either.
+            self.remove()
+            raise
         return self
 
     def __exit__(
@@ -199,11 +217,13 @@ class Cluster:
         done: subprocess.CompletedProcess[str] = subprocess.run(
             [str(word) for word in command],
             env=self.client_environment(dbname),
-            check=True,
+            check=False,
             text=True,
             capture_output=True,
             **more,
         )
+        if done.returncode:
+            raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
         return done
 
     def create_database(self, name: str, schema: str = "pgkeymgr") -> None:

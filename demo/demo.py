@@ -103,9 +103,7 @@ class Show:
         started = time.perf_counter()
         yield results.append
         seconds = time.perf_counter() - started
-        counts = (
-            [f"{rows:,}", f"{seconds:.2f}", f"{seconds / rows * 1e6:.0f}"] if rows else ["", f"{seconds:.2f}"]
-        )
+        counts = [f"{rows:,}", f"{seconds:.2f}", f"{seconds / rows * 1e6:.0f}"] if rows else ["", f"{seconds:.2f}"]
         self.line(f"[green]✓[/] {name}: {results[0]} [dim]({seconds:.2f} s)[/]")
         self.table.add_row(name, results[0], *counts)
 
@@ -368,9 +366,7 @@ def find_all(cluster: Cluster, show: Show, chosen: set[bytes]) -> None:
         connection.execute("CHECKPOINT")
     with show.step("search after a clear copy") as result:
         found = Search(chosen).in_files(show.progress(written_files(cluster), "Searching"))
-        require(
-            found.keys() == chosen, f"the search misses {len(chosen - found.keys())} names that are there"
-        )
+        require(found.keys() == chosen, f"the search misses {len(chosen - found.keys())} names that are there")
         result(f"{len(found):,} of {len(chosen):,} found")
 
 

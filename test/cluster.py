@@ -70,9 +70,7 @@ class Cluster:
             shutil.rmtree(self.directory, ignore_errors=True)
             raise
 
-    def _prepare(
-        self, settings: Mapping[str, str], root_keys: Sequence[str] | None, initialize: bool
-    ) -> None:
+    def _prepare(self, settings: Mapping[str, str], root_keys: Sequence[str] | None, initialize: bool) -> None:
         if initialize:
             options = "--no-sync --auth=trust --username=postgres --encoding=UTF8 --locale=C.UTF-8"
             self.run_as_server(

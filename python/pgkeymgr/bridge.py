@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import plpy
 
-from . import __version__, getkey
+from . import __version__, getkey, server
 from .crypto import (
     aead_det,
     aead_ietf,
@@ -29,7 +29,9 @@ from .crypto import (
     stream_xchacha20,
     utils,
 )
-from .errors import DataError, Error, LibraryError, LimitError
+from .errors import DataError, Error, LibraryError, LimitError, PrivilegeError
+from .keyring import Record
+from .keys import Keys
 from .root_key import LocalRootKey, RootKey
 
 _PRIMITIVES = (
@@ -53,6 +55,25 @@ _PRIMITIVES = (
 )
 _PREFIXES = ("crypto_", "randombytes_", "sodium_")
 
+_KEY_FUNCTIONS = (
+    "create_data_key",
+    "supersede_data_key",
+    "disable_data_key",
+    "enable_data_key",
+    "destroy_data_key",
+    "grant_data_key",
+    "revoke_data_key",
+    "token_encrypt",
+    "token_encrypt_text",
+    "token_decrypt",
+    "token_decrypt_text",
+    "token_try_decrypt",
+    "token_reencrypt",
+    "token_info",
+    "wrap_key",
+    "unwrap_key",
+)
+
 _Function = Callable[..., Any]
 
 _root_key: RootKey | None = None
@@ -75,12 +96,13 @@ class _Functions:
         )
 
 
-def install(globals_: dict[str, Any], version: str) -> None:
+def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     """Make the functions available to the session.
 
     Args:
         globals_: PL/Python's GD.
         version: the version of the extension's SQL script, which must be this package's.
+        schema: the extension's schema, quoted where it must be.
 
     Raises:
         plpy.Error: the versions differ.
@@ -97,7 +119,11 @@ def install(globals_: dict[str, Any], version: str) -> None:
         for name, function in vars(module).items():
             if name.startswith(_PREFIXES):
                 setattr(functions, name, _guard(function))
+    session = _Session(schema)
+    keys = Keys(session)
     others: list[_Function] = [derive_key, root_key_status, *_by_id_functions()]
+    others += [getattr(keys, name) for name in _KEY_FUNCTIONS]
+    others += [session._take_key, session._load_latest_key, session._as_owner]
     for function in others:
         setattr(functions, function.__name__, _guard(function))
     globals_["pgkeymgr"] = functions
@@ -140,7 +166,7 @@ def _load_root_key() -> RootKey:
     global _root_key  # noqa: PLW0603  # a backend has one session, and so one root key
     import os
 
-    from . import process, server  # ctypes, which only the users of the root key need
+    from . import process
 
     path = getkey.find(os.environ, server.config_file(), server.share_directory())
     getkey.check(path)
@@ -148,6 +174,130 @@ def _load_root_key() -> RootKey:
     output = getkey.run(path, server.is_canceled)
     _root_key = LocalRootKey(getkey.parse(output, path), f"getkey {path}")
     return _root_key
+
+
+class _Operation:
+    """Something to be run with the rights of the extension's owner, and what came of it."""
+
+    def __init__(self, operation: Callable[[], Any]) -> None:
+        self.operation = operation
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+class _Session:
+    """This session's access to the key table; see ``pgkeymgr.keys.Database``."""
+
+    # Each is called for each row: C functions, which take no self.
+    user = server.user_id
+    stamp = server.statement_stamp
+    transaction = server.transaction_stamp
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+        self._plans: dict[str, Any] = {}
+        self._pending: list[_Operation] = []
+        self._taken: Record | None = None
+
+    def root_key(self) -> RootKey:
+        return _root_key or _load_root_key()
+
+    def warn(self, message: str, hint: str) -> None:
+        plpy.warning(f"pgkeymgr: {message}", hint=hint)
+
+    def execute(self, query: str, *arguments: tuple[str, Any]) -> list[dict[str, Any]]:
+        types = [type_ for type_, _ in arguments]
+        plan = self._plans.get(query)
+        if plan is None:
+            plan = self._plans[query] = plpy.prepare(query.replace("{s}", self._schema), types)
+        return list(plpy.execute(plan, [value for _, value in arguments]))
+
+    def load_key(self, key_id: int, name: str, uuid: bytes, user: int) -> Record | None:
+        self._taken = None
+        if server.refuses_subtransactions():
+            server.call_load_key(self._schema.strip('"'), key_id, name, uuid, user)
+        else:
+            function = "_load_latest_key" if server.has_old_snapshot() else "_load_key"
+            uuid_type = "text" if server.has_old_snapshot() else "uuid"
+            self.execute(
+                f"SELECT {{s}}.{function}($1, $2, $3, $4)",
+                ("integer", key_id),
+                ("text", name),
+                (uuid_type, uuid.hex()),
+                ("oid", user),
+            )
+        return self._taken
+
+    def _load_latest_key(self, key_id: int, name: str, uuid: str, user: int) -> None:
+        with server.latest_snapshot():
+            self.execute(
+                "SELECT {s}._load_key($1, $2, $3, $4)",
+                ("integer", key_id),
+                ("text", name),
+                ("uuid", uuid),
+                ("oid", user),
+            )
+
+    def _take_key(
+        self,
+        key_id: int,
+        uuid: bytes,
+        family: int,
+        name: str | None,
+        key_type: str,
+        state: str,
+        is_expired: bool,
+        superseded_by: int | None,
+        derivation_id: int | None,
+        context: bytes | None,
+        may_encrypt: bool,
+        may_decrypt: bool,
+        root_wrap: bytes | None,
+        fingerprint: str | None,
+        other_wraps: list[str],
+    ) -> None:
+        self._taken = Record(
+            key_id,
+            uuid,
+            family,
+            name,
+            key_type,
+            state,
+            is_expired,
+            superseded_by,
+            derivation_id,
+            context,
+            may_encrypt,
+            may_decrypt,
+            root_wrap,
+            fingerprint,
+            tuple(other_wraps),
+        )
+
+    def as_owner(self, operation: Callable[[], Any]) -> Any:
+        pending = _Operation(operation)
+        self._pending.append(pending)
+        try:
+            self.execute("SELECT {s}._as_owner()")
+        except plpy.SPIError:
+            # PL/Python made an SQL error of it on the way out of _as_owner.
+            if pending.error is not None:
+                raise pending.error from None
+            raise
+        finally:
+            if pending in self._pending:
+                self._pending.remove(pending)
+        return pending.result
+
+    def _as_owner(self) -> None:
+        if not self._pending:
+            raise PrivilegeError("_as_owner() is for the functions of pgkeymgr only")
+        pending = self._pending.pop()
+        try:
+            pending.result = pending.operation()
+        except Exception as error:
+            pending.error = error
+            raise
 
 
 def _by_id_functions() -> list[_Function]:
@@ -232,8 +382,8 @@ def crypto_aead_det_decrypt_by_id(
 
 def _guard(function: _Function) -> _Function:
     """Make the function that SQL calls: the same, its errors as PostgreSQL's."""
-    guard = _GUARDS.get(function.__code__.co_argcount, _guard_any)
-    return guard(function)
+    count = function.__code__.co_argcount - hasattr(function, "__self__")
+    return _GUARDS.get(count, _guard_any)(function)
 
 
 def _guard_any(function: _Function) -> _Function:
@@ -260,6 +410,16 @@ def _guard_1(function: _Function) -> _Function:
     return guarded
 
 
+def _guard_2(function: _Function) -> _Function:
+    def guarded(one: Any, two: Any) -> Any:
+        try:
+            return function(one, two)
+        except Exception as error:
+            raise _sql_error(_explain(error, function, (one, two))) from None
+
+    return guarded
+
+
 def _guard_3(function: _Function) -> _Function:
     def guarded(one: Any, two: Any, three: Any) -> Any:
         try:
@@ -280,7 +440,7 @@ def _guard_4(function: _Function) -> _Function:
     return guarded
 
 
-_GUARDS = {1: _guard_1, 3: _guard_3, 4: _guard_4}
+_GUARDS = {1: _guard_1, 2: _guard_2, 3: _guard_3, 4: _guard_4}
 
 
 def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) -> Error:
@@ -289,6 +449,8 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
         if isinstance(error, DataError | LimitError):
             error.message = f"{name}: {error.message}"
         return error
+    if isinstance(error, plpy.SPIError):
+        return _ServerError(str(error), error.sqlstate)
     # The functions are typed, so a None that is not allowed ends in one of these somewhere inside.
     if isinstance(error, TypeError | AttributeError):
         for (parameter, type_), argument in zip(function.__annotations__.items(), arguments, strict=False):
@@ -298,6 +460,14 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
         return LimitError(f"{name}: out of memory")
     # Of an error that nobody thought of, only the kind: its text could hold any of the arguments.
     return Error(f"{name}: internal error of the kind {type(error).__name__}")
+
+
+class _ServerError(Error):
+    """An error of PostgreSQL's own in a query of ours, none of which has a secret in its text."""
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate  # type: ignore[misc]  # one class for all of PostgreSQL's
 
 
 def _sql_error(error: Error) -> Exception:

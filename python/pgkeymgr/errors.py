@@ -29,6 +29,42 @@ class DataError(Error):
     sqlstate = "22000"
 
 
+class ParameterError(Error):
+    """An argument of pgkeymgr's own API is out of range."""
+
+    sqlstate = "22023"
+
+
+class PassphraseError(Error):
+    """The passphrase is wrong."""
+
+    sqlstate = "28P01"
+
+
+class PrivilegeError(Error):
+    """The current user has no grant on the key."""
+
+    sqlstate = "42501"
+
+
+class UndefinedKeyError(Error):
+    """There is no such key."""
+
+    sqlstate = "42704"
+
+
+class DuplicateKeyError(Error):
+    """The name is taken."""
+
+    sqlstate = "42710"
+
+
+class KeyStateError(Error):
+    """The key is disabled, destroyed, expired, superseded or locked."""
+
+    sqlstate = "55000"
+
+
 class LimitError(Error):
     """A value is, or would become, larger than PostgreSQL can hold."""
 

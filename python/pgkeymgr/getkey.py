@@ -100,9 +100,7 @@ def check(path: str) -> None:
     if directory_mode & stat.S_IWOTH and not directory_mode & stat.S_ISVTX:
         raise _refuse(path, "lies in a directory that others can write", f"chmod o-w {directory}")
     if not os.access(path, os.X_OK):
-        raise _refuse(
-            path, "is not executable by the server's user", f"chmod u+x {path}, and check its owner"
-        )
+        raise _refuse(path, "is not executable by the server's user", f"chmod u+x {path}, and check its owner")
 
 
 def run(
@@ -226,8 +224,7 @@ def parse(output: bytes, path: str) -> list[bytes]:
         if not _LINE.fullmatch(text):
             raise _refuse(
                 path,
-                f"printed {len(text)} characters on line {number}, which are not {2 * KEY_BYTES} "
-                "hexadecimal ones",
+                f"printed {len(text)} characters on line {number}, which are not {2 * KEY_BYTES} hexadecimal ones",
                 "Each line must be a root key in hexadecimal, the newest first.",
             )
         key = bytes.fromhex(text.decode("ascii"))

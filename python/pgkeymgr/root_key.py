@@ -9,10 +9,13 @@ one of these values.
 from hashlib import blake2b
 from typing import Protocol
 
+from . import wrap as wraps
 from .crypto.kdf import KEY_BYTES, crypto_kdf_derive_from_key
+from .errors import RootKeyError
 
 FINGERPRINT_BYTES = 16
 _FINGERPRINT_PERSON = b"pgkeymgrfingerpt"
+_WRAPPING_PERSON = b"pgkeymgrwrapping"
 
 
 class RootKey(Protocol):
@@ -45,6 +48,33 @@ class RootKey(Protocol):
             DataError: length or context is out of range.
         """
 
+    def wrap(self, secret: bytes, associated_data: bytes) -> bytes:
+        """Encrypt a secret under the root key.
+
+        Args:
+            secret: of any length.
+            associated_data: what the wrap belongs to; authenticated, not stored.
+
+        Returns:
+            The wrap; see ``pgkeymgr.wrap``. Its fingerprint is to be stored beside it.
+        """
+
+    def unwrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
+        """Decrypt a wrap.
+
+        Args:
+            wrapped: what ``wrap`` returned.
+            associated_data: what it was made with.
+            made_under: the fingerprint of the root key it was made under: this one or a previous one.
+
+        Returns:
+            The secret.
+
+        Raises:
+            RootKeyError: it was made under another root key.
+            DataError: it does not verify.
+        """
+
 
 def fingerprint(key: bytes) -> str:
     """Return the fingerprint of a root key.
@@ -63,7 +93,7 @@ def fingerprint(key: bytes) -> str:
 class LocalRootKey:
     """A root key in this process's memory."""
 
-    __slots__ = ("_key", "fingerprint", "previous", "source")
+    __slots__ = ("_key", "_wrapping_keys", "fingerprint", "previous", "source")
 
     def __init__(self, keys: list[bytes], source: str) -> None:
         """Take the root keys.
@@ -77,6 +107,10 @@ class LocalRootKey:
         self.fingerprint = fingerprint(keys[0])
         self.previous = tuple(fingerprint(key) for key in keys[1:])
         self.source = source
+        self._wrapping_keys = {
+            fingerprint(key): blake2b(digest_size=wraps.KEY_BYTES, key=key, person=_WRAPPING_PERSON).digest()
+            for key in keys
+        }
 
     def __reduce__(self) -> str:
         raise TypeError("a root key is not to be copied or written anywhere")
@@ -84,3 +118,19 @@ class LocalRootKey:
     def derive(self, key_id: int, length: int, context: bytes) -> bytes:
         """Derive a key; see ``RootKey.derive``."""
         return crypto_kdf_derive_from_key(length, key_id, context, self._key)
+
+    def wrap(self, secret: bytes, associated_data: bytes) -> bytes:
+        """Encrypt a secret; see ``RootKey.wrap``."""
+        return wraps.wrap(secret, associated_data, self._wrapping_keys[self.fingerprint])
+
+    def unwrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
+        """Decrypt a wrap; see ``RootKey.unwrap``."""
+        wrapping_key = self._wrapping_keys.get(made_under)
+        if wrapping_key is None:
+            raise RootKeyError(
+                f"this was wrapped under the root key {made_under}, and the server's root key is "
+                f"{self.fingerprint}",
+                hint="Give the server the root key that this database was made under, "
+                f"as the newest or as a previous one; the present one is from {self.source}.",
+            )
+        return wraps.unwrap(wrapped, associated_data, wrapping_key)

@@ -2,7 +2,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(60);
+SELECT plan(68);
 
 -- Nobody has published vectors of this construction: these are pgsodium 3.1.9's answers.
 CREATE TEMP TABLE v AS

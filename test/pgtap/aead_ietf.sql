@@ -2,7 +2,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(60);
+SELECT plan(66);
 
 -- RFC 8439, section 2.8.2.
 CREATE TEMP TABLE v AS
@@ -44,9 +44,12 @@ SELECT is(
     message, 'by number, with named arguments'
 ) FROM v;
 SELECT round_trips(
-    'crypto_aead_ietf_encrypt(m, additional, nonce, key)', 'crypto_aead_ietf_decrypt(c, additional, nonce, key)', 16
+    'crypto_aead_ietf_encrypt(m, additional, nonce, key)',
+    'crypto_aead_ietf_decrypt(c, additional, nonce, key)', 16
 );
-SELECT round_trips('crypto_aead_ietf_encrypt(m, NULL, nonce, 7)', 'crypto_aead_ietf_decrypt(c, '''', nonce, 7)', 16);
+SELECT round_trips(
+    'crypto_aead_ietf_encrypt(m, NULL, nonce, 7)', 'crypto_aead_ietf_decrypt(c, '''', nonce, 7)', 16
+);
 
 -- Additional data is authenticated, whatever it is; NULL is none, as '' is.
 SELECT ok(
@@ -82,7 +85,7 @@ SELECT refuses(call) FROM (VALUES
     ('crypto_aead_ietf_decrypt(ciphertext, NULL, nonce, key)'),
     ('crypto_aead_ietf_decrypt('''', additional, nonce, key)'),
     ('crypto_aead_ietf_decrypt(crypto_aead_ietf_encrypt(message, '''', nonce, 7), '''', nonce, 8)'),
-    ('crypto_aead_ietf_decrypt(crypto_aead_ietf_encrypt(message, '''', nonce, 7), '''', nonce, 7, ''context1'')'),
+    ('crypto_aead_ietf_decrypt(crypto_aead_ietf_encrypt(message, '''', nonce, 7), '''', nonce, 7, ''other...'')'),
 
     ('crypto_aead_ietf_encrypt(message, additional, nonce || ''\x00'', key)'),
     ('crypto_aead_ietf_encrypt(message, additional, substr(nonce, 2), key)'),

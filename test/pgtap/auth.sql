@@ -2,7 +2,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(60);
+SELECT plan(103);
 
 -- RFC 4231, test cases 1 and 2. HMAC fills a short key up with zeros, so a longer one with them is the same.
 CREATE TEMP TABLE v AS
@@ -32,9 +32,10 @@ SELECT is(
 ) FROM decode(rpad(repeat('0b', 20), 64, '0'), 'hex') AS key;
 
 -- Named arguments: the tag of crypto_auth is a mac, its key a key; of the others a hash and a secret.
-SELECT ok(crypto_auth_verify(mac => crypto_auth(message => message, key => key), message => message, key => key),
-    'crypto_auth, with named arguments')
-FROM v;
+SELECT ok(
+    crypto_auth_verify(mac => crypto_auth(message => message, key => key), message => message, key => key),
+    'crypto_auth, with named arguments'
+) FROM v;
 SELECT ok(
     crypto_auth_verify(
         mac => crypto_auth(message => message, key_id => 7, context => 'context1'),
@@ -92,7 +93,9 @@ SELECT is(
 SELECT is(
     ARRAY[crypto_auth(message, 7), crypto_auth_hmacsha256(message, 7), crypto_auth_hmacsha512(message, 7)],
     ARRAY[
-        crypto_auth(message, derived), crypto_auth_hmacsha256(message, derived), crypto_auth_hmacsha512(message, derived)
+        crypto_auth(message, derived),
+        crypto_auth_hmacsha256(message, derived),
+        crypto_auth_hmacsha512(message, derived)
     ], 'the default context'
 ) FROM v;
 SELECT is(
@@ -118,13 +121,19 @@ SELECT is(
     'HMAC-SHA-512: no changed tag verifies'
 ) FROM v, flips(sha512);
 SELECT is(
-    array_agg(change) FILTER (WHERE crypto_auth_verify(mac, x, key)
-        OR crypto_auth_hmacsha256_verify(sha256, x, key) OR crypto_auth_hmacsha512_verify(sha512, x, key)), NULL,
+    array_agg(change) FILTER (
+        WHERE crypto_auth_verify(mac, x, key)
+            OR crypto_auth_hmacsha256_verify(sha256, x, key)
+            OR crypto_auth_hmacsha512_verify(sha512, x, key)
+    ), NULL,
     'no changed message verifies'
 ) FROM v, alterations(message);
 SELECT is(
-    array_agg(change) FILTER (WHERE crypto_auth_verify(mac, message, x)
-        OR crypto_auth_hmacsha256_verify(sha256, message, x) OR crypto_auth_hmacsha512_verify(sha512, message, x)), NULL,
+    array_agg(change) FILTER (
+        WHERE crypto_auth_verify(mac, message, x)
+            OR crypto_auth_hmacsha256_verify(sha256, message, x)
+            OR crypto_auth_hmacsha512_verify(sha512, message, x)
+    ), NULL,
     'no changed key verifies'
 ) FROM v, flips(key);
 SELECT is(

@@ -2,7 +2,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(60);
+SELECT plan(59);
 
 -- "Cryptography in NaCl", section 10; libsodium, test/default/secretbox.c.
 CREATE TEMP TABLE v AS

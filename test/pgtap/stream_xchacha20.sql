@@ -2,7 +2,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(60);
+SELECT plan(92);
 
 -- draft-irtf-cfrg-xchacha-03, appendix A.3.2.1 (from block 0 on) and A.3.2.2 (from block 1 on).
 CREATE TEMP TABLE v AS

@@ -71,9 +71,7 @@ def test_any_schema(cluster: Cluster, schema: str) -> None:
         with cluster.connect("elsewhere") as connection:
             derived = value(connection, f'SELECT "{schema}".derive_key(1)')
             call = f"\"{schema}\".crypto_auth('', 1::bigint)"
-            assert value(
-                connection, f"SELECT {call} = \"{schema}\".crypto_auth('', '\\x{derived.hex()}'::bytea)"
-            )
+            assert value(connection, f"SELECT {call} = \"{schema}\".crypto_auth('', '\\x{derived.hex()}'::bytea)")
             # No body names the schema, so that renaming it breaks nothing.
             if schema != "public":
                 connection.execute(f'ALTER SCHEMA "{schema}" RENAME TO renamed')
@@ -151,18 +149,14 @@ def test_missing_python_package(connection: Connection) -> None:
         errors.UndefinedFile, match=r"cannot import its Python package from .*/not-there/"
     ) as missing:
         connection.execute("SELECT pg_temp.copy('')")
-    assert (
-        missing.value.diag.message_hint == "Install pgkeymgr on this machine, for this Python: make install."
-    )
+    assert missing.value.diag.message_hint == "Install pgkeymgr on this machine, for this Python: make install."
     # Without harm to the functions whose package is there.
     assert value(connection, "SELECT crypto_hash_sha256('')")
 
 
 def test_another_version_of_the_python_package(connection: Connection) -> None:
     _copy_of(connection, "crypto_hash_sha256(bytea)", (f"GD, '{pgkeymgr.__version__}'", "GD, '9.9.9'"))
-    with pytest.raises(
-        errors.UndefinedFile, match=r"SQL is of version 9\.9\.9, its Python package of"
-    ) as other:
+    with pytest.raises(errors.UndefinedFile, match=r"SQL is of version 9\.9\.9, its Python package of") as other:
         connection.execute("SELECT pg_temp.copy('')")
     assert other.value.diag.message_hint is not None
     assert "Reconnect" in other.value.diag.message_hint
@@ -184,9 +178,7 @@ def test_a_function_that_came_with_an_update(connection: Connection) -> None:
         ("cryptography", "crypto_stream_xchacha20(1, decode(repeat('00', 24), 'hex'), 1::bigint)"),
     ],
 )
-def test_a_foreign_library_is_refused(
-    cluster: Cluster, connection: Connection, package: str, call: str
-) -> None:
+def test_a_foreign_library_is_refused(cluster: Cluster, connection: Connection, package: str, call: str) -> None:
     """Another PL/Python function of the session has imported an old version from elsewhere."""
     foreign = cluster.directory / "foreign" / package
     foreign.mkdir(parents=True)
@@ -214,12 +206,8 @@ def test_destdir_prefix_and_uninstall(tmp_path: Path) -> None:
     make("install")
     files = _files(tmp_path)
     version = pgkeymgr.__version__
-    assert any(
-        re.fullmatch(rf"usr/local/lib/pgkeymgr/{version}/cp3\d+/pgkeymgr/bridge\.py", f) for f in files
-    )
-    assert any(
-        re.fullmatch(r"usr/local/lib/.*/pgkeymgr/__pycache__/bridge\.cpython-3\d+\.pyc", f) for f in files
-    )
+    assert any(re.fullmatch(rf"usr/local/lib/pgkeymgr/{version}/cp3\d+/pgkeymgr/bridge\.py", f) for f in files)
+    assert any(re.fullmatch(r"usr/local/lib/.*/pgkeymgr/__pycache__/bridge\.cpython-3\d+\.pyc", f) for f in files)
     assert "usr/local/share/pgkeymgr/getkey.sample" in files
     assert any(f.endswith(f"/extension/pgkeymgr--{version}.sql") for f in files)
     # Nothing is put where the system's Python looks.

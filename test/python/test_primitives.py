@@ -122,9 +122,7 @@ def test_round_trip(scheme: Scheme, data: st.DataObject, message: bytes) -> None
 @pytest.mark.parametrize("message", [b"", b"a", b"\0" * 31, "Grüße, 世界, and 33 bytes".encode()])
 def test_every_flipped_bit_fails(scheme: Scheme, message: bytes) -> None:
     """Flip each bit of the ciphertext, its tag included, and each bit of each argument."""
-    arguments = tuple(
-        bytes((17 * i + j) % 256 for j in range(size)) for i, size in enumerate(_sizes(scheme), 1)
-    )
+    arguments = tuple(bytes((17 * i + j) % 256 for j in range(size)) for i, size in enumerate(_sizes(scheme), 1))
     ciphertext = scheme.encrypt(message, *arguments)
     assert scheme.decrypt(ciphertext, *arguments) == message
     values = [ciphertext, *arguments]
@@ -275,9 +273,7 @@ def test_signcrypt_round_trip(message: bytes, identities: tuple[bytes, bytes, by
     )
     assert sent_key == received_key
     assert signcrypt.crypto_signcrypt_verify_after(state, signature, sender_pk, message)
-    assert signcrypt.crypto_signcrypt_verify_public(
-        signature, sender, recipient, additional, sender_pk, message
-    )
+    assert signcrypt.crypto_signcrypt_verify_public(signature, sender, recipient, additional, sender_pk, message)
 
 
 def test_signcrypt_every_flipped_bit_fails() -> None:

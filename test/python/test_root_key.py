@@ -21,9 +21,7 @@ FINGERPRINT = "bcfeb5264e5a18c35f29399ef36dacb2"
 @pytest.fixture(scope="module")
 def bare() -> Iterator[Cluster]:
     """A cluster of its own without a getkey script, its log complete."""
-    with Cluster(
-        root_keys=None, settings={"log_statement": "all", "log_error_verbosity": "verbose"}
-    ) as cluster:
+    with Cluster(root_keys=None, settings={"log_statement": "all", "log_error_verbosity": "verbose"}) as cluster:
         cluster.create_database("test")
         yield cluster
         assert KEY not in cluster.log
@@ -53,9 +51,7 @@ def test_status(cluster: Cluster, connection: Connection) -> None:
 def test_without_a_root_key_only_its_users_fail(bare: Cluster) -> None:
     with bare.connect("test") as connection:
         connection.execute("SET search_path = pgkeymgr")
-        connection.execute(
-            "SELECT crypto_secretbox('', crypto_secretbox_noncegen(), crypto_secretbox_keygen())"
-        )
+        connection.execute("SELECT crypto_secretbox('', crypto_secretbox_noncegen(), crypto_secretbox_keygen())")
         for call in (
             "derive_key(1)",
             "root_key_status()",
@@ -260,9 +256,7 @@ def test_no_function_returns_the_root_key(cluster: Cluster, connection: Connecti
     connection.execute("SET statement_timeout = '60s'")
     for name, types in functions:
         for choice in range(6):
-            values = [
-                ARGUMENTS[t][(choice + i * (choice // 2)) % len(ARGUMENTS[t])] for i, t in enumerate(types)
-            ]
+            values = [ARGUMENTS[t][(choice + i * (choice // 2)) % len(ARGUMENTS[t])] for i, t in enumerate(types)]
             call = ", ".join(f"{v}::{t}" for v, t in zip(values, types, strict=True))
             try:
                 found = str(rows(connection, f"SELECT {name}({call})::text")).encode()

@@ -50,9 +50,7 @@ def _check_keys(own: str, own_pk: bytes, own_sk: bytes, other: str, other_pk: by
         raise wrong_length(f"{other}_pk", other_pk, PUBLIC_KEY_BYTES)
 
 
-def crypto_kx_client_session_keys(
-    client_pk: bytes, client_sk: bytes, server_pk: bytes
-) -> tuple[bytes, bytes]:
+def crypto_kx_client_session_keys(client_pk: bytes, client_sk: bytes, server_pk: bytes) -> tuple[bytes, bytes]:
     """Return the client's session keys.
 
     Args:
@@ -73,9 +71,7 @@ def crypto_kx_client_session_keys(
         raise DataError("server_pk is not an acceptable public key") from None
 
 
-def crypto_kx_server_session_keys(
-    server_pk: bytes, server_sk: bytes, client_pk: bytes
-) -> tuple[bytes, bytes]:
+def crypto_kx_server_session_keys(server_pk: bytes, server_sk: bytes, client_pk: bytes) -> tuple[bytes, bytes]:
     """Return the server's session keys.
 
     Args:

@@ -3,10 +3,12 @@
 Sources: RFC 9106, https://doc.libsodium.org/password_hashing/default_phf
 """
 
+import re
+
 from nacl import bindings
 from nacl.exceptions import InvalidkeyError
 
-from ..errors import wrong_length
+from ..errors import DataError, wrong_length
 from .randombytes import randombytes_buf
 
 HASH_BYTES = 32
@@ -15,6 +17,9 @@ STR_BYTES = 128
 
 _OPSLIMIT = 3
 _MEMLIMIT = 256 * 1024 * 1024
+_LIMITS = re.compile(rb"\$argon2id?\$v=\d+\$m=(\d+),t=(\d+),")
+_KIBIBYTES_MAX = 1024 * 1024
+_PASSES_MAX = 8
 _ALGORITHM = bindings.crypto_pwhash_ALG_ARGON2ID13
 
 
@@ -65,10 +70,17 @@ def crypto_pwhash_str_verify(hashed_password: bytes, password: bytes) -> bool:
         Whether it is. A verifier that is not one is that of no password.
 
     Raises:
-        DataError: the verifier has the wrong length.
+        DataError: the verifier has the wrong length, or asks for more work than libsodium's SENSITIVE limits.
     """
     if len(hashed_password) != STR_BYTES:
         raise wrong_length("hashed_password", hashed_password, STR_BYTES)
+    # The verifier says how much memory and time it takes, and no cancel can end it: only so much is done.
+    limits = _LIMITS.match(hashed_password)
+    if limits and (int(limits[1]) > _KIBIBYTES_MAX or int(limits[2]) > _PASSES_MAX):
+        raise DataError(
+            f"hashed_password asks for {int(limits[1])} KiB and {int(limits[2])} passes; at most "
+            f"{_KIBIBYTES_MAX} and {_PASSES_MAX} are allowed"
+        )
     try:
         return bindings.crypto_pwhash_str_verify(hashed_password[:-1].rstrip(b"\0"), password)
     except InvalidkeyError:

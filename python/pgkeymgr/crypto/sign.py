@@ -7,7 +7,7 @@ from nacl import bindings
 from nacl._sodium import ffi
 from nacl.exceptions import BadSignatureError
 
-from ..errors import not_authentic, wrong_length
+from ..errors import DataError, not_authentic, wrong_length
 from ..sizes import check_growth
 from .randombytes import randombytes_buf
 
@@ -197,11 +197,12 @@ def crypto_sign_update_agg2(cur_state: bytes | None, initial_state: bytes | None
         The new state, 208 bytes.
 
     Raises:
-        DataError: the state has the wrong length.
-        TypeError: there is neither state.
+        DataError: the state has the wrong length, or there is neither.
     """
     state = initial_state if cur_state is None else cur_state
-    return crypto_sign_update(state, message)  # type: ignore[arg-type]  # None raises TypeError
+    if state is None:
+        raise DataError("initial_state must not be NULL")
+    return crypto_sign_update(state, message)
 
 
 def crypto_sign_final_create(state: bytes, key: bytes) -> bytes:

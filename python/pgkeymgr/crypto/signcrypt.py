@@ -17,6 +17,7 @@ Sources: https://github.com/jedisct1/libsodium-signcryption and RFC 9496
 """
 
 import ctypes
+import sys
 from functools import cache
 from hashlib import blake2b
 
@@ -31,6 +32,9 @@ STATE_BYTES = 512
 ID_BYTES_MAX = 255
 
 _HASH_STATE_BYTES = 384
+# In that state, after eight words of hash, two counters and two flags: two blocks, and how much of them is full.
+_BUFFER_BYTES = 2 * 128
+_BUFFERED_OFFSET = 8 * 8 + 4 * 8 + _BUFFER_BYTES
 _ALIGNMENT = 64
 _ORDER = 2**252 + 27742317777372353535851937790883648493
 _FIELD = 2**255 - 19
@@ -54,6 +58,20 @@ def _sodium() -> ctypes.CDLL:
     )
 
 
+def _not_a_state() -> DataError:
+    return DataError("state is not what crypto_signcrypt_sign_before or crypto_signcrypt_verify_before returned")
+
+
+def _check_state(state: bytes) -> bytes:
+    if len(state) != STATE_BYTES:
+        raise wrong_length("state", state, STATE_BYTES)
+    # libsodium writes the message behind the bytes that the state says it has buffered already.
+    buffered = state[_BUFFERED_OFFSET : _BUFFERED_OFFSET + 8]
+    if int.from_bytes(buffered, sys.byteorder) > _BUFFER_BYTES:
+        raise _not_a_state()
+    return state
+
+
 class _State:
     """The 512 bytes that go through SQL: BLAKE2b's state, then r, then R, then zeros."""
 
@@ -65,8 +83,6 @@ class _State:
         if state is None:
             _sodium().crypto_generichash_init(self._pointer, None, ctypes.c_size_t(0), ctypes.c_size_t(64))
         else:
-            if len(state) != STATE_BYTES:
-                raise wrong_length("state", state, STATE_BYTES)
             ctypes.memmove(self._pointer, state, STATE_BYTES)
 
     def update(self, data: bytes) -> None:
@@ -74,7 +90,8 @@ class _State:
 
     def final(self) -> bytes:
         digest = ctypes.create_string_buffer(64)
-        _sodium().crypto_generichash_final(self._pointer, digest, ctypes.c_size_t(64))
+        if _sodium().crypto_generichash_final(self._pointer, digest, ctypes.c_size_t(64)) != 0:
+            raise _not_a_state()
         return digest.raw
 
     def put(self, offset: int, data: bytes) -> None:
@@ -220,8 +237,11 @@ def crypto_signcrypt_sign_after(state: bytes, sender_sk: bytes, ciphertext: byte
     """
     if len(sender_sk) != SCALAR_BYTES:
         raise wrong_length("sender_sk", sender_sk, SCALAR_BYTES)
-    loaded = _State(state)
+    loaded = _State(_check_state(state))
     r = _number(loaded.get(_HASH_STATE_BYTES, SCALAR_BYTES))
+    # With r = 0 the signature would tell the secret key. A state to verify with has no r.
+    if r % _ORDER == 0:
+        raise _not_a_state()
     r_point = loaded.get(_HASH_STATE_BYTES + SCALAR_BYTES, POINT_BYTES)
     loaded.update(ciphertext)
     challenge = _number(loaded.final())
@@ -277,9 +297,7 @@ def _verify(state: _State, signature: bytes, sender_pk: bytes, ciphertext: bytes
     return True
 
 
-def crypto_signcrypt_verify_after(
-    state: bytes, signature: bytes, sender_pk: bytes, ciphertext: bytes
-) -> bool:
+def crypto_signcrypt_verify_after(state: bytes, signature: bytes, sender_pk: bytes, ciphertext: bytes) -> bool:
     """Finish to receive: verify the signature of the ciphertext.
 
     Args:
@@ -295,7 +313,7 @@ def crypto_signcrypt_verify_after(
         DataError: it does not verify, or an argument has the wrong length.
         UnsupportedError: there is no libsodium with ristretto255 on this machine.
     """
-    return _verify(_State(state), signature, sender_pk, ciphertext)
+    return _verify(_State(_check_state(state)), signature, sender_pk, ciphertext)
 
 
 def crypto_signcrypt_verify_public(

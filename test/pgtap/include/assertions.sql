@@ -40,19 +40,37 @@ LANGUAGE sql AS $$
     SELECT 'a byte longer', value || '\x00'
 $$;
 
--- The columns of v of 8 bytes or more that a text holds, as hex, as they are, as base64 or as Python's repr.
+-- A value as Python would print it, without the quotes.
+CREATE FUNCTION tap.python_repr(value bytea) RETURNS text
+LANGUAGE sql AS $$
+    SELECT string_agg(
+        CASE
+            WHEN byte = 92 THEN '\\'
+            WHEN byte BETWEEN 32 AND 126 THEN chr(byte)
+            WHEN byte = 9 THEN '\t'
+            WHEN byte = 10 THEN '\n'
+            WHEN byte = 13 THEN '\r'
+            ELSE '\x' || lpad(to_hex(byte), 2, '0')
+        END, '' ORDER BY i
+    )
+    FROM generate_series(0, length(value) - 1) AS i, LATERAL get_byte(value, i) AS byte
+$$;
+
+-- The columns of v, of 8 bytes or more, that a text holds: as hex, base64, Python's repr or what they are.
 CREATE FUNCTION tap.leaks(said text) RETURNS text
 LANGUAGE plpgsql AS $$
-DECLARE
-    leaked text;
 BEGIN
-    SELECT string_agg(column_name, ', ') INTO leaked
-    FROM v, jsonb_each_text(to_jsonb(v)) AS columns (column_name, value),
-        LATERAL (SELECT decode(substr(value, 3), 'hex') AS bytes WHERE value LIKE '\\x%') AS decoded,
-        unnest(ARRAY[encode(bytes, 'hex'), encode(bytes, 'escape'), encode(bytes, 'base64')]) AS form
-    WHERE length(bytes) >= 8
-        AND (strpos(lower(said), form) > 0 OR strpos(lower(replace(said, '\x', '')), form) > 0);
-    RETURN leaked;
+    RETURN (
+        SELECT string_agg(name, ', ')
+        FROM v, jsonb_each_text(to_jsonb(v)) AS columns (name, value),
+            LATERAL (SELECT decode(substr(value, 3), 'hex') WHERE value LIKE '\\x%') AS decoded (bytes)
+        WHERE length(bytes) >= 8 AND (
+            strpos(lower(said), encode(bytes, 'hex')) > 0
+            OR strpos(said, rtrim(replace(encode(bytes, 'base64'), E'\n', ''), '=')) > 0
+            OR strpos(said, encode(bytes, 'escape')) > 0
+            OR strpos(said, python_repr(bytes)) > 0
+        )
+    );
 END
 $$;
 
@@ -76,7 +94,7 @@ BEGIN
         concat_ws(' ', got, 'telling ' || leaks(concat_ws(' ', message, detail, hint, context))),
         state,
         'refused: ' || call
-    ) || CASE WHEN got <> state THEN E'\n' || diag(message) ELSE '' END;
+    ) || CASE WHEN got <> state THEN E'\n' || diag(coalesce(message, 'It returned.')) ELSE '' END;
 END
 $$;
 

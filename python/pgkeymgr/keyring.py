@@ -1,0 +1,176 @@
+"""The session keyring: the keys that a session has used, unlocked, and what is known of them.
+
+A key's record is read again once for each statement that uses it, so that a key disabled, revoked, dropped or
+superseded elsewhere is so here at the next statement; its unlocked secret is kept as long as its wrap is the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .errors import Error, KeyStateError, PrivilegeError
+from .token import TokenCipher
+
+KEYS_MAX = 1024
+"""How many unlocked keys a session keeps; the one that was unlocked first goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the key table says of a key, for one user."""
+
+    id: int
+    uuid: bytes
+    family: int
+    name: str | None
+    key_type: str
+    state: str
+    is_expired: bool
+    superseded_by: int | None
+    derivation_id: int | None
+    context: bytes | None
+    may_encrypt: bool
+    may_decrypt: bool
+    root_wrap: bytes | None
+    fingerprint: str | None
+    other_wraps: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"key {self.id}" if self.name is None else f'key {self.id} "{self.name}"'
+
+    @property
+    def associated_data(self) -> bytes:
+        """What each wrap of the key is bound to: a wrap that is copied to another key does not open."""
+        derivation = b""
+        if self.derivation_id is not None and self.context is not None:
+            derivation = self.derivation_id.to_bytes(8, "little", signed=True) + self.context
+        return wrap_associated_data(self.uuid, self.key_type, derivation)
+
+    def check_usage(self, *, encrypt: bool) -> None:
+        """Refuse a user without a grant.
+
+        Raises:
+            PrivilegeError: the user may not use the key for this.
+        """
+        if not (self.may_encrypt if encrypt else self.may_decrypt):
+            raise PrivilegeError(
+                f"permission denied to {'encrypt' if encrypt else 'decrypt'} with {self}",
+                hint="Its owner or an administrator of keys can grant it, with grant_data_key().",
+            )
+
+    def check_state(self) -> None:
+        """Refuse a key that is not in use any more.
+
+        Raises:
+            KeyStateError: it is destroyed, disabled or expired.
+        """
+        if self.state == "destroyed":
+            raise KeyStateError(f"{self} was destroyed: what it encrypted is lost")
+        if self.state != "enabled":
+            raise KeyStateError(f"{self} is disabled", hint=f"enable_data_key({self.id}) enables it.")
+        if self.is_expired:
+            raise KeyStateError(
+                f"{self} is expired", hint="Supersede it; to read what it encrypted, move its expiry."
+            )
+
+
+def wrap_associated_data(uuid: bytes, key_type: str, derivation: bytes = b"") -> bytes:
+    """Return what a wrap of a key is bound to.
+
+    Args:
+        uuid: the key's, 16 bytes.
+        key_type: the key's.
+        derivation: for a derived key, its number as 8 bytes and its context of 8 bytes.
+
+    Returns:
+        The associated data; no two keys have the same.
+    """
+    return b"key" + uuid + bytes([len(derivation)]) + derivation + key_type.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """A key's secret, in this session's memory, with the record it was opened by."""
+
+    record: Record
+    secret: bytes = field(repr=False)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key is not to be copied or written anywhere")
+
+    def is_of(self, record: Record) -> bool:
+        """Tell whether a record read later still has this secret."""
+        mine = self.record
+        return (mine.uuid, mine.key_type, mine.root_wrap, mine.derivation_id, mine.context) == (
+            record.uuid,
+            record.key_type,
+            record.root_wrap,
+            record.derivation_id,
+            record.context,
+        )
+
+
+class Keyring:
+    """What a session has unlocked, and who may use it in the present statement.
+
+    Attributes:
+        encryptors: by key and user, the statement in which that was checked, and the cipher.
+        decryptors: the same by the four bytes that a token has for its key's id.
+    """
+
+    def __init__(self) -> None:
+        self.encryptors: dict[tuple[str | int, int], tuple[int, TokenCipher]] = {}
+        self.decryptors: dict[tuple[bytes, int], tuple[int, TokenCipher]] = {}
+        self._unlocked: dict[int, Unlocked] = {}
+        self._ciphers: dict[int, TokenCipher] = {}
+
+    def secret(self, record: Record, unlock: Callable[[Record], bytes]) -> bytes:
+        """Return a key's secret, unlocked now or before.
+
+        Args:
+            record: the key's, read in this statement.
+            unlock: what unlocks it.
+
+        Returns:
+            The secret.
+        """
+        unlocked = self._unlocked.get(record.id)
+        if unlocked is None or not unlocked.is_of(record):
+            self._ciphers.pop(record.id, None)
+            unlocked = Unlocked(record, unlock(record))
+            if record.id not in self._unlocked and len(self._unlocked) >= KEYS_MAX:
+                oldest = next(iter(self._unlocked))
+                del self._unlocked[oldest]
+                self._ciphers.pop(oldest, None)
+            self._unlocked[record.id] = unlocked
+        return unlocked.secret
+
+    def cipher(self, record: Record, unlock: Callable[[Record], bytes]) -> TokenCipher:
+        """Return what encrypts and decrypts a key's tokens; see ``secret``."""
+        secret = self.secret(record, unlock)
+        cipher = self._ciphers.get(record.id)
+        if cipher is None:
+            cipher = self._ciphers[record.id] = TokenCipher(record.id, secret)
+        if len(self.encryptors) + len(self.decryptors) > 2 * KEYS_MAX:
+            self.encryptors.clear()
+            self.decryptors.clear()
+        return cipher
+
+    def __len__(self) -> int:
+        return len(self._unlocked)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.encryptors.clear()
+        self.decryptors.clear()
+        self._unlocked.clear()
+        self._ciphers.clear()
+
+
+def locked(record: Record) -> Error:
+    """Make the error for a key that this session cannot open."""
+    if not record.other_wraps:
+        return KeyStateError(f"{record} has no wrap: it cannot be opened")
+    return KeyStateError(
+        f"{record} is locked: it has no wrap under the root key",
+        hint="Unlock it with its " + " or ".join(sorted(set(record.other_wraps))) + ".",
+    )

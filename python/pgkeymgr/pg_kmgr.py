@@ -1,0 +1,82 @@
+"""The cipher of the key manager that was proposed on PostgreSQL's hackers' list in 2020.
+
+AES-256 in CBC mode with PKCS #7 padding under the first 32 bytes of a key, then HMAC-SHA-256 over IV and
+ciphertext under the last 32: encrypt-then-MAC with two independent keys. The result is the tag (32 bytes), the
+IV (16 random bytes) and the ciphertext.
+
+Sources: NIST SP 800-38A, RFC 2104, RFC 5652 section 6.3, and
+https://www.postgresql.org/message-id/CAN-RpxD747TDj=CVTeuZBn=tLgg4xkdUVm0r0N3-gQvQj38V0Q@mail.gmail.com
+"""
+
+import hmac
+import os
+from typing import Any
+
+from .errors import not_authentic, wrong_length
+from .libraries import import_library
+from .sizes import check_growth
+
+KEY_BYTES = 64
+MAC_BYTES = 32
+IV_BYTES = 16
+BLOCK_BYTES = 16
+
+_HALF = KEY_BYTES // 2
+
+
+def _cbc(key: bytes, iv: bytes) -> Any:
+    ciphers = import_library("cryptography.hazmat.primitives.ciphers")
+    return ciphers.Cipher(ciphers.algorithms.AES(key), ciphers.modes.CBC(iv))
+
+
+def _mac(data: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, data, "sha256")
+
+
+def pg_encrypt(data: bytes, key: bytes) -> bytes:
+    """Encrypt data under a fresh IV.
+
+    Args:
+        data: of any length.
+        key: 64 bytes: 32 for AES-256, 32 for HMAC-SHA-256.
+
+    Returns:
+        Tag, IV and ciphertext; 49 to 64 bytes longer than the data.
+
+    Raises:
+        DataError: the key has the wrong length.
+        LimitError: the result would not fit into a bytea.
+    """
+    if len(key) != KEY_BYTES:
+        raise wrong_length("key", key, KEY_BYTES)
+    check_growth(data, MAC_BYTES + IV_BYTES + BLOCK_BYTES)
+    padding = BLOCK_BYTES - len(data) % BLOCK_BYTES
+    iv = os.urandom(IV_BYTES)
+    encryptor = _cbc(key[:_HALF], iv).encryptor()
+    sealed: bytes = iv + encryptor.update(data + bytes([padding]) * padding) + encryptor.finalize()
+    return _mac(sealed, key[_HALF:]) + sealed
+
+
+def pg_decrypt(data: bytes, key: bytes) -> bytes:
+    """Verify and decrypt what ``pg_encrypt`` made.
+
+    Args:
+        data: at least 64 bytes.
+        key: the 64 bytes it was made with.
+
+    Returns:
+        The data.
+
+    Raises:
+        DataError: it does not verify, or the key has the wrong length.
+    """
+    if len(key) != KEY_BYTES:
+        raise wrong_length("key", key, KEY_BYTES)
+    tag, sealed = data[:MAC_BYTES], data[MAC_BYTES:]
+    if len(sealed) < IV_BYTES + BLOCK_BYTES or len(sealed) % BLOCK_BYTES:
+        raise not_authentic("data")
+    if not hmac.compare_digest(tag, _mac(sealed, key[_HALF:])):
+        raise not_authentic("data")
+    decryptor = _cbc(key[:_HALF], sealed[:IV_BYTES]).decryptor()
+    padded: bytes = decryptor.update(sealed[IV_BYTES:]) + decryptor.finalize()
+    return padded[: -padded[-1]]

@@ -1,0 +1,201 @@
+"""Tokens: ciphertexts that say which key they need.
+
+A token is one byte for format and suite, four bytes for the key's id (big-endian), and what the suite makes:
+
+    1  randomized      a nonce of 12 random bytes, the ciphertext, a tag of 16 bytes
+    2  deterministic   a tag of 16 bytes, the ciphertext
+
+Suite 1 is AES-256-GCM-SIV (RFC 8452): a nonce that repeats leaks only whether two plaintexts are equal. Suite 2
+is AES-SIV with AES-256 (RFC 5297), which always leaks that, and so serves lookups. Both authenticate the five
+bytes of the header, followed by the caller's associated data; the header's length is fixed, so the two cannot be
+confused.
+
+A data key encrypts nothing itself. Each suite has a key of its own, BLAKE2b keyed with the data key, with the
+suite's name as personalization, so that no key serves two algorithms.
+"""
+
+import os
+from functools import cache
+from hashlib import blake2b
+from typing import Any
+
+from .errors import DataError, LimitError
+from .libraries import import_library
+from .sizes import BYTEA_MAX
+
+RANDOMIZED = 1
+DETERMINISTIC = 2
+SUITES = {RANDOMIZED: "aes-256-gcm-siv", DETERMINISTIC: "aes-256-siv"}
+
+HEADER_BYTES = 5
+NONCE_BYTES = 12
+TAG_BYTES = 16
+OVERHEAD_BYTES = {
+    RANDOMIZED: HEADER_BYTES + NONCE_BYTES + TAG_BYTES,
+    DETERMINISTIC: HEADER_BYTES + TAG_BYTES,
+}
+PLAINTEXT_BYTES_MAX = BYTEA_MAX - max(OVERHEAD_BYTES.values())
+
+SECRET_BYTES_MIN = 16
+SECRET_BYTES_MAX = 64
+
+_PERSONS = {RANDOMIZED: b"pgkeymgrtokengcm", DETERMINISTIC: b"pgkeymgrtokensiv"}
+_SUBKEY_BYTES = {RANDOMIZED: 32, DETERMINISTIC: 64}
+
+_RANDOMIZED_BYTE = bytes([RANDOMIZED])
+_CIPHERTEXT_START = HEADER_BYTES + NONCE_BYTES
+
+
+@cache
+def _library() -> tuple[Any, Any, Any]:
+    aead = import_library("cryptography.hazmat.primitives.ciphers.aead")
+    exceptions = import_library("cryptography.exceptions")
+    return aead.AESGCMSIV, aead.AESSIV, exceptions.InvalidTag
+
+
+def read_header(token: bytes) -> tuple[int, int]:
+    """Read what a token says of itself, unverified.
+
+    Args:
+        token: at least a header and a tag.
+
+    Returns:
+        The format byte and the key's id.
+
+    Raises:
+        DataError: it is not a token of a format that this version knows, or it is truncated.
+    """
+    if not token:
+        raise DataError("this is not a token: it is empty")
+    overhead = OVERHEAD_BYTES.get(token[0])
+    if overhead is None:
+        raise DataError(f"this is not a token of a known format: its first byte is {token[0]}")
+    if len(token) < overhead:
+        raise DataError(
+            f"this token is truncated: it has {len(token)} bytes, and the shortest of its format has {overhead}"
+        )
+    return token[0], int.from_bytes(token[1:HEADER_BYTES], "big")
+
+
+class TokenCipher:
+    """What encrypts to tokens, and decrypts them, under one data key."""
+
+    __slots__ = ("_decrypt", "_encrypt", "_header", "_invalid_tag", "_key_id", "_secret", "_siv")
+
+    def __init__(self, key_id: int, secret: bytes) -> None:
+        """Take a data key.
+
+        Args:
+            key_id: its id, 0 to 2^31 - 1.
+            secret: its 16 to 64 bytes.
+
+        Raises:
+            DataError: the secret is too short or too long for tokens.
+        """
+        if not SECRET_BYTES_MIN <= len(secret) <= SECRET_BYTES_MAX:
+            raise DataError(
+                f"key {key_id} has {len(secret)} bytes; tokens need a key of {SECRET_BYTES_MIN} to "
+                f"{SECRET_BYTES_MAX}"
+            )
+        gcm_siv, _, self._invalid_tag = _library()
+        self._key_id = key_id.to_bytes(4, "big")
+        self._header = _RANDOMIZED_BYTE + self._key_id
+        self._secret = secret
+        # Bound methods of an object that is made once: making one costs as much as using it.
+        cipher = gcm_siv(self._subkey(RANDOMIZED))
+        self._encrypt = cipher.encrypt
+        self._decrypt = cipher.decrypt
+        self._siv: Any = None
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key is not to be copied or written anywhere")
+
+    def _subkey(self, suite: int) -> bytes:
+        return blake2b(digest_size=_SUBKEY_BYTES[suite], key=self._secret, person=_PERSONS[suite]).digest()
+
+    def _deterministic(self) -> Any:
+        if self._siv is None:
+            self._siv = _library()[1](self._subkey(DETERMINISTIC))
+        return self._siv
+
+    def encrypt(self, plaintext: bytes, associated_data: bytes) -> bytes:
+        """Encrypt under a fresh nonce.
+
+        Args:
+            plaintext: of any length, empty too.
+            associated_data: authenticated, not encrypted, not in the token.
+
+        Returns:
+            A token, 33 bytes longer than the plaintext.
+
+        Raises:
+            LimitError: the token would not fit into a bytea.
+        """
+        if len(plaintext) > PLAINTEXT_BYTES_MAX:
+            raise _too_long(plaintext)
+        nonce = os.urandom(NONCE_BYTES)
+        header = self._header
+        token: bytes = header + nonce + self._encrypt(nonce, plaintext, header + associated_data)
+        return token
+
+    def encrypt_deterministic(self, plaintext: bytes, associated_data: bytes) -> bytes:
+        """Encrypt so that the same plaintext with the same associated data gives the same token.
+
+        Args:
+            plaintext: of any length, empty too.
+            associated_data: authenticated, not encrypted, not in the token.
+
+        Returns:
+            A token, 21 bytes longer than the plaintext.
+
+        Raises:
+            LimitError: the token would not fit into a bytea.
+        """
+        if len(plaintext) > PLAINTEXT_BYTES_MAX:
+            raise _too_long(plaintext)
+        header = bytes([DETERMINISTIC]) + self._key_id
+        token: bytes = header + self._deterministic().encrypt(plaintext, [header + associated_data])
+        return token
+
+    def decrypt(self, token: bytes, associated_data: bytes) -> bytes:
+        """Verify and decrypt a token of this key.
+
+        Args:
+            token: what one of the two functions above made.
+            associated_data: what it was made with.
+
+        Returns:
+            The plaintext.
+
+        Raises:
+            DataError: it does not verify.
+        """
+        try:
+            plaintext: bytes
+            if token[:HEADER_BYTES] == self._header:
+                plaintext = self._decrypt(
+                    token[HEADER_BYTES:_CIPHERTEXT_START],
+                    token[_CIPHERTEXT_START:],
+                    self._header + associated_data,
+                )
+            else:
+                read_header(token)
+                header = token[:HEADER_BYTES]
+                plaintext = self._deterministic().decrypt(token[HEADER_BYTES:], [header + associated_data])
+            return plaintext
+        except self._invalid_tag:
+            raise self._not_authentic() from None
+        except ValueError:  # of cryptography, for a nonce that was cut
+            read_header(token)
+            raise self._not_authentic() from None
+
+    def _not_authentic(self) -> DataError:
+        key_id = int.from_bytes(self._key_id, "big")
+        return DataError(
+            f"this token of key {key_id} is not authentic: it was altered, or the associated data is not what "
+            "it was made with"
+        )
+
+
+def _too_long(plaintext: bytes) -> LimitError:
+    return LimitError(f"a plaintext must be at most {PLAINTEXT_BYTES_MAX} bytes long, not {len(plaintext)}")

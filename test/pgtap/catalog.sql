@@ -1,0 +1,347 @@
+-- The whole of the extension as the catalog has it: what there is, who may call it, and what of it is pgsodium's.
+BEGIN;
+SET search_path = pgkeymgr, tap, public;
+\ir include/assertions.sql
+SELECT plan(11);
+
+-- Who may call a function: PUBLIC what involves no secret; pgkeymgr_user what uses a key by its number, and what
+-- makes and checks verifiers of passwords; pgkeymgr_admin what takes, makes or gives a secret key itself.
+-- How it behaves: what draws random numbers is VOLATILE (v); what the root key has a part in, and what opens
+-- something, is STABLE (s), since the planner calls what is IMMUTABLE (i) by itself, and then stores the result.
+CREATE TEMP TABLE expected (identity text, volatility "char", callers text);
+INSERT INTO expected VALUES
+    -- random numbers
+    ('randombytes_random()', 'v', 'PUBLIC'),
+    ('randombytes_uniform(integer)', 'v', 'PUBLIC'),
+    ('randombytes_buf(integer)', 'v', 'PUBLIC'),
+    -- nonces and salts
+    ('crypto_aead_det_noncegen()', 'v', 'PUBLIC'),
+    ('crypto_aead_ietf_noncegen()', 'v', 'PUBLIC'),
+    ('crypto_box_noncegen()', 'v', 'PUBLIC'),
+    ('crypto_pwhash_saltgen()', 'v', 'PUBLIC'),
+    ('crypto_secretbox_noncegen()', 'v', 'PUBLIC'),
+    ('crypto_stream_xchacha20_noncegen()', 'v', 'PUBLIC'),
+    -- without any key
+    ('crypto_cmp(text,text)', 'i', 'PUBLIC'),
+    ('crypto_hash_sha256(bytea)', 'i', 'PUBLIC'),
+    ('crypto_hash_sha512(bytea)', 'i', 'PUBLIC'),
+    ('sodium_base642bin(text)', 'i', 'PUBLIC'),
+    ('sodium_bin2base64(bytea)', 'i', 'PUBLIC'),
+    ('crypto_sign_init()', 'i', 'PUBLIC'),
+    ('crypto_sign_update(bytea,bytea)', 'i', 'PUBLIC'),
+    ('crypto_sign_update_agg(bytea)', 'i', 'PUBLIC'),
+    ('crypto_sign_update_agg(bytea,bytea)', 'i', 'PUBLIC'),
+    ('crypto_sign_update_agg1(bytea,bytea)', 'i', 'PUBLIC'),
+    ('crypto_sign_update_agg2(bytea,bytea,bytea)', 'i', 'PUBLIC'),
+    -- with a public key only
+    ('crypto_box_seal(bytea,bytea)', 'v', 'PUBLIC'),
+    ('crypto_sign_final_verify(bytea,bytea,bytea)', 'i', 'PUBLIC'),
+    ('crypto_sign_open(bytea,bytea)', 's', 'PUBLIC'),
+    ('crypto_sign_verify_detached(bytea,bytea,bytea)', 'i', 'PUBLIC'),
+    ('crypto_signcrypt_verify_after(bytea,bytea,bytea,bytea)', 'i', 'PUBLIC'),
+    ('crypto_signcrypt_verify_public(bytea,bytea,bytea,bytea,bytea,bytea)', 'i', 'PUBLIC'),
+
+    -- with the number of a key
+    ('crypto_aead_det_decrypt(bytea,bytea,bigint,bytea,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_aead_det_encrypt(bytea,bytea,bigint,bytea,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_aead_ietf_decrypt(bytea,bytea,bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_aead_ietf_encrypt(bytea,bytea,bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_auth(bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_auth_verify(bytea,bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_auth_hmacsha256(bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_auth_hmacsha256_verify(bytea,bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_auth_hmacsha512(bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_auth_hmacsha512_verify(bytea,bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_generichash(bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_secretbox(bytea,bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_secretbox_open(bytea,bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_shorthash(bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_stream_xchacha20(bigint,bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_stream_xchacha20_xor(bytea,bytea,bigint,bytea)', 's', 'pgkeymgr_user'),
+    ('crypto_stream_xchacha20_xor_ic(bytea,bytea,bigint,bigint,bytea)', 's', 'pgkeymgr_user'),
+    -- a hash whose key is optional; verifiers of passwords
+    ('crypto_generichash(bytea,bytea)', 'i', 'pgkeymgr_user'),
+    ('crypto_pwhash_str(bytea)', 'v', 'pgkeymgr_user'),
+    ('crypto_pwhash_str_verify(bytea,bytea)', 'i', 'pgkeymgr_user'),
+
+    -- the root key
+    ('derive_key(bigint,integer,bytea)', 's', 'pgkeymgr_admin'),
+    ('pgkeymgr_derive(bigint,integer,bytea)', 's', 'pgkeymgr_admin'),
+    ('root_key_status()', 's', 'pgkeymgr_admin'),
+    -- new secret keys, key pairs and seeds
+    ('crypto_aead_det_keygen()', 'v', 'pgkeymgr_admin'),
+    ('crypto_aead_ietf_keygen()', 'v', 'pgkeymgr_admin'),
+    ('crypto_auth_keygen()', 'v', 'pgkeymgr_admin'),
+    ('crypto_auth_hmacsha256_keygen()', 'v', 'pgkeymgr_admin'),
+    ('crypto_auth_hmacsha512_keygen()', 'v', 'pgkeymgr_admin'),
+    ('crypto_box_new_keypair()', 'v', 'pgkeymgr_admin'),
+    ('crypto_box_new_seed()', 'v', 'pgkeymgr_admin'),
+    ('crypto_generichash_keygen()', 'v', 'pgkeymgr_admin'),
+    ('crypto_kdf_keygen()', 'v', 'pgkeymgr_admin'),
+    ('crypto_kx_new_keypair()', 'v', 'pgkeymgr_admin'),
+    ('crypto_kx_new_seed()', 'v', 'pgkeymgr_admin'),
+    ('crypto_secretbox_keygen()', 'v', 'pgkeymgr_admin'),
+    ('crypto_secretstream_keygen()', 'v', 'pgkeymgr_admin'),
+    ('crypto_shorthash_keygen()', 'v', 'pgkeymgr_admin'),
+    ('crypto_sign_new_keypair()', 'v', 'pgkeymgr_admin'),
+    ('crypto_sign_new_seed()', 'v', 'pgkeymgr_admin'),
+    ('crypto_signcrypt_new_keypair()', 'v', 'pgkeymgr_admin'),
+    ('crypto_stream_xchacha20_keygen()', 'v', 'pgkeymgr_admin'),
+    ('randombytes_new_seed()', 'v', 'pgkeymgr_admin'),
+    -- with a secret key, seed or password that makes a key
+    ('crypto_aead_det_decrypt(bytea,bytea,bytea,bytea)', 's', 'pgkeymgr_admin'),
+    ('crypto_aead_det_encrypt(bytea,bytea,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_aead_ietf_decrypt(bytea,bytea,bytea,bytea)', 's', 'pgkeymgr_admin'),
+    ('crypto_aead_ietf_encrypt(bytea,bytea,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_auth(bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_auth_verify(bytea,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_auth_hmacsha256(bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_auth_hmacsha256_verify(bytea,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_auth_hmacsha512(bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_auth_hmacsha512_verify(bytea,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_box(bytea,bytea,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_box_open(bytea,bytea,bytea,bytea)', 's', 'pgkeymgr_admin'),
+    ('crypto_box_seal_open(bytea,bytea,bytea)', 's', 'pgkeymgr_admin'),
+    ('crypto_box_seed_new_keypair(bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_kdf_derive_from_key(bigint,bigint,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_kx_client_session_keys(bytea,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_kx_seed_new_keypair(bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_kx_server_session_keys(bytea,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_pwhash(bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_secretbox(bytea,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_secretbox_open(bytea,bytea,bytea)', 's', 'pgkeymgr_admin'),
+    ('crypto_shorthash(bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_sign(bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_sign_detached(bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_sign_final_create(bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_sign_seed_new_keypair(bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_signcrypt_sign_after(bytea,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_signcrypt_sign_before(bytea,bytea,bytea,bytea,bytea)', 'v', 'pgkeymgr_admin'),
+    ('crypto_signcrypt_verify_before(bytea,bytea,bytea,bytea,bytea,bytea)', 's', 'pgkeymgr_admin'),
+    ('crypto_stream_xchacha20(bigint,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_stream_xchacha20_xor(bytea,bytea,bytea)', 'i', 'pgkeymgr_admin'),
+    ('crypto_stream_xchacha20_xor_ic(bytea,bytea,bigint,bytea)', 'i', 'pgkeymgr_admin'),
+    ('randombytes_buf_deterministic(integer,bytea)', 'i', 'pgkeymgr_admin');
+
+CREATE TEMP VIEW members AS
+SELECT classid, objid FROM pg_depend
+WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass
+    AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pgkeymgr');
+CREATE TEMP VIEW functions AS
+SELECT objid::regprocedure::text AS identity, pg_proc.*
+FROM members JOIN pg_proc ON classid = 'pg_proc'::regclass AND objid = pg_proc.oid;
+
+-- All are PARALLEL SAFE and written in PL/Python, but for the aggregates. None is SECURITY DEFINER. Two give NULL
+-- for NULL, as pgsodium's do. Nobody may grant what he may call.
+SELECT set_eq(
+    $$SELECT identity, provolatile, proparallel, proisstrict, prosecdef, lanname, callers
+    FROM functions JOIN pg_language ON pg_language.oid = prolang, LATERAL (
+        SELECT string_agg(
+            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+                || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END, ', '
+        ) AS callers
+        FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee <> proowner
+    ) AS acl$$,
+    $$SELECT identity, volatility, 's'::"char" AS parallel,
+        identity IN ('crypto_cmp(text,text)', 'crypto_kx_seed_new_keypair(bytea)') AS strict,
+        false AS security_definer,
+        CASE WHEN identity LIKE 'crypto_sign_update_agg(%' THEN 'internal' ELSE 'plpython3u' END::name AS language,
+        callers
+    FROM expected$$,
+    'the functions'
+);
+SELECT set_eq(
+    $$SELECT identity FROM functions WHERE prokind = 'a'$$,
+    ARRAY['crypto_sign_update_agg(bytea)', 'crypto_sign_update_agg(bytea,bytea)'], 'the aggregates'
+);
+SELECT set_eq(
+    $$SELECT typname, string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum)
+    FROM members JOIN pg_type ON classid = 'pg_type'::regclass AND objid = pg_type.oid
+        JOIN pg_attribute ON attrelid = typrelid
+    GROUP BY typname$$,
+    $$VALUES
+    ('crypto_box_keypair'::name, 'public bytea, secret bytea'),
+    ('crypto_kx_keypair', 'public bytea, secret bytea'),
+    ('crypto_kx_session', 'rx bytea, tx bytea'),
+    ('crypto_sign_keypair', 'public bytea, secret bytea'),
+    ('crypto_signcrypt_keypair', 'public bytea, secret bytea'),
+    ('crypto_signcrypt_state_key', 'state bytea, shared_key bytea')$$,
+    'the types'
+);
+SELECT is(
+    array_agg(pg_describe_object(classid, objid, 0)), NULL, 'each of them has a comment'
+) FROM members WHERE obj_description(objid, classid::regclass::text::name) IS NULL;
+SELECT is(
+    array_agg(identity), NULL, 'all are in the extension''s schema'
+) FROM functions WHERE pronamespace <> 'pgkeymgr'::regnamespace;
+
+-- pgsodium 3.1.9's functions, their arguments and results. Where it has no names for arguments we have. Its
+-- pgsodium_derive is our pgkeymgr_derive; its functions with the uuid of a key are not here yet.
+CREATE TEMP TABLE pgsodium (name text, arguments text, result text);
+COPY pgsodium FROM stdin;
+crypto_aead_det_decrypt	ciphertext bytea, additional bytea, key bytea, nonce bytea DEFAULT NULL::bytea	bytea
+crypto_aead_det_decrypt	message bytea, additional bytea, key_id bigint, context bytea DEFAULT 'pgsodium', nonce bytea DEFAULT NULL::bytea	bytea
+crypto_aead_det_encrypt	message bytea, additional bytea, key bytea, nonce bytea DEFAULT NULL::bytea	bytea
+crypto_aead_det_encrypt	message bytea, additional bytea, key_id bigint, context bytea DEFAULT 'pgsodium', nonce bytea DEFAULT NULL::bytea	bytea
+crypto_aead_det_keygen		bytea
+crypto_aead_det_noncegen		bytea
+crypto_aead_ietf_decrypt	message bytea, additional bytea, nonce bytea, key bytea	bytea
+crypto_aead_ietf_decrypt	message bytea, additional bytea, nonce bytea, key_id bigint, context bytea DEFAULT 'pgsodium'	bytea
+crypto_aead_ietf_encrypt	message bytea, additional bytea, nonce bytea, key bytea	bytea
+crypto_aead_ietf_encrypt	message bytea, additional bytea, nonce bytea, key_id bigint, context bytea DEFAULT 'pgsodium'	bytea
+crypto_aead_ietf_keygen		bytea
+crypto_aead_ietf_noncegen		bytea
+crypto_auth	message bytea, key bytea	bytea
+crypto_auth	message bytea, key_id bigint, context bytea DEFAULT 'pgsodium'	bytea
+crypto_auth_hmacsha256	message bytea, key_id bigint, context bytea DEFAULT 'pgsodium'	bytea
+crypto_auth_hmacsha256	message bytea, secret bytea	bytea
+crypto_auth_hmacsha256_keygen		bytea
+crypto_auth_hmacsha256_verify	hash bytea, message bytea, key_id bigint, context bytea DEFAULT 'pgsodium'	boolean
+crypto_auth_hmacsha256_verify	hash bytea, message bytea, secret bytea	boolean
+crypto_auth_hmacsha512	message bytea, key_id bigint, context bytea DEFAULT 'pgsodium'	bytea
+crypto_auth_hmacsha512	message bytea, secret bytea	bytea
+crypto_auth_hmacsha512_keygen		bytea
+crypto_auth_hmacsha512_verify	hash bytea, message bytea, key_id bigint, context bytea DEFAULT 'pgsodium'	boolean
+crypto_auth_hmacsha512_verify	hash bytea, message bytea, secret bytea	boolean
+crypto_auth_keygen		bytea
+crypto_auth_verify	mac bytea, message bytea, key bytea	boolean
+crypto_auth_verify	mac bytea, message bytea, key_id bigint, context bytea DEFAULT 'pgsodium'	boolean
+crypto_box	message bytea, nonce bytea, public bytea, secret bytea	bytea
+crypto_box_new_keypair		crypto_box_keypair
+crypto_box_new_seed		bytea
+crypto_box_noncegen		bytea
+crypto_box_open	ciphertext bytea, nonce bytea, public bytea, secret bytea	bytea
+crypto_box_seal	message bytea, public_key bytea	bytea
+crypto_box_seal_open	ciphertext bytea, public_key bytea, secret_key bytea	bytea
+crypto_box_seed_new_keypair	seed bytea	crypto_box_keypair
+crypto_cmp	one text, other text	boolean
+crypto_generichash	message bytea, key bigint, context bytea DEFAULT 'pgsodium'	bytea
+crypto_generichash	message bytea, key bytea DEFAULT NULL::bytea	bytea
+crypto_generichash_keygen		bytea
+crypto_hash_sha256	message bytea	bytea
+crypto_hash_sha512	message bytea	bytea
+crypto_kdf_derive_from_key	subkey_size bigint, subkey_id bigint, context bytea, primary_key bytea	bytea
+crypto_kdf_keygen		bytea
+crypto_kx_client_session_keys	client_pk bytea, client_sk bytea, server_pk bytea	crypto_kx_session
+crypto_kx_new_keypair		crypto_kx_keypair
+crypto_kx_new_seed		bytea
+crypto_kx_seed_new_keypair	seed bytea	crypto_kx_keypair
+crypto_kx_server_session_keys	server_pk bytea, server_sk bytea, client_pk bytea	crypto_kx_session
+crypto_pwhash	password bytea, salt bytea	bytea
+crypto_pwhash_saltgen		bytea
+crypto_pwhash_str	password bytea	bytea
+crypto_pwhash_str_verify	hashed_password bytea, password bytea	boolean
+crypto_secretbox	message bytea, nonce bytea, key bytea	bytea
+crypto_secretbox	message bytea, nonce bytea, key_id bigint, context bytea DEFAULT 'pgsodium'	bytea
+crypto_secretbox_keygen		bytea
+crypto_secretbox_noncegen		bytea
+crypto_secretbox_open	ciphertext bytea, nonce bytea, key bytea	bytea
+crypto_secretbox_open	message bytea, nonce bytea, key_id bigint, context bytea DEFAULT 'pgsodium'	bytea
+crypto_secretstream_keygen		bytea
+crypto_shorthash	message bytea, key bigint, context bytea DEFAULT 'pgsodium'	bytea
+crypto_shorthash	message bytea, key bytea	bytea
+crypto_shorthash_keygen		bytea
+crypto_sign	message bytea, key bytea	bytea
+crypto_sign_detached	message bytea, key bytea	bytea
+crypto_sign_final_create	state bytea, key bytea	bytea
+crypto_sign_final_verify	state bytea, signature bytea, key bytea	boolean
+crypto_sign_init		bytea
+crypto_sign_new_keypair		crypto_sign_keypair
+crypto_sign_new_seed		bytea
+crypto_sign_open	signed_message bytea, key bytea	bytea
+crypto_sign_seed_new_keypair	seed bytea	crypto_sign_keypair
+crypto_sign_update	state bytea, message bytea	bytea
+crypto_sign_update_agg	message bytea	bytea
+crypto_sign_update_agg	state bytea, message bytea	bytea
+crypto_sign_update_agg1	state bytea, message bytea	bytea
+crypto_sign_update_agg2	cur_state bytea, initial_state bytea, message bytea	bytea
+crypto_sign_verify_detached	sig bytea, message bytea, key bytea	boolean
+crypto_signcrypt_new_keypair		crypto_signcrypt_keypair
+crypto_signcrypt_sign_after	state bytea, sender_sk bytea, ciphertext bytea	bytea
+crypto_signcrypt_sign_before	sender bytea, recipient bytea, sender_sk bytea, recipient_pk bytea, additional bytea	crypto_signcrypt_state_key
+crypto_signcrypt_verify_after	state bytea, signature bytea, sender_pk bytea, ciphertext bytea	boolean
+crypto_signcrypt_verify_before	signature bytea, sender bytea, recipient bytea, additional bytea, sender_pk bytea, recipient_sk bytea	crypto_signcrypt_state_key
+crypto_signcrypt_verify_public	signature bytea, sender bytea, recipient bytea, additional bytea, sender_pk bytea, ciphertext bytea	boolean
+crypto_stream_xchacha20	size bigint, nonce bytea, key bytea	bytea
+crypto_stream_xchacha20	size bigint, nonce bytea, key_id bigint, context bytea DEFAULT 'pgsodium'	bytea
+crypto_stream_xchacha20_keygen		bytea
+crypto_stream_xchacha20_noncegen		bytea
+crypto_stream_xchacha20_xor	message bytea, nonce bytea, key bytea	bytea
+crypto_stream_xchacha20_xor	message bytea, nonce bytea, key_id bigint, context bytea DEFAULT '\\x70676f736469756d'::bytea	bytea
+crypto_stream_xchacha20_xor_ic	message bytea, nonce bytea, ic bigint, key bytea	bytea
+crypto_stream_xchacha20_xor_ic	message bytea, nonce bytea, ic bigint, key_id bigint, context bytea DEFAULT 'pgsodium'	bytea
+derive_key	key_id bigint, key_len integer DEFAULT 32, context bytea DEFAULT 'pgsodium'	bytea
+pgkeymgr_derive	key_id bigint, key_len integer DEFAULT 32, context bytea DEFAULT 'pgsodium'	bytea
+randombytes_buf	size integer	bytea
+randombytes_buf_deterministic	size integer, seed bytea	bytea
+randombytes_new_seed		bytea
+randombytes_random		integer
+randombytes_uniform	upper_bound integer	integer
+sodium_base642bin	base64 text	bytea
+sodium_bin2base64	bin bytea	text
+\.
+CREATE TEMP VIEW ours AS
+SELECT proname::text AS name,
+    replace(pg_get_function_arguments(oid), E'\'\\x7067736f6469756d\'::bytea', E'\'pgsodium\'') AS arguments,
+    pg_get_function_result(oid) AS result
+FROM functions;
+SELECT set_eq(
+    $$SELECT name, arguments, result FROM ours WHERE name <> 'root_key_status'$$,
+    $$SELECT name, arguments, result FROM pgsodium$$,
+    'arguments, defaults and results are pgsodium''s'
+);
+SELECT results_eq(
+    $$SELECT arguments, result FROM ours WHERE name = 'root_key_status'$$,
+    $$VALUES ('OUT fingerprint text, OUT source text, OUT previous text[]', 'record')$$,
+    'and root_key_status is our own'
+);
+
+-- Not only the catalog says so: each function is called by a role without grants and by one with each grant.
+CREATE ROLE pgkeymgr_test_nobody;
+CREATE ROLE pgkeymgr_test_user IN ROLE pgkeymgr_user;
+CREATE ROLE pgkeymgr_test_admin IN ROLE pgkeymgr_admin;
+GRANT USAGE ON SCHEMA pgkeymgr TO pgkeymgr_test_nobody;
+
+-- Called with values that most functions refuse, which is after they have been called.
+CREATE FUNCTION tap.may_call(role text, function regprocedure) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    call text;
+    may boolean := true;
+BEGIN
+    SELECT format('SELECT %s(%s)', oid::regproc, (
+        SELECT string_agg(format('%L::%s', CASE type WHEN 'bytea'::regtype THEN '\x00' ELSE '1' END, type::regtype), ', ')
+        FROM unnest(proargtypes) AS type
+    )) INTO call
+    FROM pg_proc WHERE oid = function;
+    PERFORM set_config('role', role, true);
+    BEGIN
+        EXECUTE call;
+    EXCEPTION
+        WHEN insufficient_privilege THEN may := false;
+        WHEN data_exception THEN NULL;
+    END;
+    PERFORM set_config('role', 'none', true);
+    RETURN may;
+END
+$$;
+SELECT set_eq(
+    format('SELECT identity FROM expected WHERE may_call(%L, identity::regprocedure)', role),
+    format('SELECT identity FROM expected WHERE callers = ANY (%L)', may),
+    format('what %s may call, and what it may not', role)
+)
+FROM (VALUES
+    ('pgkeymgr_test_nobody', '{PUBLIC}'::text[]),
+    ('pgkeymgr_test_user', '{PUBLIC,pgkeymgr_user}'),
+    ('pgkeymgr_test_admin', '{PUBLIC,pgkeymgr_user,pgkeymgr_admin}')
+) AS roles (role, may);
+
+-- What that is for: a user reads and writes what the root key protects, and never holds a key.
+SET ROLE pgkeymgr_test_user;
+SELECT crypto_secretbox_open(crypto_secretbox('message', nonce, 7), nonce, 7) = 'message' AS opens
+FROM crypto_secretbox_noncegen() AS nonce \gset
+RESET ROLE;
+SELECT ok(:'opens', 'a user encrypts and decrypts');
+
+SELECT finish();
+ROLLBACK;

@@ -23,7 +23,8 @@ PGK_SQL_SOURCES = sql/header.sql sql/roles.sql sql/root_key.sql \
 	$(addprefix sql/crypto/,secretbox.sql aead_ietf.sql aead_det.sql stream_xchacha20.sql \
 	secretstream.sql auth.sql box.sql sign.sql signcrypt.sql hash.sql generichash.sql shorthash.sql \
 	kdf.sql kx.sql pwhash.sql randombytes.sql utils.sql) \
-	$(addprefix sql/key/,tables.sql internal.sql data_key.sql token.sql wrap_key.sql)
+	$(addprefix sql/key/,tables.sql internal.sql data_key.sql token.sql wrap_key.sql) \
+	$(addprefix sql/compat/,pgsodium.sql pgcryptokey.sql pg_kmgr.sql)
 PGK_PY_SOURCES := $(shell find python/pgkeymgr -name '*.py' -o -name py.typed)
 
 PGK_SCRIPT = build/pgkeymgr--$(PGK_VERSION).sql

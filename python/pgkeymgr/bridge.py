@@ -32,6 +32,9 @@ from .crypto import (
 from .errors import DataError, Error, LibraryError, LimitError, PrivilegeError
 from .keyring import Record
 from .keys import Keys
+from .pg_kmgr import pg_decrypt, pg_encrypt
+from .pgcryptokey import Cryptokeys
+from .pgsodium import PgsodiumKeys
 from .root_key import LocalRootKey, RootKey
 
 _PRIMITIVES = (
@@ -72,6 +75,17 @@ _KEY_FUNCTIONS = (
     "token_info",
     "wrap_key",
     "unwrap_key",
+)
+
+_CRYPTOKEY_FUNCTIONS = (
+    "create_cryptokey",
+    "set_cryptokey",
+    "get_cryptokey",
+    "change_cryptokey_password",
+    "supersede_cryptokey",
+    "reencrypt_data",
+    "reencrypt_data_bytea",
+    "drop_cryptokey",
 )
 
 _Function = Callable[..., Any]
@@ -123,6 +137,11 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     keys = Keys(session)
     others: list[_Function] = [derive_key, root_key_status, *_by_id_functions()]
     others += [getattr(keys, name) for name in _KEY_FUNCTIONS]
+    others += [pg_encrypt_text, pg_decrypt_text]
+    cryptokeys = Cryptokeys(keys, session)
+    others += [getattr(cryptokeys, name) for name in _CRYPTOKEY_FUNCTIONS]
+    pgsodium_keys = PgsodiumKeys(keys, session)
+    others += [pgsodium_keys.create_key, pgsodium_keys.import_key, *pgsodium_keys.by_uuid_functions()]
     others += [session._take_key, session._load_latest_key, session._as_owner]
     for function in others:
         setattr(functions, function.__name__, _guard(function))
@@ -176,6 +195,21 @@ def _load_root_key() -> RootKey:
     return _root_key
 
 
+def pg_encrypt_text(data: str | None, key: bytes) -> bytes | None:
+    """Return ``pg_encrypt`` of a text as UTF-8; None gives None."""
+    return None if data is None else pg_encrypt(data.encode(), key)
+
+
+def pg_decrypt_text(data: bytes | None, key: bytes) -> str | None:
+    """Return ``pg_decrypt`` as text; None gives None."""
+    if data is None:
+        return None
+    try:
+        return pg_decrypt(data, key).decode()
+    except UnicodeDecodeError:
+        raise DataError("the plaintext is not text") from None
+
+
 class _Operation:
     """Something to be run with the rights of the extension's owner, and what came of it."""
 
@@ -211,6 +245,11 @@ class _Session:
         if plan is None:
             plan = self._plans[query] = plpy.prepare(query.replace("{s}", self._schema), types)
         return list(plpy.execute(plan, [value for _, value in arguments]))
+
+    query = execute
+
+    def setting(self, name: str) -> str | None:
+        return server.setting(name)
 
     def load_key(self, key_id: int, name: str, uuid: bytes, user: int) -> Record | None:
         self._taken = None

@@ -115,11 +115,13 @@ class Keyring:
     Attributes:
         encryptors: by key and user, the statement in which that was checked, and the cipher.
         decryptors: the same by the four bytes that a token has for its key's id.
+        secrets: by a key's uuid, its type, the user and whether to encrypt: the statement, and the secret.
     """
 
     def __init__(self) -> None:
         self.encryptors: dict[tuple[str | int, int], tuple[int, TokenCipher]] = {}
         self.decryptors: dict[tuple[bytes, int], tuple[int, TokenCipher]] = {}
+        self.secrets: dict[tuple[str, str, int, bool], tuple[int, bytes]] = {}
         self._unlocked: dict[int, Unlocked] = {}
         self._ciphers: dict[int, TokenCipher] = {}
 
@@ -150,18 +152,20 @@ class Keyring:
         cipher = self._ciphers.get(record.id)
         if cipher is None:
             cipher = self._ciphers[record.id] = TokenCipher(record.id, secret)
-        if len(self.encryptors) + len(self.decryptors) > 2 * KEYS_MAX:
-            self.encryptors.clear()
-            self.decryptors.clear()
         return cipher
+
+    def forget_checks(self, more_than: int = -1) -> None:
+        """Forget who may use what, so that it is checked again, if there is more of it than that."""
+        for checked in (self.encryptors, self.decryptors, self.secrets):
+            if len(checked) > more_than:
+                checked.clear()
 
     def __len__(self) -> int:
         return len(self._unlocked)
 
     def clear(self) -> None:
         """Forget everything."""
-        self.encryptors.clear()
-        self.decryptors.clear()
+        self.forget_checks()
         self._unlocked.clear()
         self._ciphers.clear()
 

@@ -6,6 +6,7 @@ the rights of the extension's owner, and only in the callbacks that are handed t
 
 import os
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from .errors import (
     PassphraseError,
     UndefinedKeyError,
 )
-from .keyring import Keyring, Record, locked, wrap_associated_data
+from .keyring import KEYS_MAX, Keyring, Record, locked, wrap_associated_data
 from .passphrase import Stretching
 from .root_key import RootKey
 from .token import HEADER_BYTES, SECRET_BYTES_MAX, SECRET_BYTES_MIN, SUITES, TokenCipher, read_header
@@ -67,6 +68,12 @@ class Database(Protocol):
             The rows.
         """
 
+    def query(self, query: str, *arguments: tuple[str, Any]) -> _Rows:
+        """Run a query with the rights of the current user; see ``execute``."""
+
+    def setting(self, name: str) -> str | None:
+        """Return a setting of the session, or None if there is none."""
+
     def warn(self, message: str, hint: str) -> None:
         """Send the client a warning."""
 
@@ -81,6 +88,8 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._keyring = Keyring()
+        self._session_key = os.urandom(32)
+        self._opened: dict[bytes, bytes] = {}
         self._dirty: int | None = None
         self._stamp = database.stamp
         self._user = database.user
@@ -132,13 +141,13 @@ class Keys:
         # The wrap of a derived key holds its length: that it opened says that number and context are right.
         return root_key.derive(record.derivation_id, int.from_bytes(secret, "big"), record.context)
 
-    def secret(self, key: str | int | bytes, *, encrypt: bool, key_type: str | None = None) -> bytes:
-        """Return a key's secret, for a use that the current user has a grant for.
+    def secret(self, uuid: str, key_type: str, encrypt: bool) -> bytes:
+        """Return the secret of a key, for a primitive that the current user has a grant for.
 
         Args:
-            key: name, id or uuid.
-            encrypt: whether it is to encrypt; otherwise, to decrypt.
-            key_type: what the key must be for; None for any.
+            uuid: the key's, as text.
+            key_type: what it must be for.
+            encrypt: whether it is to encrypt or to authenticate; otherwise, to decrypt or to verify.
 
         Returns:
             The secret. It must not be given to SQL.
@@ -149,12 +158,22 @@ class Keys:
             KeyStateError: it is disabled, destroyed, expired or locked.
             DataError: it is for something else.
         """
-        record = self.find(key)
+        if uuid is None:
+            raise DataError("key_uuid must not be NULL")
+        which = (uuid, key_type, self._user(), encrypt)
+        known = self._keyring.secrets.get(which)
+        if known and known[0] == self._stamp():
+            return known[1]
+        record = self.find(bytes.fromhex(uuid.replace("-", "")))
         record.check_usage(encrypt=encrypt)
         record.check_state()
-        if key_type is not None and record.key_type != key_type:
+        if record.key_type != key_type:
             raise DataError(f"{record} is of type {record.key_type}, and this needs one of type {key_type}")
-        return self._keyring.secret(record, self._unlock)
+        secret = self._keyring.secret(record, self._unlock)
+        if not self._is_dirty():
+            self._keyring.forget_checks(more_than=KEYS_MAX)
+            self._keyring.secrets[which] = self._stamp(), secret
+        return secret
 
     # Tokens
 
@@ -169,6 +188,7 @@ class Keys:
             )
         cipher = self._keyring.cipher(record, self._unlock)
         if not self._is_dirty():
+            self._keyring.forget_checks(more_than=KEYS_MAX)
             self._encryptors[key, self._user()] = self._stamp(), cipher
         return cipher
 
@@ -179,6 +199,7 @@ class Keys:
         record.check_state()
         cipher = self._keyring.cipher(record, self._unlock)
         if not self._is_dirty():
+            self._keyring.forget_checks(more_than=KEYS_MAX)
             self._decryptors[token[1:HEADER_BYTES], self._user()] = self._stamp(), cipher
         return cipher
 
@@ -355,8 +376,7 @@ class Keys:
 
     def _change(self, operation: Callable[[], _Result]) -> _Result:
         self._dirty = self._database.transaction()
-        self._encryptors.clear()
-        self._decryptors.clear()
+        self._keyring.forget_checks()
         return self._database.as_owner(operation)
 
     def create_data_key(self, name: str, length: int, expires: str | None, comment: str | None, wrap: str) -> int:
@@ -656,7 +676,6 @@ class Keys:
         """Remove a key from the table, wraps and all."""
 
         def delete() -> None:
-            # The versions before it have no successor any more; they stay as they are but for that.
             self._database.execute(
                 "DELETE FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1", ("integer", record.id)
             )
@@ -744,13 +763,23 @@ class Keys:
         if not rows:
             raise KeyStateError(f"{record} has no passphrase")
         (row,) = rows
+        # A second call with the same passphrase for the same wrap need not stretch it again.
+        which = blake2b(
+            record.associated_data + row["wrapped"] + passphrase, digest_size=32, key=self._session_key
+        ).digest()
+        if which in self._opened:
+            return self._opened[which]
         stretching = Stretching(row["salt"], row["opslimit"], row["memlimit"])
         try:
-            return unwrap(row["wrapped"], record.associated_data, stretching.wrapping_key(passphrase))
+            secret = unwrap(row["wrapped"], record.associated_data, stretching.wrapping_key(passphrase))
         except DataError as error:
             if "not authentic" not in error.message:
                 raise
             raise PassphraseError(f"wrong passphrase for {record}") from None
+        if len(self._opened) >= KEYS_MAX:
+            self._opened.clear()
+        self._opened[which] = secret
+        return secret
 
     def add_passphrase(self, record: Record, secret: bytes, passphrase: bytes) -> None:
         """Wrap a key under a passphrase too, in place of the one it may have had.
@@ -811,6 +840,7 @@ class Keys:
     def lock(self) -> None:
         """Forget everything that this session has unlocked."""
         self._keyring.clear()
+        self._opened.clear()
 
 
 def check_name(name: str | None) -> None:

@@ -21,10 +21,15 @@ _cancel_pending = ctypes.c_int.in_dll(_server, "QueryCancelPending")
 _die_pending = ctypes.c_int.in_dll(_server, "ProcDiePending")
 
 
+def setting(name: str) -> str | None:
+    """Return a setting, hidden ones too, or None if there is none of that name."""
+    value: bytes | None = _server.GetConfigOption(name.encode(), True, False)
+    return None if value is None else value.decode(errors="surrogateescape")
+
+
 def config_file() -> str:
     """Return the path of postgresql.conf."""
-    value: bytes | None = _server.GetConfigOption(b"config_file", True, False)
-    return (value or b"").decode(errors="surrogateescape")
+    return setting("config_file") or ""
 
 
 def share_directory() -> str:
@@ -68,7 +73,7 @@ _SUBTRANSACTIONS_IN_PARALLEL = 170000
 
 def version() -> int:
     """Return the server's version number, 150004 for 15.4."""
-    return int(_server.GetConfigOption(b"server_version_num", True, False) or 0)
+    return int(setting("server_version_num") or 0)
 
 
 def refuses_subtransactions() -> bool:

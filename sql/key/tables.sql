@@ -35,8 +35,8 @@ CREATE TABLE @extschema@.key (
     state @extschema@.key_state NOT NULL DEFAULT 'enabled',
     created timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     expires timestamptz,
-    -- Deferred, since the next version's id is in the old one's row before the next version is there.
-    superseded_by integer REFERENCES @extschema@.key ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED,
+    -- Not a reference: an old version stays superseded when the newer one is dropped.
+    superseded_by integer,
     owner regrole NOT NULL,
     comment text,
     user_data jsonb,
@@ -49,7 +49,6 @@ CREATE UNIQUE INDEX key_current_name ON @extschema@.key (name)
     WHERE state OPERATOR(pg_catalog.=) 'enabled'::@extschema@.key_state AND superseded_by IS NULL;
 CREATE INDEX key_name ON @extschema@.key (name, id);
 CREATE INDEX key_family ON @extschema@.key (family);
-CREATE INDEX key_superseded_by ON @extschema@.key (superseded_by) WHERE superseded_by IS NOT NULL;
 REVOKE ALL ON @extschema@.key FROM PUBLIC;
 COMMENT ON TABLE @extschema@.key IS
     'Data keys, without their secrets. The versions of one key have the same family: the id of the first.';
@@ -93,7 +92,7 @@ CREATE VIEW @extschema@.data_keys WITH (security_barrier) AS
 SELECT
     k.id, k.uuid, k.name, k.key_type, k.state, k.created, k.expires, k.superseded_by, k.owner, k.comment,
     ARRAY(
-        SELECT w.kind::text FROM @extschema@.key_wrap AS w
+        SELECT w.kind::pg_catalog.text FROM @extschema@.key_wrap AS w
         WHERE w.key_id OPERATOR(pg_catalog.=) k.id ORDER BY w.kind
     ) AS wraps,
     u.usage AS my_usage

@@ -1,0 +1,274 @@
+"""pgsodium's key table over ours: keys for one primitive each, found by uuid."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from .crypto import aead_det, aead_ietf, auth, generichash, kdf, secretbox, shorthash
+from .errors import DataError, ParameterError
+from .keys import Database, Keys, check_name
+
+KEY_TYPES = (
+    "aead-ietf",
+    "aead-det",
+    "hmacsha512",
+    "hmacsha256",
+    "auth",
+    "shorthash",
+    "generichash",
+    "kdf",
+    "secretbox",
+    "secretstream",
+    "stream_xchacha20",
+)
+
+_Function = Callable[..., Any]
+
+
+def derived_bytes(key_type: str) -> int:
+    """Return how long a derived key of a type is: 16 bytes for shorthash, 32 for the others."""
+    return shorthash.KEY_BYTES if key_type == "shorthash" else 32
+
+
+class PgsodiumKeys:
+    """pgsodium's functions of the key table, for one session."""
+
+    def __init__(self, keys: Keys, database: Database) -> None:
+        self._keys = keys
+        self._database = database
+        self._has_warned = False
+
+    def create_key(
+        self,
+        key_type: str,
+        name: str | None,
+        raw_key: bytes | None,
+        raw_key_nonce: bytes | None,
+        parent_key: str | None,
+        key_context: bytes,
+        expires: str | None,
+        associated_data: str | None,
+    ) -> str:
+        """Make a key for a primitive.
+
+        Args:
+            key_type: the primitive.
+            name: 1 to 255 characters, or None.
+            raw_key: its bytes; None for one that is derived from the root key by the next number.
+            raw_key_nonce: taken for compatibility; a raw key is wrapped under the root key.
+            parent_key: taken for compatibility, and kept as a note; it must exist.
+            key_context: 8 bytes, for a derived key.
+            expires: when, as a timestamp's text; None for never.
+            associated_data: kept as a note.
+
+        Returns:
+            Its uuid.
+
+        Raises:
+            ParameterError: an argument is out of range.
+            UndefinedKeyError: there is no parent key of this uuid.
+            DuplicateKeyError: the name is taken.
+            RootKeyError: there is no root key.
+        """
+        self._check(key_type, name)
+        note: dict[str, Any] = {"associated_data": associated_data or ""}
+        if parent_key is not None:
+            self._keys.find(_bytes(parent_key))
+            note["parent_key"] = parent_key
+        if raw_key is None:
+            if len(key_context) != kdf.CONTEXT_BYTES:
+                raise DataError(f"key_context must be {kdf.CONTEXT_BYTES} bytes long, not {len(key_context)}")
+            number = self._database.as_owner(
+                lambda: self._database.execute(
+                    "SELECT pg_catalog.nextval('{s}.key_derivation_seq'::pg_catalog.regclass) AS number"
+                )
+            )[0]["number"]
+            derivation = (number, key_context, derived_bytes(key_type))
+        else:
+            self._warn()
+            derivation = None
+        key_id = self._keys.create(
+            name,
+            raw_key,
+            key_type=key_type,
+            expires=expires,
+            derivation=derivation,
+            user_data=json.dumps(note),
+        )
+        return self._keys.find(key_id).uuid.hex()
+
+    def import_key(
+        self,
+        uuid: str,
+        status: str,
+        key_type: str,
+        name: str | None,
+        key_number: int | None,
+        key_context: bytes | None,
+        raw_key: bytes | None,
+        raw_key_nonce: bytes | None,
+        parent_key: str | None,
+        expires: str | None,
+        associated_data: str | None,
+    ) -> int:
+        """Take in a row of pgsodium's key table, under the same root key.
+
+        Args:
+            uuid: the row's id.
+            status: valid, default, invalid or expired.
+            key_type: the row's.
+            name: the row's, or None.
+            key_number: the row's key_id, of a derived key.
+            key_context: the row's, of a derived key.
+            raw_key: the row's, of a raw key: encrypted under its parent key.
+            raw_key_nonce: the row's, of a raw key.
+            parent_key: the row's, of a raw key; it must have been taken in before.
+            expires: the row's, as a timestamp's text, or None.
+            associated_data: the row's.
+
+        Returns:
+            Its id here.
+
+        Raises:
+            DataError: the raw key does not open under its parent key.
+            ParameterError: the row is neither of a derived nor of a raw key.
+            UndefinedKeyError: the parent key is not here.
+            DuplicateKeyError: the uuid or the name is taken.
+        """
+        self._check(key_type, name)
+        note = {"associated_data": associated_data or "", "parent_key": parent_key}
+        secret = None
+        derivation = None
+        if raw_key is not None and parent_key is not None:
+            # As pgsodium's trigger encrypts it: the uuid's text and the associated data authenticated.
+            additional = (uuid + (associated_data or "")).encode()
+            parent = self._keys.secret(parent_key, "aead-det", encrypt=False)
+            secret = aead_det.crypto_aead_det_decrypt(raw_key, additional, parent, raw_key_nonce)
+        elif key_number is not None and key_context is not None:
+            derivation = (key_number, key_context, derived_bytes(key_type))
+        else:
+            raise ParameterError(f"the row {uuid} is neither of a derived nor of a raw key")
+        key_id = self._keys.create(
+            name,
+            secret,
+            key_type=key_type,
+            derivation=derivation,
+            uuid=_bytes(uuid),
+            user_data=json.dumps(note),
+        )
+
+        def adjust() -> None:
+            execute = self._database.execute
+            execute(
+                "UPDATE {s}.key SET expires = $2 WHERE id OPERATOR(pg_catalog.=) $1",
+                ("integer", key_id),
+                ("timestamptz", expires),
+            )
+            if key_number is not None:
+                # The next derived key must not be one that is in use.
+                execute(
+                    "SELECT pg_catalog.setval('{s}.key_derivation_seq'::pg_catalog.regclass, GREATEST($1,"
+                    " (SELECT last_value FROM {s}.key_derivation_seq))) WHERE $1 OPERATOR(pg_catalog.>) 0",
+                    ("bigint", key_number),
+                )
+
+        self._database.as_owner(adjust)
+        if status not in ("valid", "default"):
+            self._keys.disable_data_key(key_id)
+        return key_id
+
+    def _check(self, key_type: str, name: str | None) -> None:
+        if key_type not in KEY_TYPES:
+            raise ParameterError(
+                f"key_type must be one of pgsodium's, not {key_type}", hint="Use create_data_key()."
+            )
+        if name is not None:
+            check_name(name)
+
+    def _warn(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            self._database.warn(
+                "create_key() takes a raw key in the clear, where a log can hold it",
+                "Leave raw_key out, for a key that is derived from the root key.",
+            )
+
+    def by_uuid_functions(self) -> list[_Function]:
+        """Make, for each primitive with a key type, its variant with the uuid of a key."""
+        return [
+            self._by_uuid_1(auth.crypto_auth, "auth"),
+            self._by_uuid_2(auth.crypto_auth_verify, "auth", encrypt=False),
+            self._by_uuid_1(auth.crypto_auth_hmacsha256, "hmacsha256"),
+            self._by_uuid_2(auth.crypto_auth_hmacsha256_verify, "hmacsha256", encrypt=False),
+            self._by_uuid_1(auth.crypto_auth_hmacsha512, "hmacsha512"),
+            self._by_uuid_2(auth.crypto_auth_hmacsha512_verify, "hmacsha512", encrypt=False),
+            self._by_uuid_1(generichash.crypto_generichash, "generichash"),
+            self._by_uuid_1(shorthash.crypto_shorthash, "shorthash"),
+            self._by_uuid_2(secretbox.crypto_secretbox, "secretbox"),
+            self._by_uuid_2(secretbox.crypto_secretbox_open, "secretbox", encrypt=False),
+            self._by_uuid_3(aead_ietf.crypto_aead_ietf_encrypt, "aead-ietf"),
+            self._by_uuid_3(aead_ietf.crypto_aead_ietf_decrypt, "aead-ietf", encrypt=False),
+            self.crypto_aead_det_encrypt_by_uuid,
+            self.crypto_aead_det_decrypt_by_uuid,
+            self.crypto_kdf_derive_from_key_by_uuid,
+        ]
+
+    # One for each number of arguments before the key, as in the bridge.
+
+    def _by_uuid_1(self, function: _Function, key_type: str) -> _Function:
+        secret = self._keys.secret
+
+        def by_uuid(one: Any, key_uuid: str) -> Any:
+            return function(one, secret(key_uuid, key_type, True))
+
+        return _name(by_uuid, function)
+
+    def _by_uuid_2(self, function: _Function, key_type: str, *, encrypt: bool = True) -> _Function:
+        secret = self._keys.secret
+
+        def by_uuid(one: Any, two: Any, key_uuid: str) -> Any:
+            return function(one, two, secret(key_uuid, key_type, encrypt))
+
+        return _name(by_uuid, function)
+
+    def _by_uuid_3(self, function: _Function, key_type: str, *, encrypt: bool = True) -> _Function:
+        secret = self._keys.secret
+
+        def by_uuid(one: Any, two: Any, three: Any, key_uuid: str) -> Any:
+            return function(one, two, three, secret(key_uuid, key_type, encrypt))
+
+        return _name(by_uuid, function)
+
+    def crypto_aead_det_encrypt_by_uuid(
+        self, message: bytes, additional: bytes | None, key_uuid: str, nonce: bytes | None
+    ) -> bytes:
+        """Return ``crypto_aead_det_encrypt`` under a key of the table."""
+        secret = self._keys.secret(key_uuid, "aead-det", True)
+        return aead_det.crypto_aead_det_encrypt(message, additional, secret, nonce)
+
+    def crypto_aead_det_decrypt_by_uuid(
+        self, message: bytes, additional: bytes | None, key_uuid: str, nonce: bytes | None
+    ) -> bytes:
+        """Return ``crypto_aead_det_decrypt`` under a key of the table."""
+        secret = self._keys.secret(key_uuid, "aead-det", False)
+        return aead_det.crypto_aead_det_decrypt(message, additional, secret, nonce)
+
+    def crypto_kdf_derive_from_key_by_uuid(
+        self, subkey_size: int, subkey_id: int, context: bytes, primary_key: str
+    ) -> bytes:
+        """Return ``crypto_kdf_derive_from_key`` from a key of the table."""
+        secret = self._keys.secret(primary_key, "kdf", True)
+        return kdf.crypto_kdf_derive_from_key(subkey_size, subkey_id, context, secret)
+
+
+def _name(by_uuid: _Function, function: _Function) -> _Function:
+    by_uuid.__name__ = function.__name__ + "_by_uuid"
+    by_uuid.__annotations__ = {
+        **dict(list(function.__annotations__.items())[: by_uuid.__code__.co_argcount - 1]),
+        "key_uuid": str,
+    }
+    return by_uuid
+
+
+def _bytes(uuid: str) -> bytes:
+    return bytes.fromhex(uuid.replace("-", ""))

@@ -32,7 +32,7 @@ PGK_TREE = build/$(PGK_PYTAG)
 PGK_VENV = build/venv-$(PGK_PYTAG)
 
 export PG_CONFIG
-export PYTHONPATH = $(CURDIR)/python:$(CURDIR)/test
+export PYTHONPATH = $(CURDIR)/python:$(CURDIR)/test:$(CURDIR)/bench
 
 DATA_built = $(PGK_SCRIPT)
 REGRESS = $(patsubst test/regress/sql/%.sql,%,$(wildcard test/regress/sql/*.sql))
@@ -150,6 +150,7 @@ bench:
 	$(MAKE) deps
 	$(MAKE) all install venv
 	$(PGK_VENV)/bin/python bench/primitives.py $(ARGS)
+	$(PGK_VENV)/bin/python bench/tokens.py $(ARGS)
 
 lint: venv $(PGK_SCRIPT)
 	$(PGK_VENV)/bin/ruff check .

@@ -8,12 +8,15 @@ import os
 import re
 import signal
 import stat
-import subprocess
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from .crypto.kdf import KEY_BYTES
 from .errors import CanceledError, GetkeyError, RootKeyError
+
+if TYPE_CHECKING:
+    import subprocess
 
 ENVIRONMENT = "PGKEYMGR_GETKEY"
 FILE_NAME = "pgkeymgr_getkey"
@@ -122,6 +125,8 @@ def run(
         GetkeyError: it cannot be started, failed, printed too much, or took too long.
         CanceledError: ``is_canceled`` was true.
     """
+    import subprocess  # slow to import, and only needed where there is no agent
+
     try:
         process = subprocess.Popen(
             [path],

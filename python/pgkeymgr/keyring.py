@@ -5,7 +5,7 @@ superseded elsewhere is so here at the next statement; its unlocked secret is ke
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .errors import Error, KeyStateError, PrivilegeError
 from .token import TokenCipher
@@ -14,8 +14,7 @@ KEYS_MAX = 1024
 """How many unlocked keys a session keeps; the one that was unlocked first goes first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What the key table says of a key, for one user."""
 
     id: int
@@ -87,12 +86,14 @@ def wrap_associated_data(uuid: bytes, key_type: str, derivation: bytes = b"") ->
     return b"key" + uuid + bytes([len(derivation)]) + derivation + key_type.encode()
 
 
-@dataclass(frozen=True, slots=True)
 class Unlocked:
     """A key's secret, in this session's memory, with the record it was opened by."""
 
-    record: Record
-    secret: bytes = field(repr=False)
+    __slots__ = ("record", "secret")
+
+    def __init__(self, record: Record, secret: bytes) -> None:
+        self.record = record
+        self.secret = secret
 
     def __reduce__(self) -> str:
         raise TypeError("a key is not to be copied or written anywhere")

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
-from uuid import uuid4
 
 from .errors import (
     DataError,
@@ -448,7 +447,7 @@ class Keys:
         if name is not None or key_type == "data":
             check_name(name)
         owner = owner or self._user()
-        uuid = uuid or uuid4().bytes
+        uuid = uuid or _new_uuid()
         number, context, size = derivation or (None, None, 0)
         packed = b"" if number is None or context is None else number.to_bytes(8, "little", signed=True) + context
         associated_data = wrap_associated_data(uuid, key_type, packed)
@@ -884,6 +883,12 @@ def check_usage(usage: Sequence[str]) -> None:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= NAME_CHARACTERS_MAX else text[:NAME_CHARACTERS_MAX] + "..."
+
+
+def _new_uuid() -> bytes:
+    from uuid import uuid4  # slow to import, and only needed to make a key
+
+    return uuid4().bytes
 
 
 def _uuid_text(uuid: bytes) -> str:

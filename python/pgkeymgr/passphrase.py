@@ -4,8 +4,7 @@ Sources: RFC 9106, https://doc.libsodium.org/password_hashing/default_phf
 """
 
 import os
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from nacl import bindings
 
@@ -19,8 +18,7 @@ _OPSLIMIT_MAX = 1000
 _MEMLIMIT_MAX = 4 * 1024 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Stretching:
+class Stretching(NamedTuple):
     """How a passphrase becomes a key; stored beside the wrap, since it may change with the years."""
 
     salt: bytes

@@ -1,6 +1,5 @@
 """pgsodium's key table over ours: keys for one primitive each, found by uuid."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -93,7 +92,7 @@ class PgsodiumKeys:
             key_type=key_type,
             expires=expires,
             derivation=derivation,
-            user_data=json.dumps(note),
+            user_data=_json(note),
         )
         return self._keys.find(key_id).uuid.hex()
 
@@ -154,7 +153,7 @@ class PgsodiumKeys:
             key_type=key_type,
             derivation=derivation,
             uuid=_bytes(uuid),
-            user_data=json.dumps(note),
+            user_data=_json(note),
         )
 
         def adjust() -> None:
@@ -268,6 +267,12 @@ def _name(by_uuid: _Function, function: _Function) -> _Function:
         "key_uuid": str,
     }
     return by_uuid
+
+
+def _json(note: dict[str, Any]) -> str:
+    import json  # slow to import, and only needed to make a key
+
+    return json.dumps(note)
 
 
 def _bytes(uuid: str) -> bytes:

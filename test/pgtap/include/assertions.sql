@@ -74,8 +74,11 @@ BEGIN
 END
 $$;
 
--- One test: the call fails with this SQLSTATE, and nothing of v is in the error.
-CREATE FUNCTION tap.refuses(call text, state text DEFAULT '22000') RETURNS text
+-- One test: the call, after a change that is undone again, fails with this SQLSTATE; the error names that, and
+-- nothing of v is in it.
+CREATE FUNCTION tap.refuses(
+    call text, state text DEFAULT '22000', naming text DEFAULT '', after text DEFAULT NULL
+) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     got text := 'no error';
@@ -83,18 +86,54 @@ DECLARE
     detail text;
     hint text;
     context text;
+    is_changed boolean := false;
 BEGIN
     BEGIN
+        IF after IS NOT NULL THEN
+            EXECUTE after;
+        END IF;
+        is_changed := true;
         EXECUTE format('SELECT %s FROM v', call);
     EXCEPTION WHEN OTHERS THEN
         GET STACKED DIAGNOSTICS got = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
             detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT, context = PG_EXCEPTION_CONTEXT;
     END;
     RETURN is(
-        concat_ws(' ', got, 'telling ' || leaks(concat_ws(' ', message, detail, hint, context))),
+        concat_ws(
+            ' ', CASE WHEN NOT is_changed THEN 'the change failed:' END, got,
+            'telling ' || leaks(concat_ws(' ', message, detail, hint, context)),
+            CASE WHEN strpos(message, naming) = 0 THEN 'not naming ' || naming END
+        ),
         state,
-        'refused: ' || call
+        regexp_replace(concat_ws(' after ', 'refused: ' || call, after), '\s+', ' ', 'g')
     ) || CASE WHEN got <> state THEN E'\n' || diag(coalesce(message, 'It returned.')) ELSE '' END;
+END
+$$;
+
+-- What a call gives: the result as text, or the SQLSTATE.
+CREATE FUNCTION tap.answer(call text) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    result text;
+BEGIN
+    EXECUTE format('SELECT (%s)::text FROM v', call) INTO result;
+    RETURN result;
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE;
+END
+$$;
+
+-- What it gives to a role.
+GRANT USAGE ON SCHEMA tap TO PUBLIC;
+CREATE FUNCTION tap.as_role(role text, call text) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    result text;
+BEGIN
+    PERFORM set_config('role', role, true);
+    result := tap.answer(call);
+    PERFORM set_config('role', 'none', true);
+    RETURN result;
 END
 $$;
 

@@ -164,8 +164,8 @@ INSERT INTO expected (identity, volatility, callers) VALUES
     ('crypto_shorthash(bytea,uuid)', 's', 'pgkeymgr_user'),
     ('crypto_kdf_derive_from_key(integer,bigint,bytea,uuid)', 's', 'pgkeymgr_admin'),
     -- how a key is read; the first is for the owner only
-    ('_take_key(oid,integer,bytea,integer,text,text,text,boolean,integer,bigint,bytea,boolean,boolean,bytea,text,text[])',
-        's', NULL);
+    ('_take_key(oid,integer,bytea,integer,text,text,text,boolean,integer,bigint,bytea,boolean,boolean,bytea,text,'
+        'text[])', 's', NULL);
 INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('create_data_key(text,integer,timestamp with time zone,text,text)', 'v', 'pgkeymgr_admin', 'u'),
     ('supersede_data_key(text)', 'v', 'pgkeymgr_admin', 'u'),
@@ -552,15 +552,18 @@ SELECT ok(:'opens', 'a user encrypts and decrypts');
 
 -- Nor is anybody led past the views.
 SELECT throws_ok(
-    format('SET LOCAL ROLE %I; SELECT FROM %s', role, relation), '42501', NULL, format('%s cannot read %s', role, relation)
+    format('SET LOCAL ROLE %I; SELECT FROM %s', role, relation), '42501', NULL,
+    format('%s cannot read %s', role, relation)
 )
 FROM unnest('{pgkeymgr_test_nobody,pgkeymgr_test_user,pgkeymgr_test_admin}'::text[]) AS role,
     unnest('{key,key_wrap,key_grant,key_id_seq,key_derivation_seq}'::text[]) AS relation;
 SELECT throws_ok(
-    format('SET LOCAL ROLE %I; SELECT FROM %s', role, relation), '42501', NULL, format('%s cannot read %s', role, relation)
+    format('SET LOCAL ROLE %I; SELECT FROM %s', role, relation), '42501', NULL,
+    format('%s cannot read %s', role, relation)
 )
 FROM (VALUES
-    ('pgkeymgr_test_nobody', 'data_keys'), ('pgkeymgr_test_nobody', 'valid_key'), ('pgkeymgr_test_nobody', 'pgcryptokey'),
+    ('pgkeymgr_test_nobody', 'data_keys'), ('pgkeymgr_test_nobody', 'valid_key'),
+    ('pgkeymgr_test_nobody', 'pgcryptokey'),
     ('pgkeymgr_test_user', 'pgcryptokey')
 ) AS refusals (role, relation);
 SELECT throws_ok(

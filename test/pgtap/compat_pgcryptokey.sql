@@ -33,7 +33,9 @@ SELECT is(get_cryptokey('by default'), get_cryptokey('by default', 'default'), '
 SELECT is(get_cryptokey(name => 'by default', password => NULL), get_cryptokey('by default'), 'NULL is the default');
 SELECT set_cryptokey(:by_default);
 SELECT is(
-    ARRAY[current_setting('pgcryptokey.key_id'), current_setting('pgcryptokey.name'), current_setting('pgcryptokey.key')],
+    ARRAY[
+        current_setting('pgcryptokey.key_id'), current_setting('pgcryptokey.name'), current_setting('pgcryptokey.key')
+    ],
     ARRAY[:'by_default', 'by default', get_cryptokey('by default')], 'what set_cryptokey sets'
 );
 
@@ -163,8 +165,8 @@ CREATE TEMP TABLE pgp AS
 SELECT pgp_sym_encrypt('my data', get_cryptokey(:by_default, 'default')) AS text,
     pgp_sym_encrypt_bytea('\x00ff', get_cryptokey(:by_default, 'default')) AS bytes;
 SELECT is(
-    pgp_sym_decrypt(reencrypt_data(text, :by_default, :second, 'default'), get_cryptokey('by default', 'default')), 'my data',
-    'reencrypt_data'
+    pgp_sym_decrypt(reencrypt_data(text, :by_default, :second, 'default'), get_cryptokey('by default', 'default')),
+    'my data', 'reencrypt_data'
 ) FROM pgp;
 SELECT is(
     pgp_sym_decrypt_bytea(
@@ -175,7 +177,8 @@ SELECT is(
 SELECT is(reencrypt_data(NULL, :by_default, :second, 'default'), NULL, 'reencrypt_data of NULL');
 SELECT is(reencrypt_data_bytea(NULL, :by_default, :second, 'default'), NULL, 'reencrypt_data_bytea of NULL');
 SELECT throws_ok(
-    format('SELECT reencrypt_data(text, %1$s, %1$s, ''default'') FROM pgp', :second), '39000', NULL, 'not that key''s data'
+    format('SELECT reencrypt_data(text, %1$s, %1$s, ''default'') FROM pgp', :second), '39000', NULL,
+    'not that key''s data'
 );
 -- Wherever pgcrypto is.
 CREATE SCHEMA "pgcrypto's";
@@ -204,8 +207,8 @@ SELECT refuses('get_cryptokey(id, ''default'')', state, naming, after) FROM (VAL
     ('55000', '"by default"', 'SELECT destroy_data_key(id, ''by default'') FROM v'),
     ('28P01', '"by default"', 'UPDATE key_wrap SET wrapped = set_byte(wrapped, 30, 255 - get_byte(wrapped, 30))'),
     ('28P01', '"by default"', 'UPDATE key SET uuid = gen_random_uuid() WHERE name = ''by default'''),
-    ('28P01', '"by default"', 'UPDATE key_wrap SET wrapped = two.wrapped FROM key_wrap AS two JOIN key ON id = two.key_id
-        WHERE name = ''two''')
+    ('28P01', '"by default"', 'UPDATE key_wrap SET wrapped = two.wrapped FROM key_wrap AS two
+        JOIN key ON id = two.key_id WHERE name = ''two''')
 ) AS changes (state, naming, after);
 -- (This session has not opened this one yet.)
 SELECT create_cryptokey('unopened', 16, 'default');

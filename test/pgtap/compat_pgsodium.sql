@@ -35,7 +35,8 @@ SELECT is(
 
 -- What one calls with a uuid is what one calls with the number and context, or with the raw key.
 CREATE TEMP TABLE v AS
-SELECT 'a long message'::bytea AS message, 'row 17 of a table'::bytea AS additional, decode(repeat('01', 24), 'hex') AS nonce,
+SELECT 'a long message'::bytea AS message,
+    'row 17 of a table'::bytea AS additional, decode(repeat('01', 24), 'hex') AS nonce,
     decode(repeat('02', 12), 'hex') AS short_nonce, decode(repeat('03', 16), 'hex') AS det_nonce;
 GRANT SELECT ON v, keys TO PUBLIC;
 CREATE TEMP TABLE calls (type key_type, call text);
@@ -78,7 +79,8 @@ SELECT same(
 ) FROM keys, (VALUES (''), (', det_nonce'), (', NULL')) AS n (nonce) WHERE type = 'aead-det';
 SELECT is(
     crypto_kdf_derive_from_key(size, 7, 'context1', id),
-    crypto_kdf_derive_from_key(size, 7, 'context1', derive_key(key_id, 32, key_context)), format('derived: kdf, %s', size)
+    crypto_kdf_derive_from_key(size, 7, 'context1', derive_key(key_id, 32, key_context)),
+    format('derived: kdf, %s', size)
 ) FROM (SELECT id, key_id, key_context FROM keys WHERE type = 'kdf') AS k, unnest('{16,32,64}'::integer[]) AS size;
 SELECT is(
     crypto_kdf_derive_from_key(subkey_size => 32, subkey_id => 7, context => 'context1', primary_key => raw_id),
@@ -152,7 +154,9 @@ INSERT INTO functions VALUES
     ('crypto_shorthash(message, short)'),
     ('crypto_kdf_derive_from_key(32, 7, ''context1'', kdf)');
 CREATE FUNCTION tap.with_key(call text, key text) RETURNS text LANGUAGE sql AS $$
-    SELECT regexp_replace(call, '(secretbox|ietf|det|auth|sha256|sha512|generic|short|kdf)(\)|, det_nonce)', key || '\2')
+    SELECT regexp_replace(
+        call, '(secretbox|ietf|det|auth|sha256|sha512|generic|short|kdf)(\)|, det_nonce)', key || '\2'
+    )
 $$;
 SELECT refuses(with_key(call, 'stream'), '22000', '"derived secretstream"') FROM functions;
 SELECT refuses(with_key(call, 'NULL::uuid'), '22000') FROM functions;
@@ -254,7 +258,8 @@ $$;
 SELECT is(is_valid_after('UPDATE key SET expires = ' || expires || ' WHERE name = ''derived auth'''), is_valid,
     'expires ' || expires)
 FROM (VALUES
-    ('now() + interval ''1 hour''', true), ('now() - interval ''1 second''', false), ('''infinity''', true), ('''-infinity''', false),
+    ('now() + interval ''1 hour''', true), ('now() - interval ''1 second''', false),
+    ('''infinity''', true), ('''-infinity''', false),
     ('''2000-01-01''', false), ('NULL', true)
 ) AS expiries (expires, is_valid);
 SELECT refuses('crypto_auth(message, auth)', '55000', '"derived auth"', after) FROM (VALUES
@@ -298,7 +303,8 @@ SELECT is(as_role('pgkeymgr_test_' || role, call), result::text, format('%s: %s'
 
 -- import_pgsodium_key: rows of pgsodium's key table, with their numbers, or raw under a parent.
 CREATE TEMP TABLE rows AS
-SELECT *, crypto_aead_det_encrypt(raw, convert_to(id::text || associated_data, 'UTF8'), derive_key(70), raw_nonce) AS raw_key
+SELECT *,
+    crypto_aead_det_encrypt(raw, convert_to(id::text || associated_data, 'UTF8'), derive_key(70), raw_nonce) AS raw_key
 FROM (VALUES
     ('11111111-1111-4111-8111-111111111111'::uuid, '22222222-2222-4222-8222-222222222222'::uuid, 'a note',
         '\x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f'::bytea,
@@ -308,7 +314,8 @@ SELECT isnt(import_pgsodium_key(
     parent, 'valid', 'aead-det', name => 'imported parent', key_id => 70, key_context => 'pgsodium'
 ), NULL, 'the parent, a derived key') FROM rows;
 SELECT isnt(import_pgsodium_key(
-    rows.id, 'valid', 'hmacsha256', 'imported raw', NULL, NULL, raw_key, raw_nonce, parent, '2200-01-01', associated_data
+    rows.id, 'valid', 'hmacsha256', 'imported raw', NULL, NULL, raw_key, raw_nonce, parent, '2200-01-01',
+    associated_data
 ), NULL, 'a raw key under it') FROM rows;
 SELECT results_eq(
     $$SELECT v.id, v.key_type, v.key_id, v.key_context, v.expires, v.associated_data
@@ -354,8 +361,8 @@ SELECT refuses(format('import_pgsodium_key(%s)', arguments), state, naming) FROM
     (format('%L, ''valid'', ''auth'', ''another'', 1, ''pgsodium''', id), '42710', '11111111'),
     -- What every other search for a key is told by.
     ('''00000000-0000-0000-0000-000000000000'', ''valid'', ''auth'', ''nil'', 1, ''pgsodium''', '22023', 'id'),
-    (format('gen_random_uuid(), ''valid'', ''auth'', raw_key => %L, raw_key_nonce => %L, parent_key => gen_random_uuid()',
-        raw_key, raw_nonce), '42704', ''),
+    (format('gen_random_uuid(), ''valid'', ''auth'', raw_key => %L, raw_key_nonce => %L, '
+        'parent_key => gen_random_uuid()', raw_key, raw_nonce), '42704', ''),
     -- Under another uuid, with another note, nonce or parent, and altered.
     (format('gen_random_uuid(), ''valid'', ''auth'', raw_key => %L, raw_key_nonce => %L, parent_key => %L, '
         'associated_data => %L', raw_key, raw_nonce, parent, associated_data), '22000', ''),

@@ -189,8 +189,8 @@ SELECT lives_ok($$SELECT destroy_data_key(key_id => old, confirm_name => 'old', 
     'a superseded key, with named arguments');
 SELECT isnt(token_encrypt('old', plaintext), NULL, 'which does not touch its successor') FROM v;
 SELECT lives_ok($$SELECT destroy_data_key(id, uuid::text)
-    FROM (SELECT (create_key('auth')).id AS made OFFSET 0) AS k JOIN LATERAL (SELECT * FROM key WHERE uuid = made) AS key
-    ON true$$, 'a key without a name is confirmed by its uuid');
+    FROM (SELECT (create_key('auth')).id AS made OFFSET 0) AS k
+    JOIN key ON uuid = made$$, 'a key without a name is confirmed by its uuid');
 
 -- grant_data_key, revoke_data_key
 CREATE FUNCTION tap.usage_of_plain(role text) RETURNS text LANGUAGE sql AS $$
@@ -207,7 +207,8 @@ INSERT INTO usages VALUES
     (7, 'revoke_data_key(''plain'', ''pgkeymgr_test_bob'')', NULL),
     (8, 'grant_data_key(key => plain, role => ''pgkeymgr_test_bob'')', '{encrypt,decrypt}'),
     (9, 'revoke_data_key(key => plain, role => ''pgkeymgr_test_bob'', usage => ''{decrypt,encrypt}'')', NULL),
-    (10, 'grant_data_key(key => ''plain'', role => ''pgkeymgr_test_bob'', usage => ''{encrypt,encrypt}'')', '{encrypt}'),
+    (10, 'grant_data_key(key => ''plain'', role => ''pgkeymgr_test_bob'', usage => ''{encrypt,encrypt}'')',
+        '{encrypt}'),
     (11, 'revoke_data_key(key => ''plain'', role => ''pgkeymgr_test_bob'', usage => ''{encrypt}'')', NULL);
 CREATE FUNCTION tap.usage_after(change text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN

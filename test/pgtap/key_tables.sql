@@ -88,7 +88,8 @@ CREATE ROLE pgkeymgr_test_dave NOINHERIT IN ROLE pgkeymgr_user, pgkeymgr_test_gr
 -- What dave does not inherit.
 GRANT USAGE ON SCHEMA pgkeymgr TO pgkeymgr_test_dave, pgkeymgr_test_group;
 GRANT SELECT ON data_keys TO pgkeymgr_test_dave, pgkeymgr_test_group;
-SELECT as_role('pgkeymgr_test_alice', 'create_data_key(''alice''''s'', 16, ''2200-01-01'', ''a comment'')') AS alices \gset
+SELECT as_role('pgkeymgr_test_alice', 'create_data_key(''alice''''s'', 16, ''2200-01-01'', ''a comment'')') AS alices
+\gset
 SELECT grant_data_key('a', 'pgkeymgr_test_bob', '{decrypt}');
 SELECT grant_data_key('b', 'pgkeymgr_test_group', '{encrypt}');
 SELECT grant_data_key('b', 'pgkeymgr_test_carol', '{decrypt}');
@@ -120,7 +121,8 @@ SELECT results_eq(
     'and the others'
 );
 SELECT is(
-    as_role('pgkeymgr_test_bob', format('SELECT count(*) FROM data_keys WHERE id = %s', alices)), '0', 'not by id either'
+    as_role('pgkeymgr_test_bob', format('SELECT count(*) FROM data_keys WHERE id = %s', alices)), '0',
+    'not by id either'
 ) FROM (VALUES (:'alices')) AS ids (alices);
 
 -- A cheap function in a WHERE does not see rows that the view does not show.

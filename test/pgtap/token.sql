@@ -45,7 +45,8 @@ SELECT is(
     token_decrypt_text(token_encrypt_text(key => a, plaintext => t, associated_data => ad, deterministic => d), ad), t,
     'a text by id: ' || left(t, 20)
 )
-FROM v, (VALUES (''), ('a'), ('Grüße, 世界 🔑'), (repeat('ü', 500000))) AS texts (t), (VALUES (false), (true)) AS modes (d);
+FROM v, (VALUES (''), ('a'), ('Grüße, 世界 🔑'), (repeat('ü', 500000))) AS texts (t),
+    (VALUES (false), (true)) AS modes (d);
 SELECT is(token_decrypt_text(token_encrypt_text('test token', t)), t, 'a text by name: ' || left(t, 20))
 FROM (VALUES (''), ('a'), ('Grüße, 世界 🔑')) AS texts (t);
 SELECT is(
@@ -186,7 +187,8 @@ SELECT refuses(format('token_decrypt(%s)', value)) FROM (VALUES
 ) AS values (value);
 SELECT is(answer(format('%s(set_byte(token, 0, %s))', function, format)), '22000', format('%s refuses format %s',
     function, format))
-FROM unnest('{token_decrypt,token_decrypt_text,token_info}'::text[]) AS function, unnest('{0,3,127,255}'::integer[]) AS format;
+FROM unnest('{token_decrypt,token_decrypt_text,token_info}'::text[]) AS function,
+    unnest('{0,3,127,255}'::integer[]) AS format;
 SELECT refuses('token_decrypt_text(token_encrypt(a, ''\xff''))');
 -- PostgreSQL's text cannot hold NUL; to cut it there would show something else than what was encrypted.
 SELECT refuses('token_decrypt_text(token_encrypt(a, ''\x00''))');
@@ -303,8 +305,8 @@ SELECT alike(string_agg(line, ' '), '%Parallel Seq Scan on tokens%', 'workers de
 FROM plan_of_by_workers() AS line;
 SELECT results_eq('by_workers', ARRAY[1000::bigint], 'all of it');
 SELECT results_eq(
-    'SELECT count(*) FROM public.tokens WHERE length(token_encrypt(''test token'', plaintext)) = 37', ARRAY[1000::bigint],
-    'and encrypt'
+    'SELECT count(*) FROM public.tokens WHERE length(token_encrypt(''test token'', plaintext)) = 37',
+    ARRAY[1000::bigint], 'and encrypt'
 );
 SELECT throws_ok(
     'SET LOCAL ROLE pgkeymgr_test_stranger; SELECT count(*) FROM public.tokens
@@ -318,7 +320,8 @@ SELECT refuses(call, state, naming, after) FROM (VALUES
     ('token_encrypt(a, plaintext)', '55000', '"test token"', 'SELECT supersede_data_key(a) FROM v'),
     ('token_decrypt(token)', '55000', '"test token"', 'SELECT destroy_data_key(a, ''test token'') FROM v'),
     ('token_decrypt(token)', '42704', '', 'DELETE FROM key WHERE name = ''test token'''),
-    ('token_encrypt(''test token'', plaintext)', '42704', '"test token"', 'DELETE FROM key WHERE name = ''test token'''),
+    ('token_encrypt(''test token'', plaintext)', '42704', '"test token"',
+        'DELETE FROM key WHERE name = ''test token'''),
     ('token_decrypt(token)', '42501', '"test token"', 'SELECT revoke_data_key(a, ''pgkeymgr_test_decrypter'') FROM v;
      SET LOCAL ROLE pgkeymgr_test_decrypter')
 ) AS changes (call, state, naming, after);

@@ -52,7 +52,7 @@ all install uninstall installcheck clean:
 	@echo "There is no PGXS for '$(PG_CONFIG)': run 'make deps', or set PG_CONFIG." >&2; exit 1
 endif
 
-.PHONY: all help deps python-tree install-python uninstall-python venv demo test lint lock dist bench \
+.PHONY: all help deps python-tree install-python uninstall-python venv demo test lint lock dist bench run-demo run-bench \
 	test-pgtap test-regress test-python
 .DEFAULT_GOAL := all
 
@@ -144,13 +144,19 @@ test:
 demo:
 	$(MAKE) deps
 	$(MAKE) all install venv
-	$(PGK_VENV)/bin/python demo/demo.py
+	$(MAKE) --no-print-directory run-demo
 
 bench:
 	$(MAKE) deps
 	$(MAKE) all install venv
-	$(PGK_VENV)/bin/python bench/primitives.py $(ARGS)
-	$(PGK_VENV)/bin/python bench/tokens.py $(ARGS)
+	$(MAKE) --no-print-directory run-bench
+
+run-demo:
+	@$(PGK_VENV)/bin/python demo/demo.py
+
+run-bench:
+	@$(PGK_VENV)/bin/python bench/primitives.py $(ARGS)
+	@$(PGK_VENV)/bin/python bench/tokens.py $(ARGS)
 
 lint: venv $(PGK_SCRIPT)
 	$(PGK_VENV)/bin/ruff check .

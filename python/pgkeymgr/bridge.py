@@ -31,7 +31,7 @@ from .crypto import (
 )
 from .errors import DataError, Error, LibraryError, LimitError, PrivilegeError
 from .keyring import Record
-from .keys import Keys
+from .keys import Keys, to_text
 from .pg_kmgr import pg_decrypt, pg_encrypt
 from .pgcryptokey import Cryptokeys
 from .pgsodium import PgsodiumKeys
@@ -202,12 +202,7 @@ def pg_encrypt_text(data: str | None, key: bytes) -> bytes | None:
 
 def pg_decrypt_text(data: bytes | None, key: bytes) -> str | None:
     """Return ``pg_decrypt`` as text; None gives None."""
-    if data is None:
-        return None
-    try:
-        return pg_decrypt(data, key).decode()
-    except UnicodeDecodeError:
-        raise DataError("the plaintext is not text") from None
+    return None if data is None else to_text(pg_decrypt(data, key))
 
 
 class _Operation:

@@ -47,8 +47,8 @@ class PrivilegeError(Error):
     sqlstate = "42501"
 
 
-class UndefinedKeyError(Error):
-    """There is no such key."""
+class UndefinedError(Error):
+    """There is no such key, or no such role."""
 
     sqlstate = "42704"
 

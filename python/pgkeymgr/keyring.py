@@ -56,8 +56,11 @@ class Record(NamedTuple):
                 hint="Its owner or an administrator of keys can grant it, with grant_data_key().",
             )
 
-    def check_state(self) -> None:
+    def check_state(self, *, allow_expired: bool = False) -> None:
         """Refuse a key that is not in use any more.
+
+        Args:
+            allow_expired: do not refuse one that is only expired.
 
         Raises:
             KeyStateError: it is destroyed, disabled or expired.
@@ -66,7 +69,7 @@ class Record(NamedTuple):
             raise KeyStateError(f"{self} was destroyed: what it encrypted is lost")
         if self.state != "enabled":
             raise KeyStateError(f"{self} is disabled", hint=f"enable_data_key({self.id}) enables it.")
-        if self.is_expired:
+        if self.is_expired and not allow_expired:
             raise KeyStateError(
                 f"{self} is expired", hint="Supersede it; to read what it encrypted, move its expiry."
             )

@@ -16,16 +16,18 @@ from .errors import (
     KeyStateError,
     ParameterError,
     PassphraseError,
-    UndefinedKeyError,
+    UndefinedError,
+    not_authentic,
 )
 from .keyring import KEYS_MAX, Keyring, Record, locked, wrap_associated_data
 from .passphrase import Stretching
-from .root_key import RootKey
+from .root_key import FINGERPRINT_BYTES, RootKey
 from .token import HEADER_BYTES, SECRET_BYTES_MAX, SECRET_BYTES_MIN, SUITES, TokenCipher, read_header
-from .wrap import unwrap, wrap
+from .wrap import OVERHEAD_BYTES, unwrap, wrap
 
 NAME_CHARACTERS_MAX = 255
 USAGES = ("encrypt", "decrypt")
+TOKEN_KEY_TYPE = "data"  # noqa: S105  # a type's name
 
 _Result = TypeVar("_Result")
 _Rows = list[dict[str, Any]]
@@ -107,7 +109,7 @@ class Keys:
             Its record.
 
         Raises:
-            UndefinedKeyError: there is none.
+            UndefinedError: there is none.
             DataError: the key is NULL.
         """
         if key is None:
@@ -123,7 +125,7 @@ class Keys:
             record = self._database.load_key(key, "", _NO_UUID, user)
             called = f"{key}"
         if record is None:
-            raise UndefinedKeyError(f"there is no key {called}")
+            raise UndefinedError(f"there is no key {called}")
         return record
 
     def _unlock(self, record: Record) -> bytes:
@@ -152,7 +154,7 @@ class Keys:
             The secret. It must not be given to SQL.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             PrivilegeError: the user may not use it for this.
             KeyStateError: it is disabled, destroyed, expired or locked.
             DataError: it is for something else.
@@ -166,8 +168,7 @@ class Keys:
         record = self.find(bytes.fromhex(uuid.replace("-", "")))
         record.check_usage(encrypt=encrypt)
         record.check_state()
-        if record.key_type != key_type:
-            raise DataError(f"{record} is of type {record.key_type}, and this needs one of type {key_type}")
+        _check_type(record, key_type)
         secret = self._keyring.secret(record, self._unlock)
         if not self._is_dirty():
             self._keyring.forget_checks(more_than=KEYS_MAX)
@@ -180,6 +181,7 @@ class Keys:
         record = self.find(key)
         record.check_usage(encrypt=True)
         record.check_state()
+        _check_type(record, TOKEN_KEY_TYPE)
         if record.superseded_by is not None:
             raise KeyStateError(
                 f"{record} was superseded by key {record.superseded_by}: it decrypts only",
@@ -196,6 +198,7 @@ class Keys:
         record = self.find(key_id)
         record.check_usage(encrypt=False)
         record.check_state()
+        _check_type(record, TOKEN_KEY_TYPE)
         cipher = self._keyring.cipher(record, self._unlock)
         if not self._is_dirty():
             self._keyring.forget_checks(more_than=KEYS_MAX)
@@ -217,7 +220,7 @@ class Keys:
             The token.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             PrivilegeError: the current user may not encrypt with it.
             KeyStateError: it is disabled, destroyed, expired, superseded or locked.
             LimitError: the token would not fit into a bytea.
@@ -244,7 +247,7 @@ class Keys:
 
         Raises:
             DataError: it is not a token, or does not verify.
-            UndefinedKeyError: there is no such key any more.
+            UndefinedError: there is no such key any more.
             PrivilegeError: the current user may not decrypt with it.
             KeyStateError: it is disabled, destroyed, expired or locked.
         """
@@ -266,15 +269,10 @@ class Keys:
         """Decrypt a text; see ``token_decrypt``.
 
         Raises:
-            DataError: the plaintext is not UTF-8, or see there.
+            DataError: the plaintext is not text, or see there.
         """
         plaintext = self.token_decrypt(token, associated_data)
-        if plaintext is None:
-            return None
-        try:
-            return plaintext.decode()
-        except UnicodeDecodeError:
-            raise DataError("the plaintext is not text", hint="Decrypt it with token_decrypt().") from None
+        return None if plaintext is None else to_text(plaintext)
 
     def token_try_decrypt(self, token: bytes | None, associated_data: bytes) -> bytes | None:
         """Decrypt a token, or give None for one that does not open; see ``token_decrypt``.
@@ -284,7 +282,7 @@ class Keys:
         """
         try:
             return self.token_decrypt(token, associated_data)
-        except (DataError, UndefinedKeyError, KeyStateError):
+        except (DataError, UndefinedError, KeyStateError):
             return None
 
     def token_reencrypt(self, token: bytes | None, key: str | int, associated_data: bytes) -> bytes | None:
@@ -323,7 +321,7 @@ class Keys:
         suite, key_id = read_header(token)
         try:
             record = self.find(key_id)
-        except UndefinedKeyError:
+        except UndefinedError:
             return 1, SUITES[suite], key_id, None, None
         if not (record.may_encrypt or record.may_decrypt):
             return 1, SUITES[suite], key_id, None, None
@@ -364,8 +362,12 @@ class Keys:
         """
         if wrapped is None:
             return None
-        fingerprint = wrapped[:16]
-        return self._database.root_key().unwrap(wrapped[16:], b"wrap_key" + fingerprint, fingerprint.hex())
+        if len(wrapped) < FINGERPRINT_BYTES + OVERHEAD_BYTES:
+            raise not_authentic("wrapped")
+        fingerprint = wrapped[:FINGERPRINT_BYTES]
+        return self._database.root_key().unwrap(
+            wrapped[FINGERPRINT_BYTES:], b"wrap_key" + fingerprint, fingerprint.hex()
+        )
 
     # Management. In the transaction that changed a key nothing is kept from row to row: it may be rolled back
     # to a savepoint, and a token of a key that never was could not be decrypted.
@@ -481,6 +483,11 @@ class Keys:
                 ("bytea", context),
             )
             if not rows:
+                if execute(
+                    "SELECT FROM {s}.key WHERE uuid OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')::uuid",
+                    ("bytea", uuid),
+                ):
+                    raise DuplicateKeyError(f"there is a key with uuid {_uuid_text(uuid)} already")
                 raise DuplicateKeyError(
                     f'there is an enabled key "{name}" already',
                     hint="Supersede it, disable it, or choose another name.",
@@ -526,11 +533,11 @@ class Keys:
             The new version's id.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             KeyStateError: it is not enabled, was superseded before, or has other wraps than the root key's.
         """
         record = self.find(key)
-        record.check_state()
+        record.check_state(allow_expired=True)
         if record.other_wraps:
             raise KeyStateError(
                 f"{record} has wraps that only their holders can make anew: " + ", ".join(record.other_wraps)
@@ -552,15 +559,17 @@ class Keys:
         Raises:
             KeyStateError: the key was superseded before.
         """
-        owner = self._user()
 
         def replace() -> int:
             execute = self._database.execute
             rows = execute(
                 "UPDATE {s}.key SET superseded_by = pg_catalog.nextval('{s}.key_id_seq'::pg_catalog.regclass)"
                 " WHERE id OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL"
-                " RETURNING superseded_by, comment, user_data::text AS user_data, (pg_catalog.clock_timestamp()"
-                " OPERATOR(pg_catalog.+) (expires OPERATOR(pg_catalog.-) created))::text AS expires",
+                " RETURNING superseded_by, comment, user_data::text AS user_data, owner::oid AS owner,"
+                # As long as the old one was meant to live, from now on.
+                " CASE WHEN pg_catalog.isfinite(expires) AND expires OPERATOR(pg_catalog.>) created"
+                " THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
+                " (expires OPERATOR(pg_catalog.-) created) END::text AS expires",
                 ("integer", record.id),
             )
             if not rows:
@@ -576,7 +585,7 @@ class Keys:
                 family=record.family,
                 key_id=row["superseded_by"],
                 passphrase=passphrase,
-                owner=owner,
+                owner=row["owner"],
             )
 
         return self._change(replace)
@@ -588,7 +597,7 @@ class Keys:
             key_id: its id.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             KeyStateError: it was destroyed.
         """
         self._set_state(key_id, "disabled")
@@ -600,7 +609,7 @@ class Keys:
             key_id: its id.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             KeyStateError: it was destroyed.
             DuplicateKeyError: another key with its name is enabled.
         """
@@ -642,7 +651,7 @@ class Keys:
             force: even if something still depends on the key.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             ParameterError: the name is not the key's.
             KeyStateError: it was destroyed before.
         """
@@ -690,7 +699,7 @@ class Keys:
             usage: of ``encrypt`` and ``decrypt``.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             ParameterError: a usage is not one.
         """
         family = self.find(key).family
@@ -699,6 +708,12 @@ class Keys:
             raise DataError("role must not be NULL")
 
         def insert() -> None:
+            # regrole takes any number, as the OID that a role may have had.
+            if not self._database.execute(
+                "SELECT FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) $1::pg_catalog.regrole::oid",
+                ("text", role),
+            ):
+                raise UndefinedError(f"there is no role {role}")
             self._database.execute(
                 "INSERT INTO {s}.key_grant AS old (family, grantee, usage)"
                 " VALUES ($1, $2::pg_catalog.regrole, $3) ON CONFLICT (family, grantee) DO UPDATE SET usage ="
@@ -773,6 +788,7 @@ class Keys:
             secret = unwrap(row["wrapped"], record.associated_data, stretching.wrapping_key(passphrase))
         except DataError as error:
             if "not authentic" not in error.message:
+                error.message = f"{record}: {error.message}"
                 raise
             raise PassphraseError(f"wrong passphrase for {record}") from None
         if len(self._opened) >= KEYS_MAX:
@@ -879,6 +895,26 @@ def check_usage(usage: Sequence[str]) -> None:
         raise DataError("usage must not be NULL")
     if not usage or any(each not in USAGES for each in usage):
         raise ParameterError("usage must be of encrypt and decrypt")
+
+
+def to_text(plaintext: bytes) -> str:
+    """Read a plaintext as text.
+
+    Raises:
+        DataError: it is not one that PostgreSQL can hold: not UTF-8, or with a zero in it.
+    """
+    try:
+        text = plaintext.decode()
+    except UnicodeDecodeError:
+        raise DataError("the plaintext is not text") from None
+    if "\0" in text:
+        raise DataError("the plaintext is not text: it has a zero byte")
+    return text
+
+
+def _check_type(record: Record, key_type: str) -> None:
+    if record.key_type != key_type:
+        raise DataError(f"{record} is of type {record.key_type}, and this needs one of type {key_type}")
 
 
 def _shorten(text: str) -> str:

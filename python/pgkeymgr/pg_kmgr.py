@@ -79,4 +79,8 @@ def pg_decrypt(data: bytes, key: bytes) -> bytes:
         raise not_authentic("data")
     decryptor = _cbc(key[:_HALF], sealed[:IV_BYTES]).decryptor()
     padded: bytes = decryptor.update(sealed[IV_BYTES:]) + decryptor.finalize()
-    return padded[: -padded[-1]]
+    padding = padded[-1]
+    # The tag was right, so that only another AES half of the key gets here.
+    if not 1 <= padding <= BLOCK_BYTES or padded[-padding:] != bytes([padding]) * padding:
+        raise not_authentic("data")
+    return padded[:-padding]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .crypto import aead_det, aead_ietf, auth, generichash, kdf, secretbox, shorthash
-from .errors import DataError, ParameterError
+from .errors import DataError, ParameterError, wrong_length
 from .keys import Database, Keys, check_name
 
 KEY_TYPES = (
@@ -21,12 +21,45 @@ KEY_TYPES = (
     "stream_xchacha20",
 )
 
+STATUSES = ("default", "valid", "invalid", "expired")
+STATUSES_IN_USE = ("default", "valid")
+
 _Function = Callable[..., Any]
 
 
 def derived_bytes(key_type: str) -> int:
     """Return how long a derived key of a type is: 16 bytes for shorthash, 32 for the others."""
     return shorthash.KEY_BYTES if key_type == "shorthash" else 32
+
+
+def check_type(key_type: str) -> None:
+    """Refuse a type that is none of pgsodium's.
+
+    Raises:
+        ParameterError: it is.
+        DataError: it is NULL.
+    """
+    if key_type is None:
+        raise DataError("key_type must not be NULL")
+    if key_type not in KEY_TYPES:
+        raise ParameterError(f"key_type must be one of pgsodium's, not {key_type}", hint="Use create_data_key().")
+
+
+def check_secret(key_type: str, secret: bytes) -> None:
+    """Refuse a raw key that the primitive could not use.
+
+    Raises:
+        DataError: it has the wrong length.
+    """
+    if key_type == "generichash":
+        generichash.crypto_generichash(b"", secret)
+    elif len(secret) != derived_bytes(key_type):
+        raise wrong_length("raw_key", secret, derived_bytes(key_type))
+
+
+def _check_context(key_context: bytes) -> None:
+    if len(key_context) != kdf.CONTEXT_BYTES:
+        raise wrong_length("key_context", key_context, kdf.CONTEXT_BYTES)
 
 
 class PgsodiumKeys:
@@ -69,14 +102,15 @@ class PgsodiumKeys:
             DuplicateKeyError: the name is taken.
             RootKeyError: there is no root key.
         """
-        self._check(key_type, name)
+        check_type(key_type)
+        if name is not None:
+            check_name(name)
         note: dict[str, Any] = {"associated_data": associated_data or ""}
         if parent_key is not None:
             self._keys.find(_bytes(parent_key))
             note["parent_key"] = parent_key
         if raw_key is None:
-            if len(key_context) != kdf.CONTEXT_BYTES:
-                raise DataError(f"key_context must be {kdf.CONTEXT_BYTES} bytes long, not {len(key_context)}")
+            _check_context(key_context)
             number = self._database.as_owner(
                 lambda: self._database.execute(
                     "SELECT pg_catalog.nextval('{s}.key_derivation_seq'::pg_catalog.regclass) AS number"
@@ -85,6 +119,7 @@ class PgsodiumKeys:
             derivation = (number, key_context, derived_bytes(key_type))
         else:
             self._warn()
+            check_secret(key_type, raw_key)
             derivation = None
         key_id = self._keys.create(
             name,
@@ -134,7 +169,15 @@ class PgsodiumKeys:
             UndefinedKeyError: the parent key is not here.
             DuplicateKeyError: the uuid or the name is taken.
         """
-        self._check(key_type, name)
+        if uuid is None or status is None:
+            raise DataError(f"{'id' if uuid is None else 'status'} must not be NULL")
+        if status not in STATUSES:
+            raise ParameterError(f'status must be one of pgsodium\'s, not "{status}"')
+        if not any(_bytes(uuid)):
+            raise ParameterError("id must not be the uuid of zeros")
+        check_type(key_type)
+        if name is not None:
+            check_name(name)
         note = {"associated_data": associated_data or "", "parent_key": parent_key}
         secret = None
         derivation = None
@@ -143,7 +186,9 @@ class PgsodiumKeys:
             additional = (uuid + (associated_data or "")).encode()
             parent = self._keys.secret(parent_key, "aead-det", encrypt=False)
             secret = aead_det.crypto_aead_det_decrypt(raw_key, additional, parent, raw_key_nonce)
+            check_secret(key_type, secret)
         elif key_number is not None and key_context is not None:
+            _check_context(key_context)
             derivation = (key_number, key_context, derived_bytes(key_type))
         else:
             raise ParameterError(f"the row {uuid} is neither of a derived nor of a raw key")
@@ -172,17 +217,9 @@ class PgsodiumKeys:
                 )
 
         self._database.as_owner(adjust)
-        if status not in ("valid", "default"):
+        if status not in STATUSES_IN_USE:
             self._keys.disable_data_key(key_id)
         return key_id
-
-    def _check(self, key_type: str, name: str | None) -> None:
-        if key_type not in KEY_TYPES:
-            raise ParameterError(
-                f"key_type must be one of pgsodium's, not {key_type}", hint="Use create_data_key()."
-            )
-        if name is not None:
-            check_name(name)
 
     def _warn(self) -> None:
         if not self._has_warned:

@@ -28,6 +28,7 @@ DETERMINISTIC = 2
 SUITES = {RANDOMIZED: "aes-256-gcm-siv", DETERMINISTIC: "aes-256-siv"}
 
 HEADER_BYTES = 5
+KEY_ID_MAX = 2**31 - 1
 NONCE_BYTES = 12
 TAG_BYTES = 16
 OVERHEAD_BYTES = {
@@ -74,7 +75,10 @@ def read_header(token: bytes) -> tuple[int, int]:
         raise DataError(
             f"this token is truncated: it has {len(token)} bytes, and the shortest of its format has {overhead}"
         )
-    return token[0], int.from_bytes(token[1:HEADER_BYTES], "big")
+    key_id = int.from_bytes(token[1:HEADER_BYTES], "big")
+    if key_id > KEY_ID_MAX:
+        raise DataError(f"this is not a token: no key has the id {key_id}")
+    return token[0], key_id
 
 
 class TokenCipher:

@@ -1,14 +1,47 @@
 -- sql/compat/pgsodium.sql
+
+-- First in a transaction of its own, for what a session remembers from row to row: see token.sql.
+CREATE ROLE pgkeymgr_test_user IN ROLE pgkeymgr_user;
+CREATE ROLE pgkeymgr_test_reader IN ROLE pgkeymgr_user;
+CREATE ROLE pgkeymgr_test_writer IN ROLE pgkeymgr_user;
+SELECT (pgkeymgr.create_key('auth', 'test remembered')).id AS remembered \gset
+SELECT pgkeymgr.grant_data_key('test remembered', role, usage) FROM (VALUES
+    ('pgkeymgr_test_writer'::regrole, '{encrypt}'::text[]), ('pgkeymgr_test_reader', '{decrypt}')
+) AS grants (role, usage);
+
 BEGIN;
 SET client_min_messages = error;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(276);
+SELECT plan(282);
+
+-- In one statement, so that what was checked for one role, use and type is remembered when it is another's turn.
+CREATE TEMP TABLE v AS SELECT :'remembered'::uuid AS key, decode(repeat('01', 32), 'hex') AS message;
+GRANT SELECT ON v TO PUBLIC;
+CREATE TEMP TABLE answers AS
+SELECT role, as_role(role, 'length(crypto_auth(message, key))') AS encrypts,
+    as_role(role, 'crypto_auth_verify(message, message, key)') AS decrypts,
+    as_role(role, 'length(crypto_auth(message, key))') AS encrypts_again,
+    as_role(role, 'length(crypto_auth_hmacsha256(message, key))') AS another_type
+FROM unnest(
+    '{postgres,pgkeymgr_test_user,pgkeymgr_test_writer,pgkeymgr_test_reader,pgkeymgr_test_user}'::text[]
+) AS role;
+SELECT is(
+    format('%s %s %s %s', answers.encrypts, decrypts, encrypts_again, another_type), expected,
+    'what is remembered: ' || role
+) FROM answers JOIN (VALUES
+    ('postgres', '32 false 32 22000'),
+    ('pgkeymgr_test_writer', '32 42501 32 22000'),
+    ('pgkeymgr_test_reader', '42501 false 42501 42501'),
+    ('pgkeymgr_test_user', '42501 42501 42501 42501')
+) AS expectations (role, expected) USING (role);
+SELECT is(
+    as_role('postgres', 'SELECT string_agg(answer(call), '' '') FROM (VALUES (''crypto_auth(message, key) IS NULL''),
+        (''crypto_auth_hmacsha512(message, key)'')) AS calls (call)'), 'false 22000', 'nor is it another type''s'
+);
+DROP TABLE v;
 
 CREATE ROLE pgkeymgr_test_alice IN ROLE pgkeymgr_admin;
-CREATE ROLE pgkeymgr_test_user IN ROLE pgkeymgr_user;
-CREATE ROLE pgkeymgr_test_reader IN ROLE pgkeymgr_user;
-CREATE ROLE pgkeymgr_test_writer IN ROLE pgkeymgr_user;
 
 -- A derived key and a raw key of each type.
 CREATE TEMP TABLE types (type key_type, size integer, raw bytea);
@@ -239,7 +272,7 @@ SELECT is((get_key_by_id(auth)).name, 'derived auth', 'get_key_by_id') FROM v;
 SELECT is((get_key_by_name('derived auth')).id, auth, 'get_key_by_name') FROM v;
 SELECT set_eq($$SELECT name FROM get_named_keys('RAW AEAD%')$$, ARRAY['raw aead-ietf', 'raw aead-det'],
     'get_named_keys');
-SELECT is(count(*), 23::bigint, 'of all that have a name') FROM get_named_keys();
+SELECT is(count(*), 24::bigint, 'of all that have a name') FROM get_named_keys();
 SELECT is(get_key_by_id(gen_random_uuid())::text, NULL, 'get_key_by_id of none');
 SELECT is(get_key_by_id(NULL)::text, NULL, 'get_key_by_id of NULL');
 SELECT is(get_key_by_name('unknown')::text, NULL, 'get_key_by_name of none');
@@ -294,7 +327,7 @@ SELECT is(as_role('pgkeymgr_test_' || role, call), result::text, format('%s: %s'
     ('user', 'crypto_auth(message, auth)', '42501'),
     ('user', 'crypto_kdf_derive_from_key(32, 7, ''context1'', kdf)', '42501'),
     ('user', 'SELECT count(*) FROM valid_key', '0'),
-    ('reader', 'SELECT count(*) FROM valid_key', '2'),
+    ('reader', 'SELECT count(*) FROM valid_key', '3'),
     ('user', 'create_key()', '42501'),
     ('alice', '(create_key(name => ''alice''''s'')).name', 'alice''s'),
     ('alice', 'crypto_auth(message, auth)', '42501'),
@@ -380,3 +413,7 @@ SELECT is(as_role('pgkeymgr_test_user', 'import_pgsodium_key(gen_random_uuid(), 
 
 SELECT finish();
 ROLLBACK;
+
+DELETE FROM pgkeymgr.key_grant WHERE family IN (SELECT id FROM pgkeymgr.key WHERE uuid = :'remembered');
+DELETE FROM pgkeymgr.key WHERE uuid = :'remembered';
+DROP ROLE pgkeymgr_test_user, pgkeymgr_test_reader, pgkeymgr_test_writer;

@@ -2,7 +2,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(158);
+SELECT plan(159);
 
 CREATE ROLE pgkeymgr_test_alice IN ROLE pgkeymgr_admin;
 CREATE ROLE pgkeymgr_test_bob IN ROLE pgkeymgr_user;
@@ -27,7 +27,7 @@ ALTER TABLE v ADD COLUMN new integer;
 UPDATE v SET new = supersede_data_key('old');
 SELECT disable_data_key(disabled) FROM v;
 SELECT destroy_data_key(destroyed, 'destroyed') FROM v;
-UPDATE key SET expires = now() WHERE name = 'expired';
+UPDATE key SET created = now() - interval '2 years', expires = now() - interval '1 year' WHERE name = 'expired';
 
 -- create_data_key
 SELECT results_eq(
@@ -121,6 +121,8 @@ SELECT is(
 SELECT lives_ok($$SELECT supersede_data_key('named')$$, 'a key that expires at infinity can be superseded');
 SELECT lives_ok($$SELECT supersede_data_key('expired')$$,
     'an expired key can be superseded, as the hint of its error says');
+SELECT ok(expires - now() BETWEEN '364 days' AND '367 days', 'and its successor lives as long as it did') FROM key
+WHERE name = 'expired' AND superseded_by IS NULL;
 SELECT refuses(call, state, naming) FROM (VALUES
     ('supersede_data_key(NULL::text)', '22000', 'key'),
     ('supersede_data_key(NULL::integer)', '22000', 'key'),

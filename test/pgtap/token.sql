@@ -21,7 +21,7 @@ RESET ROLE;
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(208);
+SELECT plan(212);
 CREATE TEMP TABLE v AS
 SELECT
     :a AS a,
@@ -313,7 +313,28 @@ SELECT throws_ok(
      WHERE pgkeymgr.token_decrypt(token) = plaintext', '42501', NULL, 'but not for a stranger'
 );
 
--- A change of a key counts at once in the transaction that makes it, and not after it is rolled back.
+-- A change of a key counts at once in the transaction that makes it, and not after it is rolled back; all of it
+-- within one statement, so that what was checked before and between is not what counts.
+CREATE FUNCTION tap.around(change text, call text) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+    answers text[] := ARRAY[answer(call)];
+BEGIN
+    BEGIN
+        EXECUTE format('SELECT %s FROM v', change);
+        answers := answers || answer(call);
+        RAISE EXCEPTION 'to be undone';
+    EXCEPTION WHEN raise_exception THEN
+        answers := answers || answer(call);
+    END;
+    RETURN answers;
+END
+$$;
+SELECT is(around(change, call), answers, format('before, after and without %s: %s', change, call)) FROM (VALUES
+    ('disable_data_key(a)', 'token_decrypt_text(token)', '{a long plaintext,55000,a long plaintext}'::text[]),
+    ('disable_data_key(a)', 'length(token_encrypt(''test token'', plaintext))', '{49,55000,49}'),
+    ('supersede_data_key(a)', '(token_info(token_encrypt(''test token'', plaintext))).key_id = a', '{true,false,true}'),
+    ('create_data_key(''new'')', 'length(token_encrypt(''new'', plaintext))', '{42704,49,42704}')
+) AS changes (change, call, answers);
 SELECT refuses(call, state, naming, after) FROM (VALUES
     ('token_decrypt(token)', '55000', '"test token"', 'SELECT disable_data_key(a) FROM v'),
     ('token_encrypt(a, plaintext)', '55000', '"test token"', 'SELECT disable_data_key(a) FROM v'),

@@ -103,7 +103,9 @@ class Cluster:
 
     def run_as_server(self, command: Sequence[str | Path], **more: Any) -> subprocess.CompletedProcess[str]:
         """Run a command as the server's user; its output is shown only if it fails."""
-        environment = {**os.environ, **self.environment, "LC_ALL": "C.UTF-8"}
+        # The server's Python is to find the installed package, not the one of this checkout.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment = {**inherited, **self.environment, "LC_ALL": "C.UTF-8"}
         who: dict[str, Any] = {}
         if os.geteuid() == 0:
             who = {"user": self.user, "group": self.user, "extra_groups": []}

@@ -71,7 +71,8 @@ class Record(NamedTuple):
             raise KeyStateError(f"{self} is disabled", hint=f"enable_data_key({self.id}) enables it.")
         if self.is_expired and not allow_expired:
             raise KeyStateError(
-                f"{self} is expired", hint="Supersede it; to read what it encrypted, move its expiry."
+                f"{self} is expired",
+                hint="Supersede it. To read what it encrypted, its expiry can be moved in the table key.",
             )
 
 

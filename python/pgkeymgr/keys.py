@@ -662,7 +662,7 @@ class Keys:
             raise DataError("force must not be NULL")
         if confirm_name != (record.name or _uuid_text(record.uuid)):
             raise ParameterError(
-                f"confirm_name is not the name of {record.id}: nothing was destroyed",
+                f"confirm_name is not the name of key {record.id}: nothing was destroyed",
                 hint="Give the key's name, exactly, to show that it is the one you mean.",
             )
         if record.state == "destroyed":

@@ -19,8 +19,7 @@ SELECT
     token_encrypt('plain', 'a long plaintext') AS plain_token,
     token_encrypt('old', 'a long plaintext') AS old_token,
     token_encrypt('disabled', 'a long plaintext') AS disabled_token,
-    token_encrypt('destroyed', 'a long plaintext') AS destroyed_token,
-    token_encrypt('expired', 'a long plaintext') AS expired_token
+    token_encrypt('destroyed', 'a long plaintext') AS destroyed_token
 FROM made;
 GRANT SELECT ON v TO PUBLIC;
 ALTER TABLE v ADD COLUMN new integer;
@@ -161,10 +160,8 @@ SELECT refuses(call, state, naming) FROM (VALUES
 ) AS calls (call, state, naming);
 
 -- An expired key.
-SELECT refuses(call, '55000', '"expired"', $$UPDATE key SET expires = now(), superseded_by = NULL WHERE name = 'expired'
-    AND id = (SELECT expired FROM v); DELETE FROM key WHERE name = 'expired' AND id <> (SELECT expired FROM v)$$)
-FROM (VALUES
-    ('token_encrypt(''expired'', plaintext)'), ('token_encrypt(expired, plaintext)'), ('token_decrypt(expired_token)')
+SELECT refuses(call, '55000', '"plain"', 'UPDATE key SET expires = now() WHERE name = ''plain''') FROM (VALUES
+    ('token_encrypt(''plain'', plaintext)'), ('token_encrypt(plain, plaintext)'), ('token_decrypt(plain_token)')
 ) AS calls (call);
 
 -- destroy_data_key

@@ -56,7 +56,7 @@ COMMENT ON TABLE @extschema@.key IS
     'Data keys, without their secrets. The versions of one key have the same family: the id of the first.';
 
 CREATE TABLE @extschema@.key_wrap (
-    key_id integer NOT NULL REFERENCES @extschema@.key ON DELETE CASCADE,
+    key_id integer NOT NULL,
     kind @extschema@.wrap_kind NOT NULL,
     holder text NOT NULL DEFAULT '',
     salt bytea,
@@ -71,6 +71,22 @@ REVOKE ALL ON @extschema@.key_wrap FROM PUBLIC;
 COMMENT ON TABLE @extschema@.key_wrap IS
     'The secrets of data keys, each wrapped under the root key (fingerprint says which), or under a '
     'passphrase (salt and Argon2id limits say how). A key may have several.';
+
+-- Not a foreign key: pg_restore with several jobs loads the two tables in any order.
+CREATE FUNCTION @extschema@._delete_wraps()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM @extschema@.key_wrap AS w WHERE w.key_id = OLD.id;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION @extschema@._delete_wraps() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._delete_wraps() IS 'Internal: the wraps of a key go with it.';
+CREATE TRIGGER delete_wraps AFTER DELETE ON @extschema@.key
+    FOR EACH ROW EXECUTE FUNCTION @extschema@._delete_wraps();
 
 CREATE TABLE @extschema@.key_grant (
     family integer NOT NULL,

@@ -198,6 +198,7 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
 INSERT INTO expected VALUES
     ('create_key(key_type,text,bytea,bytea,uuid,bytea,timestamp with time zone,text)', 'v', 'pgkeymgr_admin', 'u',
         'plpgsql'),
+    ('_delete_wraps()', 'v', NULL, 'u', 'plpgsql'),
     ('_load_key(integer,text,uuid,oid)', 's', 'pgkeymgr_user', 's', 'plpgsql'),
     ('get_key_by_id(uuid)', 's', 'pgkeymgr_user', 's', 'sql'),
     ('get_key_by_name(text)', 's', 'pgkeymgr_user', 's', 'sql'),

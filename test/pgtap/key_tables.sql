@@ -3,7 +3,7 @@ BEGIN;
 SET client_min_messages = error;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(55);
+SELECT plan(56);
 
 CREATE ROLE pgkeymgr_test_alice IN ROLE pgkeymgr_admin;
 CREATE ROLE pgkeymgr_test_bob IN ROLE pgkeymgr_user;
@@ -22,7 +22,7 @@ GRANT SELECT ON v TO PUBLIC;
 -- What the tables take.
 SELECT has_pk('pgkeymgr', 'key'::name, 'key has a primary key');
 SELECT col_is_unique('pgkeymgr', 'key', 'uuid'::name);
-SELECT fk_ok('pgkeymgr', 'key_wrap', 'key_id'::name, 'pgkeymgr', 'key', 'id'::name);
+SELECT has_trigger('pgkeymgr', 'key', 'delete_wraps', 'the wraps of a key go with it');
 SELECT throws_ok(change, state, NULL, change) FROM (VALUES
     ('INSERT INTO key (family, name, owner) VALUES (1, ''a'', 10)', '23505'),
     ('UPDATE key SET name = ''a'' WHERE name = ''b''', '23505'),
@@ -35,7 +35,8 @@ SELECT throws_ok(change, state, NULL, change) FROM (VALUES
     ('INSERT INTO key_grant VALUES (1, ''pgkeymgr_test_bob'', ''{delete}'')', '23514'),
     ('INSERT INTO key_grant VALUES (1, ''pgkeymgr_test_bob'', ''{}'')', '23514'),
     ('INSERT INTO key_wrap (key_id, kind, wrapped) SELECT id, ''root'', '''' FROM key WHERE name = ''a''', '23505'),
-    ('INSERT INTO key_wrap (key_id, kind, wrapped) VALUES (0, ''root'', '''')', '23503')
+    ('INSERT INTO key (id, family, owner) VALUES (0, 1, 10)', '23514'),
+    ('INSERT INTO key (uuid, family, owner) VALUES (''00000000-0000-0000-0000-000000000000'', 1, 10)', '23514')
 ) AS changes (change, state);
 SELECT lives_ok(change, change) FROM (VALUES
     ('INSERT INTO key (family, name, owner, state) VALUES (-1, ''a'', 10, ''disabled'')'),

@@ -242,6 +242,8 @@ SELECT set_eq(
 SELECT set_eq(
     $$SELECT typname, string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum)
     FROM members JOIN pg_type ON classid = 'pg_type'::regclass AND objid = pg_type.oid
+        -- Since PostgreSQL 17 the row types of tables and views are members too.
+        JOIN pg_class ON pg_class.oid = typrelid AND relkind = 'c'
         JOIN pg_attribute ON attrelid = typrelid
     GROUP BY typname$$,
     $$VALUES

@@ -8,6 +8,7 @@ import hmac
 import re
 
 from ..errors import DataError
+from ..sizes import check_size
 
 _ALPHABET = re.compile(r"[A-Za-z0-9_-]*\Z", re.ASCII)
 
@@ -18,7 +19,12 @@ def crypto_cmp(one: str, other: str) -> bool:
 
 
 def sodium_bin2base64(bin: bytes) -> str:
-    """Return bytes as base64: URL-safe alphabet, no padding."""
+    """Return bytes as base64: URL-safe alphabet, no padding.
+
+    Raises:
+        LimitError: the text would be longer than PostgreSQL can hold.
+    """
+    check_size(-(-len(bin) * 4 // 3), "the base64 text")
     return base64.urlsafe_b64encode(bin).rstrip(b"=").decode("ascii")
 
 

@@ -10,6 +10,9 @@ from typing import Any, NoReturn
 import plpy
 
 from . import __version__, getkey, server
+from .compat.pg_kmgr import pg_decrypt, pg_encrypt
+from .compat.pgcryptokey import Cryptokeys
+from .compat.pgsodium import PgsodiumKeys, by_uuid_functions
 from .crypto import (
     aead_det,
     aead_ietf,
@@ -30,11 +33,12 @@ from .crypto import (
     utils,
 )
 from .errors import DataError, Error, LibraryError, LimitError, PrivilegeError
-from .keyring import Record
-from .keys import Keys, to_text
-from .pg_kmgr import pg_decrypt, pg_encrypt
-from .pgcryptokey import Cryptokeys
-from .pgsodium import PgsodiumKeys
+from .key.data_key import DataKeys
+from .key.keyring import Record
+from .key.passphrase_wrap import PassphraseWraps
+from .key.table import KeyTable
+from .key.token import Tokens, to_text
+from .key.wrap_key import WrapKey
 from .root_key import LocalRootKey, RootKey
 
 _PRIMITIVES = (
@@ -57,36 +61,6 @@ _PRIMITIVES = (
     utils,
 )
 _PREFIXES = ("crypto_", "randombytes_", "sodium_")
-
-_KEY_FUNCTIONS = (
-    "create_data_key",
-    "supersede_data_key",
-    "disable_data_key",
-    "enable_data_key",
-    "destroy_data_key",
-    "grant_data_key",
-    "revoke_data_key",
-    "token_encrypt",
-    "token_encrypt_text",
-    "token_decrypt",
-    "token_decrypt_text",
-    "token_try_decrypt",
-    "token_reencrypt",
-    "token_info",
-    "wrap_key",
-    "unwrap_key",
-)
-
-_CRYPTOKEY_FUNCTIONS = (
-    "create_cryptokey",
-    "set_cryptokey",
-    "get_cryptokey",
-    "change_cryptokey_password",
-    "supersede_cryptokey",
-    "reencrypt_data",
-    "reencrypt_data_bytea",
-    "drop_cryptokey",
-)
 
 _Function = Callable[..., Any]
 
@@ -134,18 +108,28 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
             if name.startswith(_PREFIXES):
                 setattr(functions, name, _guard(function))
     session = _Session(schema)
-    keys = Keys(session)
+    table = KeyTable(session)
+    data_keys = DataKeys(table)
     others: list[_Function] = [derive_key, root_key_status, *_by_id_functions()]
-    others += [getattr(keys, name) for name in _KEY_FUNCTIONS]
+    for functions_of in (
+        data_keys,
+        Tokens(table),
+        WrapKey(session),
+        Cryptokeys(table, PassphraseWraps(table)),
+        PgsodiumKeys(table, data_keys),
+    ):
+        others += _public_methods(functions_of)
+    others += by_uuid_functions(table.secret)
     others += [pg_encrypt_text, pg_decrypt_text]
-    cryptokeys = Cryptokeys(keys, session)
-    others += [getattr(cryptokeys, name) for name in _CRYPTOKEY_FUNCTIONS]
-    pgsodium_keys = PgsodiumKeys(keys, session)
-    others += [pgsodium_keys.create_key, pgsodium_keys.import_key, *pgsodium_keys.by_uuid_functions()]
     others += [session._take_key, session._load_latest_key, session._as_owner]
     for function in others:
         setattr(functions, function.__name__, _guard(function))
     globals_["pgkeymgr"] = functions
+
+
+def _public_methods(functions_of: object) -> list[_Function]:
+    names = [name for name in vars(type(functions_of)) if not name.startswith("_")]
+    return [getattr(functions_of, name) for name in names]
 
 
 def derive_key(key_id: int, key_len: int, context: bytes) -> bytes:
@@ -215,7 +199,7 @@ class _Operation:
 
 
 class _Session:
-    """This session's access to the key table; see ``pgkeymgr.keys.Database``."""
+    """This session's access to the key table; see ``pgkeymgr.key.database.Database``."""
 
     # Each is called for each row: C functions, which take no self.
     user = server.user_id

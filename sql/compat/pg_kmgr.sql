@@ -1,4 +1,4 @@
--- The functions of the key manager that was proposed on PostgreSQL's hackers' list. Python: pg_kmgr.py
+-- The functions of the key manager that was proposed on PostgreSQL's hackers' list. Python: compat/pg_kmgr.py
 
 CREATE FUNCTION @extschema@.pg_kmgr_wrap(
     secret bytea

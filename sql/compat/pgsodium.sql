@@ -1,4 +1,4 @@
--- pgsodium's key table: keys for one primitive each, found by uuid. Python: pgsodium.py
+-- pgsodium's key table: keys for one primitive each, found by uuid. Python: compat/pgsodium.py
 
 -- The numbers of derived keys that create_key makes.
 CREATE SEQUENCE @extschema@.key_derivation_seq;

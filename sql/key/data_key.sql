@@ -1,4 +1,4 @@
--- Data keys: made, superseded, disabled, destroyed, granted. Python: keys.py
+-- Data keys: made, superseded, disabled, destroyed, granted. Python: key/data_key.py
 
 CREATE FUNCTION @extschema@.create_data_key(
     name text,

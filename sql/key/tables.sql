@@ -1,4 +1,4 @@
--- The key table: data keys, stored only wrapped, and who may use them. Python: keys.py, keyring.py
+-- The key table: data keys, stored only wrapped, and who may use them. Python: key/table.py, key/keyring.py
 
 CREATE TYPE @extschema@.key_state AS ENUM ('enabled', 'disabled', 'destroyed');
 COMMENT ON TYPE @extschema@.key_state IS 'The state of a key: only an enabled one encrypts or decrypts.';

@@ -1,4 +1,4 @@
--- Tokens: ciphertexts that say which key they need. Python: token.py, keys.py
+-- Tokens: ciphertexts that say which key they need. Python: key/token.py, key/cipher.py
 
 CREATE FUNCTION @extschema@.token_encrypt(
     key text,

@@ -475,8 +475,7 @@ def test_the_cache_has_a_bound(admin: Connection) -> None:
         admin.execute(
             """
             CREATE FUNCTION pg_temp.kept() RETURNS integer LANGUAGE plpython3u AS $$
-                keys = GD['pgkeymgr'].token_decrypt.__closure__[0].cell_contents.__self__
-                ring = keys._keyring
+                ring = GD['pgkeymgr'].token_decrypt.__closure__[0].cell_contents.__self__._keyring
                 for kept in (ring.encryptors, ring.decryptors, ring._unlocked, ring._ciphers):
                     assert len(kept) <= 1100, len(kept)
                 return len(ring)

@@ -6,10 +6,13 @@ import pickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pgkeymgr import passphrase, pg_kmgr, token, wrap
+from pgkeymgr import wrap
+from pgkeymgr.compat import pg_kmgr
 from pgkeymgr.errors import DataError, LimitError, RootKeyError
+from pgkeymgr.key import cipher as token
+from pgkeymgr.key import passphrase
+from pgkeymgr.key.cipher import TokenCipher, read_header
 from pgkeymgr.root_key import LocalRootKey
-from pgkeymgr.token import TokenCipher, read_header
 
 SECRET = bytes(range(32))
 PLAINTEXTS = st.binary(max_size=300)

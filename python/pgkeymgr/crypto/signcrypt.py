@@ -54,7 +54,7 @@ def _sodium() -> ctypes.CDLL:
             return library
     raise UnsupportedError(
         "signcryption needs libsodium 1.0.18 or newer on the server's machine, and there is none",
-        hint="Install it; on Debian and Ubuntu, the package is libsodium23.",
+        hint="Install it; on Debian and Ubuntu, the package is libsodium and a number.",
     )
 
 

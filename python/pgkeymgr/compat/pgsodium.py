@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from .crypto import aead_det, aead_ietf, auth, generichash, kdf, secretbox, shorthash
-from .errors import DataError, ParameterError, wrong_length
-from .keys import Database, Keys, check_name
+from ..crypto import aead_det, aead_ietf, auth, generichash, kdf, secretbox, shorthash
+from ..errors import DataError, ParameterError, wrong_length
+from ..key.data_key import DataKeys
+from ..key.table import KeyTable, check_name
 
 KEY_TYPES = (
     "aead-ietf",
@@ -25,6 +26,7 @@ STATUSES = ("default", "valid", "invalid", "expired")
 STATUSES_IN_USE = ("default", "valid")
 
 _Function = Callable[..., Any]
+_Secret = Callable[[str, str, bool], bytes]
 
 
 def derived_bytes(key_type: str) -> int:
@@ -65,9 +67,10 @@ def _check_context(key_context: bytes) -> None:
 class PgsodiumKeys:
     """pgsodium's functions of the key table, for one session."""
 
-    def __init__(self, keys: Keys, database: Database) -> None:
-        self._keys = keys
-        self._database = database
+    def __init__(self, table: KeyTable, data_keys: DataKeys) -> None:
+        self._table = table
+        self._data_keys = data_keys
+        self._database = table.database
         self._has_warned = False
 
     def create_key(
@@ -107,7 +110,7 @@ class PgsodiumKeys:
             check_name(name)
         note: dict[str, Any] = {"associated_data": associated_data or ""}
         if parent_key is not None:
-            self._keys.find(_bytes(parent_key))
+            self._table.find(_bytes(parent_key))
             note["parent_key"] = parent_key
         if raw_key is None:
             _check_context(key_context)
@@ -121,7 +124,7 @@ class PgsodiumKeys:
             self._warn()
             check_secret(key_type, raw_key)
             derivation = None
-        key_id = self._keys.create(
+        key_id = self._table.create(
             name,
             raw_key,
             key_type=key_type,
@@ -129,7 +132,7 @@ class PgsodiumKeys:
             derivation=derivation,
             user_data=_json(note),
         )
-        return self._keys.find(key_id).uuid.hex()
+        return self._table.find(key_id).uuid.hex()
 
     def import_key(
         self,
@@ -184,7 +187,7 @@ class PgsodiumKeys:
         if raw_key is not None and parent_key is not None:
             # As pgsodium's trigger encrypts it: the uuid's text and the associated data authenticated.
             additional = (uuid + (associated_data or "")).encode()
-            parent = self._keys.secret(parent_key, "aead-det", encrypt=False)
+            parent = self._table.secret(parent_key, "aead-det", encrypt=False)
             secret = aead_det.crypto_aead_det_decrypt(raw_key, additional, parent, raw_key_nonce)
             check_secret(key_type, secret)
         elif key_number is not None and key_context is not None:
@@ -192,7 +195,7 @@ class PgsodiumKeys:
             derivation = (key_number, key_context, derived_bytes(key_type))
         else:
             raise ParameterError(f"the row {uuid} is neither of a derived nor of a raw key")
-        key_id = self._keys.create(
+        key_id = self._table.create(
             name,
             secret,
             key_type=key_type,
@@ -218,7 +221,7 @@ class PgsodiumKeys:
 
         self._database.as_owner(adjust)
         if status not in STATUSES_IN_USE:
-            self._keys.disable_data_key(key_id)
+            self._data_keys.disable_data_key(key_id)
         return key_id
 
     def _warn(self) -> None:
@@ -229,72 +232,75 @@ class PgsodiumKeys:
                 "Leave raw_key out, for a key that is derived from the root key.",
             )
 
-    def by_uuid_functions(self) -> list[_Function]:
-        """Make, for each primitive with a key type, its variant with the uuid of a key."""
-        return [
-            self._by_uuid_1(auth.crypto_auth, "auth"),
-            self._by_uuid_2(auth.crypto_auth_verify, "auth", encrypt=False),
-            self._by_uuid_1(auth.crypto_auth_hmacsha256, "hmacsha256"),
-            self._by_uuid_2(auth.crypto_auth_hmacsha256_verify, "hmacsha256", encrypt=False),
-            self._by_uuid_1(auth.crypto_auth_hmacsha512, "hmacsha512"),
-            self._by_uuid_2(auth.crypto_auth_hmacsha512_verify, "hmacsha512", encrypt=False),
-            self._by_uuid_1(generichash.crypto_generichash, "generichash"),
-            self._by_uuid_1(shorthash.crypto_shorthash, "shorthash"),
-            self._by_uuid_2(secretbox.crypto_secretbox, "secretbox"),
-            self._by_uuid_2(secretbox.crypto_secretbox_open, "secretbox", encrypt=False),
-            self._by_uuid_3(aead_ietf.crypto_aead_ietf_encrypt, "aead-ietf"),
-            self._by_uuid_3(aead_ietf.crypto_aead_ietf_decrypt, "aead-ietf", encrypt=False),
-            self.crypto_aead_det_encrypt_by_uuid,
-            self.crypto_aead_det_decrypt_by_uuid,
-            self.crypto_kdf_derive_from_key_by_uuid,
-        ]
-
-    # One for each number of arguments before the key, as in the bridge.
-
-    def _by_uuid_1(self, function: _Function, key_type: str) -> _Function:
-        secret = self._keys.secret
-
-        def by_uuid(one: Any, key_uuid: str) -> Any:
-            return function(one, secret(key_uuid, key_type, True))
-
-        return _name(by_uuid, function)
-
-    def _by_uuid_2(self, function: _Function, key_type: str, *, encrypt: bool = True) -> _Function:
-        secret = self._keys.secret
-
-        def by_uuid(one: Any, two: Any, key_uuid: str) -> Any:
-            return function(one, two, secret(key_uuid, key_type, encrypt))
-
-        return _name(by_uuid, function)
-
-    def _by_uuid_3(self, function: _Function, key_type: str, *, encrypt: bool = True) -> _Function:
-        secret = self._keys.secret
-
-        def by_uuid(one: Any, two: Any, three: Any, key_uuid: str) -> Any:
-            return function(one, two, three, secret(key_uuid, key_type, encrypt))
-
-        return _name(by_uuid, function)
-
     def crypto_aead_det_encrypt_by_uuid(
         self, message: bytes, additional: bytes | None, key_uuid: str, nonce: bytes | None
     ) -> bytes:
         """Return ``crypto_aead_det_encrypt`` under a key of the table."""
-        secret = self._keys.secret(key_uuid, "aead-det", True)
+        secret = self._table.secret(key_uuid, "aead-det", True)
         return aead_det.crypto_aead_det_encrypt(message, additional, secret, nonce)
 
     def crypto_aead_det_decrypt_by_uuid(
         self, message: bytes, additional: bytes | None, key_uuid: str, nonce: bytes | None
     ) -> bytes:
         """Return ``crypto_aead_det_decrypt`` under a key of the table."""
-        secret = self._keys.secret(key_uuid, "aead-det", False)
+        secret = self._table.secret(key_uuid, "aead-det", False)
         return aead_det.crypto_aead_det_decrypt(message, additional, secret, nonce)
 
     def crypto_kdf_derive_from_key_by_uuid(
         self, subkey_size: int, subkey_id: int, context: bytes, primary_key: str
     ) -> bytes:
         """Return ``crypto_kdf_derive_from_key`` from a key of the table."""
-        secret = self._keys.secret(primary_key, "kdf", True)
+        secret = self._table.secret(primary_key, "kdf", True)
         return kdf.crypto_kdf_derive_from_key(subkey_size, subkey_id, context, secret)
+
+
+def by_uuid_functions(secret: _Secret) -> list[_Function]:
+    """Make, for each primitive whose key is its last argument, its variant with the uuid of a key.
+
+    Args:
+        secret: ``KeyTable.secret``.
+
+    Returns:
+        The functions, each named as the primitive, with ``_by_uuid`` after it.
+    """
+    return [
+        _by_uuid_1(auth.crypto_auth, secret, "auth"),
+        _by_uuid_2(auth.crypto_auth_verify, secret, "auth", encrypt=False),
+        _by_uuid_1(auth.crypto_auth_hmacsha256, secret, "hmacsha256"),
+        _by_uuid_2(auth.crypto_auth_hmacsha256_verify, secret, "hmacsha256", encrypt=False),
+        _by_uuid_1(auth.crypto_auth_hmacsha512, secret, "hmacsha512"),
+        _by_uuid_2(auth.crypto_auth_hmacsha512_verify, secret, "hmacsha512", encrypt=False),
+        _by_uuid_1(generichash.crypto_generichash, secret, "generichash"),
+        _by_uuid_1(shorthash.crypto_shorthash, secret, "shorthash"),
+        _by_uuid_2(secretbox.crypto_secretbox, secret, "secretbox"),
+        _by_uuid_2(secretbox.crypto_secretbox_open, secret, "secretbox", encrypt=False),
+        _by_uuid_3(aead_ietf.crypto_aead_ietf_encrypt, secret, "aead-ietf"),
+        _by_uuid_3(aead_ietf.crypto_aead_ietf_decrypt, secret, "aead-ietf", encrypt=False),
+    ]
+
+
+# One for each number of arguments before the key, as in the bridge.
+
+
+def _by_uuid_1(function: _Function, secret: _Secret, key_type: str) -> _Function:
+    def by_uuid(one: Any, key_uuid: str) -> Any:
+        return function(one, secret(key_uuid, key_type, True))
+
+    return _name(by_uuid, function)
+
+
+def _by_uuid_2(function: _Function, secret: _Secret, key_type: str, *, encrypt: bool = True) -> _Function:
+    def by_uuid(one: Any, two: Any, key_uuid: str) -> Any:
+        return function(one, two, secret(key_uuid, key_type, encrypt))
+
+    return _name(by_uuid, function)
+
+
+def _by_uuid_3(function: _Function, secret: _Secret, key_type: str, *, encrypt: bool = True) -> _Function:
+    def by_uuid(one: Any, two: Any, three: Any, key_uuid: str) -> Any:
+        return function(one, two, three, secret(key_uuid, key_type, encrypt))
+
+    return _name(by_uuid, function)
 
 
 def _name(by_uuid: _Function, function: _Function) -> _Function:

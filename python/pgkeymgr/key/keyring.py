@@ -7,8 +7,8 @@ superseded elsewhere is so here at the next statement; its unlocked secret is ke
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .errors import Error, KeyStateError, PrivilegeError
-from .token import TokenCipher
+from ..errors import Error, KeyStateError, PrivilegeError
+from .cipher import TokenCipher
 
 KEYS_MAX = 1024
 """How many unlocked keys a session keeps; the one that was unlocked first goes first."""

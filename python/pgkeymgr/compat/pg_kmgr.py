@@ -12,9 +12,9 @@ import hmac
 import os
 from typing import Any
 
-from .errors import not_authentic, wrong_length
-from .libraries import import_library
-from .sizes import check_growth
+from ..errors import not_authentic, wrong_length
+from ..libraries import import_library
+from ..sizes import check_growth
 
 KEY_BYTES = 64
 MAC_BYTES = 32

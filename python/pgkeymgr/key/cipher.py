@@ -19,9 +19,9 @@ from functools import cache
 from hashlib import blake2b
 from typing import Any
 
-from .errors import DataError, LimitError
-from .libraries import import_library
-from .sizes import BYTEA_MAX
+from ..errors import DataError, LimitError
+from ..libraries import import_library
+from ..sizes import BYTEA_MAX
 
 RANDOMIZED = 1
 DETERMINISTIC = 2

@@ -8,8 +8,8 @@ from typing import NamedTuple, Self
 
 from nacl import bindings
 
-from .errors import DataError
-from .wrap import KEY_BYTES
+from ..errors import DataError
+from ..wrap import KEY_BYTES
 
 SALT_BYTES = 16
 OPSLIMIT = 3

@@ -6,9 +6,10 @@ They take passwords, and give keys, in the clear, as their users' programs expec
 import os
 from typing import Any
 
-from .errors import DataError, KeyStateError, ParameterError, UnsupportedError
-from .keyring import Record
-from .keys import Database, Keys, check_length
+from ..errors import DataError, KeyStateError, ParameterError, UnsupportedError
+from ..key.keyring import Record
+from ..key.passphrase_wrap import PassphraseWraps
+from ..key.table import KeyTable, check_length
 
 KEY_TYPE = "cryptokey"
 DEFAULT_PASSWORD = "pgcryptokey.default_password"  # noqa: S105  # a setting's name
@@ -18,9 +19,10 @@ BYTES_MAX = 1024
 class Cryptokeys:
     """pgcryptokey's functions, for one session."""
 
-    def __init__(self, keys: Keys, database: Database) -> None:
-        self._keys = keys
-        self._database = database
+    def __init__(self, table: KeyTable, wraps: PassphraseWraps) -> None:
+        self._table = table
+        self._wraps = wraps
+        self._database = table.database
         self._has_warned = False
 
     def _password(self, password: str | None) -> bytes:
@@ -40,7 +42,7 @@ class Cryptokeys:
         return password.encode()
 
     def _find(self, key: str | int) -> Record:
-        record = self._keys.find(key)
+        record = self._table.find(key)
         if record.key_type != KEY_TYPE:
             raise KeyStateError(f"{record} is not one of pgcryptokey's")
         if isinstance(key, str) and record.superseded_by is not None:
@@ -66,7 +68,7 @@ class Cryptokeys:
             raise DataError("name must not be NULL")
         check_length(byte_len, 1, BYTES_MAX)
         passphrase = self._password(password)
-        return self._keys.create(name, os.urandom(byte_len), key_type=KEY_TYPE, passphrase=passphrase)
+        return self._table.create(name, os.urandom(byte_len), key_type=KEY_TYPE, passphrase=passphrase)
 
     def get_cryptokey(self, key: str | int, password: str | None) -> str:
         """Return a data key.
@@ -84,7 +86,7 @@ class Cryptokeys:
         """
         record = self._find(key)
         record.check_state()
-        return self._keys.open_with_passphrase(record, self._password(password)).hex()
+        return self._wraps.open_with_passphrase(record, self._password(password)).hex()
 
     def set_cryptokey(self, key: str | int, password: str | None) -> None:
         """Put a data key, its id and its name into the settings pgcryptokey.key, .key_id and .name.
@@ -119,8 +121,8 @@ class Cryptokeys:
         if old_password is None or new_password is None:
             raise DataError("a password must not be NULL")
         record = self._find(key)
-        secret = self._keys.open_with_passphrase(record, self._password(old_password))
-        self._keys.add_passphrase(record, secret, self._password(new_password))
+        secret = self._wraps.open_with_passphrase(record, self._password(old_password))
+        self._wraps.add_passphrase(record, secret, self._password(new_password))
 
     def supersede_cryptokey(self, key: str | int, byte_len: int, password: str | None) -> int:
         """Make a new version of a data key, under the same password.
@@ -142,8 +144,8 @@ class Cryptokeys:
         record = self._find(key)
         record.check_state()
         passphrase = self._password(password)
-        self._keys.open_with_passphrase(record, passphrase)
-        return self._keys.supersede(record, os.urandom(byte_len), passphrase)
+        self._wraps.open_with_passphrase(record, passphrase)
+        return self._table.supersede(record, os.urandom(byte_len), passphrase)
 
     def reencrypt_data(
         self, data: bytes | None, old_key_id: int, new_key_id: int, password: str | None
@@ -210,5 +212,5 @@ class Cryptokeys:
             PassphraseError: the password is wrong.
         """
         record = self._find(key)
-        self._keys.open_with_passphrase(record, self._password(password))
-        self._keys.drop(record)
+        self._wraps.open_with_passphrase(record, self._password(password))
+        self._table.drop(record)

@@ -1,0 +1,228 @@
+"""Data keys: made, superseded, disabled, destroyed, granted."""
+
+import os
+from collections.abc import Sequence
+
+from ..errors import DataError, DuplicateKeyError, KeyStateError, ParameterError, UndefinedError
+from .cipher import SECRET_BYTES_MAX, SECRET_BYTES_MIN
+from .table import KeyTable, check_length, shorten, uuid_text
+
+USAGES = ("encrypt", "decrypt")
+
+
+class DataKeys:
+    """The management of data keys, for one session."""
+
+    def __init__(self, table: KeyTable) -> None:
+        self._table = table
+        self._database = table.database
+
+    def create_data_key(self, name: str, length: int, expires: str | None, comment: str | None, wrap: str) -> int:
+        """Make a data key of random bytes, wrapped under the root key and owned by the current user.
+
+        Args:
+            name: 1 to 255 characters; no other enabled key has it.
+            length: 16 to 64 bytes.
+            expires: when, as a timestamp's text; None for never.
+            comment: for people; None for none.
+            wrap: ``root``.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ParameterError: an argument is out of range.
+            DuplicateKeyError: the name is taken.
+            RootKeyError: there is no root key.
+        """
+        if wrap is None:
+            raise DataError("wrap must not be NULL")
+        if wrap != "root":
+            raise ParameterError(f'wrap must be root, not "{shorten(wrap)}"')
+        check_length(length, SECRET_BYTES_MIN, SECRET_BYTES_MAX)
+        secret = os.urandom(length)
+        return self._table.create(name, secret, expires=expires, comment=comment)
+
+    def supersede_data_key(self, key: str | int) -> int:
+        """Make a new version of a key: the same name, lifetime and grants, new random bytes.
+
+        Args:
+            key: name or id of its current version.
+
+        Returns:
+            The new version's id.
+
+        Raises:
+            UndefinedError: there is no such key.
+            KeyStateError: it is not enabled, was superseded before, or has other wraps than the root key's.
+        """
+        record = self._table.find(key)
+        record.check_state(allow_expired=True)
+        if record.other_wraps:
+            raise KeyStateError(
+                f"{record} has wraps that only their holders can make anew: " + ", ".join(record.other_wraps)
+            )
+        secret = self._table.keyring.secret(record, self._table.unlock)
+        return self._table.supersede(record, os.urandom(len(secret)))
+
+    def disable_data_key(self, key_id: int) -> None:
+        """Disable a key: it neither encrypts nor decrypts until it is enabled again.
+
+        Args:
+            key_id: its id.
+
+        Raises:
+            UndefinedError: there is no such key.
+            KeyStateError: it was destroyed.
+        """
+        self._set_state(key_id, "disabled")
+
+    def enable_data_key(self, key_id: int) -> None:
+        """Enable a key that was disabled.
+
+        Args:
+            key_id: its id.
+
+        Raises:
+            UndefinedError: there is no such key.
+            KeyStateError: it was destroyed.
+            DuplicateKeyError: another key with its name is enabled.
+        """
+        self._set_state(key_id, "enabled")
+
+    def _set_state(self, key_id: int, state: str) -> None:
+        record = self._table.find(key_id)
+
+        def update() -> None:
+            execute = self._database.execute
+            # The row is locked first, so that two sessions do not both find the name free.
+            (row,) = execute(
+                "SELECT state::text AS state, superseded_by FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1"
+                " FOR UPDATE",
+                ("integer", key_id),
+            )
+            if row["state"] == "destroyed":
+                raise KeyStateError(f"{record} was destroyed: nothing brings it back")
+            rows = execute(
+                "UPDATE {s}.key SET state = $2::{s}.key_state WHERE id OPERATOR(pg_catalog.=) $1"
+                " AND ($2 OPERATOR(pg_catalog.<>) 'enabled' OR superseded_by IS NOT NULL OR NOT EXISTS ("
+                "SELECT FROM {s}.key AS other WHERE other.name OPERATOR(pg_catalog.=) key.name"
+                " AND other.state = 'enabled'::{s}.key_state AND other.superseded_by IS NULL"
+                " AND other.id OPERATOR(pg_catalog.<>) key.id)) RETURNING id",
+                ("integer", key_id),
+                ("text", state),
+            )
+            if not rows:
+                raise DuplicateKeyError(f'there is another enabled key "{record.name}"')
+
+        self._table.change(update)
+
+    def destroy_data_key(self, key_id: int, confirm_name: str, force: bool) -> None:
+        """Erase every wrap of a key: what it encrypted is lost, for good, once backups of the table are gone.
+
+        Args:
+            key_id: its id.
+            confirm_name: its name, or its uuid if it has none.
+            force: even if something still depends on the key.
+
+        Raises:
+            UndefinedError: there is no such key.
+            ParameterError: the name is not the key's.
+            KeyStateError: it was destroyed before.
+        """
+        record = self._table.find(key_id)
+        if confirm_name is None:
+            raise DataError("confirm_name must not be NULL")
+        if force is None:
+            raise DataError("force must not be NULL")
+        if confirm_name != (record.name or uuid_text(record.uuid)):
+            raise ParameterError(
+                f"confirm_name is not the name of key {record.id}: nothing was destroyed",
+                hint="Give the key's name, exactly, to show that it is the one you mean.",
+            )
+        if record.state == "destroyed":
+            raise KeyStateError(f"{record} was destroyed before")
+
+        def erase() -> None:
+            self._database.execute(
+                "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) $1", ("integer", key_id)
+            )
+            self._database.execute(
+                "UPDATE {s}.key SET state = 'destroyed', derivation_id = NULL, context = NULL"
+                " WHERE id OPERATOR(pg_catalog.=) $1",
+                ("integer", key_id),
+            )
+
+        self._table.change(erase)
+
+    def grant_data_key(self, key: str | int, role: str, usage: Sequence[str]) -> None:
+        """Let a role use a key, and the versions that come after it.
+
+        Args:
+            key: name or id.
+            role: the role's name, quoted where it must be.
+            usage: of ``encrypt`` and ``decrypt``.
+
+        Raises:
+            UndefinedError: there is no such key.
+            ParameterError: a usage is not one.
+        """
+        family = self._table.find(key).family
+        check_usage(usage)
+        if role is None:
+            raise DataError("role must not be NULL")
+
+        def insert() -> None:
+            # regrole takes any number, as the OID that a role may have had.
+            if not self._database.execute(
+                "SELECT FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) $1::pg_catalog.regrole::oid",
+                ("text", role),
+            ):
+                raise UndefinedError(f"there is no role {role}")
+            self._database.execute(
+                "INSERT INTO {s}.key_grant AS old (family, grantee, usage)"
+                " VALUES ($1, $2::pg_catalog.regrole, $3) ON CONFLICT (family, grantee) DO UPDATE SET usage ="
+                " ARRAY(SELECT DISTINCT u FROM pg_catalog.unnest(old.usage OPERATOR(pg_catalog.||)"
+                " excluded.usage) AS u ORDER BY u)",
+                ("integer", family),
+                ("text", role),
+                ("text[]", list(usage)),
+            )
+
+        self._table.change(insert)
+
+    def revoke_data_key(self, key: str | int, role: str, usage: Sequence[str]) -> None:
+        """Take a grant back; see ``grant_data_key``."""
+        family = self._table.find(key).family
+        check_usage(usage)
+        if role is None:
+            raise DataError("role must not be NULL")
+
+        def remove() -> None:
+            arguments = (("integer", family), ("text", role), ("text[]", list(usage)))
+            self._database.execute(
+                "DELETE FROM {s}.key_grant WHERE family OPERATOR(pg_catalog.=) $1"
+                " AND grantee = $2::pg_catalog.regrole AND usage OPERATOR(pg_catalog.<@) $3",
+                *arguments,
+            )
+            self._database.execute(
+                "UPDATE {s}.key_grant SET usage = ARRAY(SELECT u FROM pg_catalog.unnest(usage) AS u"
+                " WHERE u OPERATOR(pg_catalog.<>) ALL ($3)) WHERE family OPERATOR(pg_catalog.=) $1"
+                " AND grantee = $2::pg_catalog.regrole",
+                *arguments,
+            )
+
+        self._table.change(remove)
+
+
+def check_usage(usage: Sequence[str]) -> None:
+    """Refuse a usage that is none.
+
+    Raises:
+        ParameterError: it is.
+        DataError: it is NULL.
+    """
+    if usage is None:
+        raise DataError("usage must not be NULL")
+    if not usage or any(each not in USAGES for each in usage):
+        raise ParameterError("usage must be of encrypt and decrypt")

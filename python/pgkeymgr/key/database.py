@@ -1,0 +1,57 @@
+"""What the key table needs of the session that it is used in; the bridge has the real one."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from ..root_key import RootKey
+from .keyring import Record
+
+Rows = list[dict[str, Any]]
+
+_Result = TypeVar("_Result")
+
+
+class Database(Protocol):
+    """What the key table needs of the session it is used in."""
+
+    def user(self) -> int:
+        """Return the OID of the current user."""
+
+    def stamp(self) -> int:
+        """Return a number that is another for each statement."""
+
+    def transaction(self) -> int:
+        """Return a number that is another for each transaction."""
+
+    def root_key(self) -> RootKey:
+        """Return the root key.
+
+        Raises:
+            RootKeyError: there is none.
+        """
+
+    def load_key(self, key_id: int, name: str, uuid: bytes, user: int) -> Record | None:
+        """Read the record of the key with this id, name or uuid, as it is committed by now."""
+
+    def as_owner(self, operation: Callable[[], _Result]) -> _Result:
+        """Run something with the rights of the extension's owner, all of it or nothing."""
+
+    def execute(self, query: str, *arguments: tuple[str, Any]) -> Rows:
+        """Run a query, {s} in it standing for the schema; to be used in ``as_owner`` only.
+
+        Args:
+            query: with $1 and so on for the arguments.
+            arguments: type and value of each.
+
+        Returns:
+            The rows.
+        """
+
+    def query(self, query: str, *arguments: tuple[str, Any]) -> Rows:
+        """Run a query with the rights of the current user; see ``execute``."""
+
+    def setting(self, name: str) -> str | None:
+        """Return a setting of the session, or None if there is none."""
+
+    def warn(self, message: str, hint: str) -> None:
+        """Send the client a warning."""

@@ -1,0 +1,380 @@
+"""The rows of the key table: a key found, unlocked, inserted, superseded, deleted.
+
+Everything is done for the user that the server says is the current one. What touches the tables runs with the
+rights of the extension's owner, and only in the callbacks that are handed to ``Database.as_owner``.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..errors import DataError, DuplicateKeyError, Error, KeyStateError, ParameterError, UndefinedError
+from ..wrap import wrap
+from .cipher import TokenCipher
+from .database import Database, Rows
+from .keyring import KEYS_MAX, Keyring, Record, locked, wrap_associated_data
+from .passphrase import Stretching
+
+NAME_CHARACTERS_MAX = 255
+TOKEN_KEY_TYPE = "data"  # noqa: S105  # a type's name
+
+_NO_ID = 0
+_NO_UUID = bytes(16)
+
+_Result = TypeVar("_Result")
+
+
+class KeyTable:
+    """The key table of a database, used by one session."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.keyring = Keyring()
+        self._dirty: int | None = None
+
+    def find(self, key: str | int | bytes) -> Record:
+        """Find a key for the current user, whatever its state and their grants.
+
+        Args:
+            key: its name, which means its current version, its id, or its uuid as 16 bytes.
+
+        Returns:
+            Its record.
+
+        Raises:
+            UndefinedError: there is none.
+            DataError: the key is NULL.
+        """
+        if key is None:
+            raise DataError("key must not be NULL")
+        user = self.database.user()
+        if isinstance(key, str):
+            record = self.database.load_key(_NO_ID, key, _NO_UUID, user)
+            called = f'"{shorten(key)}"'
+        elif isinstance(key, bytes):
+            record = self.database.load_key(_NO_ID, "", key, user)
+            called = f"with uuid {key.hex()}"
+        else:
+            record = self.database.load_key(key, "", _NO_UUID, user)
+            called = f"{key}"
+        if record is None:
+            raise UndefinedError(f"there is no key {called}")
+        return record
+
+    def unlock(self, record: Record) -> bytes:
+        """Return a key's secret by its wrap under the root key.
+
+        Args:
+            record: the key's.
+
+        Returns:
+            The secret. It must not be given to SQL.
+
+        Raises:
+            KeyStateError: it has no such wrap.
+            RootKeyError: there is no root key, or another one than the wrap was made under.
+            DataError: the wrap does not open: the row was altered, or the wrap is another key's.
+        """
+        if record.root_wrap is None or record.fingerprint is None:
+            raise locked(record)
+        root_key = self.database.root_key()
+        try:
+            secret = root_key.unwrap(record.root_wrap, record.associated_data, record.fingerprint)
+        except Error as error:
+            error.message = f"{record}: {error.message}"
+            raise
+        if record.derivation_id is None or record.context is None:
+            return secret
+        # The wrap of a derived key holds its length: that it opened says that number and context are right.
+        return root_key.derive(record.derivation_id, int.from_bytes(secret, "big"), record.context)
+
+    def secret(self, uuid: str, key_type: str, encrypt: bool) -> bytes:
+        """Return the secret of a key, for a primitive that the current user has a grant for.
+
+        Args:
+            uuid: the key's, as text.
+            key_type: what it must be for.
+            encrypt: whether it is to encrypt or to authenticate; otherwise, to decrypt or to verify.
+
+        Returns:
+            The secret. It must not be given to SQL.
+
+        Raises:
+            UndefinedError: there is no such key.
+            PrivilegeError: the user may not use it for this.
+            KeyStateError: it is disabled, destroyed, expired or locked.
+            DataError: it is for something else.
+        """
+        if uuid is None:
+            raise DataError("key_uuid must not be NULL")
+        which = (uuid, key_type, self.database.user(), encrypt)
+        known = self.keyring.secrets.get(which)
+        if known and known[0] == self.database.stamp():
+            return known[1]
+        record = self.find(bytes.fromhex(uuid.replace("-", "")))
+        record.check_usage(encrypt=encrypt)
+        record.check_state()
+        check_type(record, key_type)
+        secret = self.keyring.secret(record, self.unlock)
+        if not self.is_dirty():
+            self.keyring.forget_checks(more_than=KEYS_MAX)
+            self.keyring.secrets[which] = self.database.stamp(), secret
+        return secret
+
+    def cipher(self, record: Record) -> TokenCipher:
+        """Return what encrypts and decrypts a key's tokens, unlocked if it was not.
+
+        Args:
+            record: the key's, whose usage and state have been checked.
+
+        Returns:
+            The cipher.
+
+        Raises:
+            KeyStateError: the key is locked.
+            DataError: it is not for tokens, or its wrap does not open.
+        """
+        check_type(record, TOKEN_KEY_TYPE)
+        return self.keyring.cipher(record, self.unlock)
+
+    # In the transaction that changed a key nothing is kept from row to row: it may be rolled back to a savepoint,
+    # and a token of a key that never was could not be decrypted.
+
+    def is_dirty(self) -> bool:
+        """Tell whether this transaction has changed keys."""
+        return self._dirty is not None and self._dirty == self.database.transaction()
+
+    def change(self, operation: Callable[[], _Result]) -> _Result:
+        """Run something that changes keys; see ``Database.as_owner``."""
+        self._dirty = self.database.transaction()
+        self.keyring.forget_checks()
+        return self.database.as_owner(operation)
+
+    def create(
+        self,
+        name: str | None,
+        secret: bytes | None,
+        *,
+        key_type: str = "data",
+        expires: str | None = None,
+        comment: str | None = None,
+        family: int | None = None,
+        key_id: int | None = None,
+        derivation: tuple[int, bytes, int] | None = None,
+        passphrase: bytes | None = None,
+        uuid: bytes | None = None,
+        user_data: str | None = None,
+        owner: int | None = None,
+    ) -> int:
+        """Make a key of the current user's.
+
+        Args:
+            name: or None for a key without one.
+            secret: its bytes; None for a derived key.
+            key_type: what it is for.
+            expires: when, as a timestamp's text; None for never.
+            comment: for people; None for none.
+            family: the id of its first version; None if it is the first.
+            key_id: its id; None for the next.
+            derivation: a derived key's number, context and length.
+            passphrase: wraps it under this instead of the root key.
+            uuid: 16 bytes; None for a random one.
+            user_data: a JSON text; None for none.
+            owner: the OID of its owner; None for the current user.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ParameterError: an argument is out of range.
+            DuplicateKeyError: the name is taken.
+            RootKeyError: there is no root key.
+        """
+        if name is not None or key_type == "data":
+            check_name(name)
+        owner = owner or self.database.user()
+        uuid = uuid or _new_uuid()
+        number, context, size = derivation or (None, None, 0)
+        packed = b"" if number is None or context is None else number.to_bytes(8, "little", signed=True) + context
+        associated_data = wrap_associated_data(uuid, key_type, packed)
+        body = secret if secret is not None else bytes([size])
+
+        def insert() -> int:
+            execute = self.database.execute
+            if expires is not None and not execute(
+                "SELECT WHERE $1 OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()",
+                ("timestamptz", expires),
+            ):
+                raise ParameterError(f"expires must lie in the future, and is {expires}")
+            new_id = key_id or _scalar(
+                execute("SELECT pg_catalog.nextval('{s}.key_id_seq'::pg_catalog.regclass)::integer AS id")
+            )
+            rows = execute(
+                "INSERT INTO {s}.key (id, uuid, family, name, key_type, expires, owner, comment, user_data,"
+                " derivation_id, context) VALUES ($1, pg_catalog.encode($2, 'hex')::uuid, $3, $4,"
+                " $5::{s}.key_type, $6, $7::pg_catalog.regrole, $8, $9, $10, $11)"
+                " ON CONFLICT DO NOTHING RETURNING id",
+                ("integer", new_id),
+                ("bytea", uuid),
+                ("integer", family or new_id),
+                ("text", name),
+                ("text", key_type),
+                ("timestamptz", expires),
+                ("oid", owner),
+                ("text", comment),
+                ("jsonb", user_data),
+                ("bigint", number),
+                ("bytea", context),
+            )
+            if not rows:
+                if execute(
+                    "SELECT FROM {s}.key WHERE uuid OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')::uuid",
+                    ("bytea", uuid),
+                ):
+                    raise DuplicateKeyError(f"there is a key with uuid {uuid_text(uuid)} already")
+                raise DuplicateKeyError(
+                    f'there is an enabled key "{name}" already',
+                    hint="Supersede it, disable it, or choose another name.",
+                )
+            if passphrase is None:
+                self.insert_root_wrap(new_id, body, associated_data)
+            else:
+                self.insert_passphrase_wrap(new_id, body, associated_data, passphrase)
+            return int(new_id)
+
+        return self.change(insert)
+
+    def insert_root_wrap(self, key_id: int, secret: bytes, associated_data: bytes) -> None:
+        """Store a key's wrap under the root key; within ``change``."""
+        root_key = self.database.root_key()
+        self.database.execute(
+            "INSERT INTO {s}.key_wrap (key_id, kind, fingerprint, wrapped) VALUES ($1, 'root', $2, $3)",
+            ("integer", key_id),
+            ("text", root_key.fingerprint),
+            ("bytea", root_key.wrap(secret, associated_data)),
+        )
+
+    def insert_passphrase_wrap(
+        self, key_id: int, secret: bytes, associated_data: bytes, passphrase: bytes
+    ) -> None:
+        """Store a key's wrap under a passphrase; within ``change``."""
+        stretching = Stretching.new()
+        self.database.execute(
+            "INSERT INTO {s}.key_wrap (key_id, kind, salt, opslimit, memlimit, wrapped)"
+            " VALUES ($1, 'passphrase', $2, $3, $4, $5)",
+            ("integer", key_id),
+            ("bytea", stretching.salt),
+            ("integer", stretching.opslimit),
+            ("bigint", stretching.memlimit),
+            ("bytea", wrap(secret, associated_data, stretching.wrapping_key(passphrase))),
+        )
+
+    def supersede(self, record: Record, secret: bytes, passphrase: bytes | None = None) -> int:
+        """Make a new version of a key with given bytes; see ``supersede_data_key``.
+
+        Args:
+            record: the current version's.
+            secret: the new version's bytes.
+            passphrase: wraps the new version under this instead of the root key.
+
+        Returns:
+            The new version's id.
+
+        Raises:
+            KeyStateError: the key was superseded before.
+        """
+
+        def replace() -> int:
+            execute = self.database.execute
+            rows = execute(
+                "UPDATE {s}.key SET superseded_by = pg_catalog.nextval('{s}.key_id_seq'::pg_catalog.regclass)"
+                " WHERE id OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL"
+                " RETURNING superseded_by, comment, user_data::text AS user_data, owner::oid AS owner,"
+                # As long as the old one was meant to live, from now on.
+                " CASE WHEN pg_catalog.isfinite(expires) AND expires OPERATOR(pg_catalog.>) created"
+                " THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
+                " (expires OPERATOR(pg_catalog.-) created) END::text AS expires",
+                ("integer", record.id),
+            )
+            if not rows:
+                raise KeyStateError(f"{record} was superseded already")
+            (row,) = rows
+            return self.create(
+                record.name,
+                secret,
+                key_type=record.key_type,
+                expires=row["expires"],
+                comment=row["comment"],
+                user_data=row["user_data"],
+                family=record.family,
+                key_id=row["superseded_by"],
+                passphrase=passphrase,
+                owner=row["owner"],
+            )
+
+        return self.change(replace)
+
+    def drop(self, record: Record) -> None:
+        """Remove a key from the table, wraps and all."""
+
+        def delete() -> None:
+            self.database.execute("DELETE FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1", ("integer", record.id))
+
+        self.change(delete)
+
+
+def check_name(name: str | None) -> None:
+    """Refuse a name that is empty or too long.
+
+    Raises:
+        ParameterError: it is.
+        DataError: it is NULL.
+    """
+    if name is None:
+        raise DataError("name must not be NULL")
+    if not 1 <= len(name) <= NAME_CHARACTERS_MAX:
+        raise ParameterError(f"name must be 1 to {NAME_CHARACTERS_MAX} characters long, not {len(name)}")
+
+
+def check_length(length: int, smallest: int, largest: int) -> None:
+    """Refuse a key's length that is out of range.
+
+    Raises:
+        ParameterError: it is.
+        DataError: it is NULL.
+    """
+    if length is None:
+        raise DataError("length must not be NULL")
+    if not smallest <= length <= largest:
+        raise ParameterError(f"length must be {smallest} to {largest} bytes, not {length}")
+
+
+def check_type(record: Record, key_type: str) -> None:
+    """Refuse a key that is for something else.
+
+    Raises:
+        DataError: it is.
+    """
+    if record.key_type != key_type:
+        raise DataError(f"{record} is of type {record.key_type}, and this needs one of type {key_type}")
+
+
+def shorten(text: str) -> str:
+    """Return a text for a message, cut after as many characters as a name may have."""
+    return text if len(text) <= NAME_CHARACTERS_MAX else text[:NAME_CHARACTERS_MAX] + "..."
+
+
+def _new_uuid() -> bytes:
+    from uuid import uuid4  # slow to import, and only needed to make a key
+
+    return uuid4().bytes
+
+
+def uuid_text(uuid: bytes) -> str:
+    """Return a uuid of 16 bytes as PostgreSQL writes it."""
+    digits = uuid.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def _scalar(rows: Rows) -> Any:
+    ((value,),) = (row.values() for row in rows)
+    return value

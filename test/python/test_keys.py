@@ -318,6 +318,77 @@ def test_views_and_prepared_plans_check_their_user(keys: Cluster, admin: Connect
         admin.execute("DROP TABLE public.vault CASCADE")
 
 
+# Passphrase wraps: no SQL function of pgkeymgr's own takes a passphrase, so this is done in Python, in a session.
+
+PASSPHRASES = """
+    CREATE OR REPLACE FUNCTION public.passphrases(step text) RETURNS text LANGUAGE plpython3u AS $$
+        wraps = GD['pgkeymgr'].get_cryptokey.__closure__[0].cell_contents.__self__._wraps
+        table = wraps._table
+        record = table.find('k')
+        if step == 'add':
+            wraps.add_passphrase(record, table.keyring.secret(record, table.unlock), b'horse')
+        elif step == 'open':
+            return wraps.open_with_passphrase(record, b'horse').hex()
+        elif step == 'wrong':
+            return wraps.open_with_passphrase(record, b'cow').hex()
+        elif step == 'change':
+            wraps.add_passphrase(record, wraps.open_with_passphrase(record, b'horse'), b'cow')
+        elif step == 'add root':
+            wraps.add_root_wrap(record, wraps.open_with_passphrase(record, b'horse'))
+        elif step == 'lock':
+            wraps.lock()
+        else:
+            wraps.drop_wrap(record, step)
+    $$
+"""
+
+
+def test_a_key_under_root_key_passphrase_or_both(keys: Cluster, admin: Connection) -> None:
+    token = "\\x" + value(admin, "SELECT token_encrypt('k', 'x')").hex()
+    decrypt = f"SELECT token_decrypt('{token}')"
+    wraps = "SELECT wraps FROM data_keys WHERE name = 'k'"
+    rows(admin, PASSPHRASES)
+
+    def step(name: str) -> Any:
+        return value(admin, f"SELECT passphrases('{name}')")
+
+    with pytest.raises(psycopg.Error, match="has no passphrase"):
+        step("open")
+    step("add")
+    assert value(admin, wraps) == ["root", "passphrase"]
+    secret = step("open")
+    assert len(secret) == 64
+    # A second time from memory, where the first was kept; not for another passphrase.
+    assert step("open") == secret
+    with pytest.raises(psycopg.Error, match="wrong passphrase for key"):
+        step("wrong")
+    assert value(admin, decrypt) == b"x"
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="only their holders can make anew: passphrase"):
+        admin.execute("SELECT supersede_data_key('k')")
+    # Under the passphrase only: the server cannot open it any more, this session neither.
+    step("root")
+    assert value(admin, wraps) == ["passphrase"]
+    with session(keys, "postgres") as other:
+        for connection in (admin, other):
+            with pytest.raises(errors.ObjectNotInPrerequisiteState, match="is locked") as locked:
+                rows(connection, decrypt)
+            assert locked.value.diag.message_hint == "Unlock it with its passphrase."
+    with pytest.raises(psycopg.Error, match="is its last"):
+        step("passphrase")
+    step("add root")
+    assert value(admin, decrypt) == b"x"
+    step("lock")
+    assert step("open") == secret
+    step("change")
+    with pytest.raises(psycopg.Error, match="wrong passphrase for key"):
+        step("open")
+    assert step("wrong") == secret
+    step("passphrase")
+    assert value(admin, wraps) == ["root"]
+    assert value(admin, decrypt) == b"x"
+    admin.execute("DROP FUNCTION passphrases")
+
+
 # Dumps, restores, standbys
 
 

@@ -40,7 +40,18 @@ RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    found integer := wanted_id;
 BEGIN
+    -- Each by its own index: one condition for the three of them would look into all three each time.
+    IF wanted_name <> '' THEN
+        -- Of a name's versions the current one, if there is one.
+        SELECT k.id INTO found FROM @extschema@.key AS k WHERE k.name = wanted_name
+        ORDER BY k.superseded_by IS NULL AND k.state = 'enabled' DESC, k.id DESC
+        LIMIT 1;
+    ELSIF wanted_uuid <> '00000000-0000-0000-0000-000000000000' THEN
+        SELECT k.id INTO found FROM @extschema@.key AS k WHERE k.uuid = wanted_uuid;
+    END IF;
     PERFORM @extschema@._take_key(
         for_user, k.id, uuid_send(k.uuid), k.family, k.name, k.key_type::text, k.state::text,
         coalesce(k.expires <= clock_timestamp(), false), k.superseded_by, k.derivation_id, k.context,
@@ -55,10 +66,7 @@ BEGIN
                 WHERE g.family = key.family AND pg_has_role(for_user, g.grantee::oid, 'USAGE')
             ) AS usage
         FROM @extschema@.key AS key
-        WHERE key.id = wanted_id OR key.name = wanted_name OR key.uuid = wanted_uuid
-        -- Of a name's versions the current one, if there is one.
-        ORDER BY key.superseded_by IS NULL AND key.state = 'enabled' DESC, key.id DESC
-        LIMIT 1
+        WHERE key.id = found
     ) AS k
     LEFT JOIN @extschema@.key_wrap AS w ON w.key_id = k.id AND w.kind = 'root';
 END

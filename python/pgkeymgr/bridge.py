@@ -93,7 +93,7 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
         schema: the extension's schema, quoted where it must be.
 
     Raises:
-        plpy.Error: the versions differ.
+        plpy.Error: the versions differ, or a cipher does not give the known answer.
     """
     if version != __version__:
         raise _sql_error(
@@ -102,6 +102,7 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
                 hint="Reconnect; if that does not help, ALTER EXTENSION pgkeymgr UPDATE, or make install.",
             )
         )
+    _self_test()
     functions = _Functions()
     for module in _PRIMITIVES:
         for name, function in vars(module).items():
@@ -125,6 +126,14 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     for function in others:
         setattr(functions, function.__name__, _guard(function))
     globals_["pgkeymgr"] = functions
+
+
+def _self_test() -> None:
+    # A cipher that does nothing, or another one, must not get to anyone's data. The answer is pgsodium's.
+    key = kdf.crypto_kdf_derive_from_key(32, 1, b"pgsodium", b"\x10" * 32)
+    nonce = bytes.fromhex("24540ab8aa32a1fc3c56ad65b3465b5b1547c2bfae4caed6")
+    if secretbox.crypto_secretbox(b"", nonce, key).hex() != "d7960475357ddae097f8f45f5bffcecf":
+        raise _sql_error(LibraryError("PyNaCl's secretbox does not give the known answer"))
 
 
 def _public_methods(functions_of: object) -> list[_Function]:

@@ -193,6 +193,20 @@ def test_a_foreign_library_is_refused(cluster: Cluster, connection: Connection, 
     assert "Reconnect" in refused.value.diag.message_hint
 
 
+def test_a_cipher_that_does_nothing_is_refused(connection: Connection) -> None:
+    """Before a session gets any function, the ciphers have to give known answers."""
+    path = value(connection, "SELECT prosrc FROM pg_proc WHERE proname = 'crypto_hash_sha256'").split("'")[3]
+    directory = f"'{path}' % sys.version_info[:2]"
+    code = (
+        f"import sys; sys.path.insert(0, {directory}); from pgkeymgr.crypto import secretbox;"
+        " secretbox._encrypt = lambda *arguments: 0"
+    )
+    rows(connection, f"DO LANGUAGE plpython3u $$ {code} $$")
+    for _ in range(2):
+        with pytest.raises(errors.UndefinedFile, match="PyNaCl's secretbox does not give the known answer"):
+            connection.execute("SELECT crypto_hash_sha256('')")
+
+
 def _files(directory: Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in directory.rglob("*")}
 

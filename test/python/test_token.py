@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pgkeymgr import wrap
 from pgkeymgr.compat import pg_kmgr
-from pgkeymgr.errors import DataError, LimitError, RootKeyError
+from pgkeymgr.errors import DataError, LibraryError, LimitError, RootKeyError
 from pgkeymgr.key import cipher as token
 from pgkeymgr.key import passphrase
 from pgkeymgr.key.cipher import TokenCipher, read_header
@@ -223,6 +223,24 @@ def test_pg_kmgr_uses_two_keys() -> None:
     assert other == b"data"
     with pytest.raises(DataError, match="64 bytes long, not 32"):
         pg_kmgr.pg_encrypt(b"", key[:32])
+
+
+def test_a_cipher_that_does_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cryptography.hazmat.primitives.ciphers import aead
+
+    class Nothing:
+        def __init__(self, key: bytes) -> None:
+            pass
+
+        def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
+            return data
+
+    monkeypatch.setattr(aead, "AESGCMSIV", Nothing)
+    token._library.cache_clear()
+    with pytest.raises(LibraryError, match="known answer"):
+        TokenCipher(7, SECRET)
+    monkeypatch.undo()
+    assert TokenCipher(7, SECRET).encrypt(b"x", b"")
 
 
 def test_too_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,8 +105,9 @@ $(PGK_TREE)/.done: build/$(PGK_PYTAG)-libraries/.done $(PGK_PY_SOURCES)
 	cp -r build/$(PGK_PYTAG)-libraries $(@D)
 	cp -r python/pgkeymgr $(@D)/
 	find $(@D) -name __pycache__ -prune -exec rm -rf {} +
-	@# The server's user cannot write the compiled files later.
-	$(PGK_PYTHON) -m compileall -q -s $(@D) -p $(PGK_LIBDIR)/$(PGK_PYTAG) $(@D)
+	@# The server's user cannot write the compiled files later. By time stamp they would be stale once copied,
+	@# and every session would compile all of it again.
+	$(PGK_PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s $(@D) -p $(PGK_LIBDIR)/$(PGK_PYTAG) $(@D)
 	touch $@
 
 # Swapped in whole: sessions of a running server may import from it at any moment.

@@ -222,6 +222,10 @@ def test_destdir_prefix_and_uninstall(tmp_path: Path) -> None:
     version = pgkeymgr.__version__
     assert any(re.fullmatch(rf"usr/local/lib/pgkeymgr/{version}/cp3\d+/pgkeymgr/bridge\.py", f) for f in files)
     assert any(re.fullmatch(r"usr/local/lib/.*/pgkeymgr/__pycache__/bridge\.cpython-3\d+\.pyc", f) for f in files)
+    # Compiled so that a copy is not taken for stale, which would be compiled anew by each session.
+    (compiled,) = tmp_path.glob(f"usr/local/lib/pgkeymgr/{version}/*/pgkeymgr/__pycache__/bridge.*.pyc")
+    unchecked_hash = 1
+    assert int.from_bytes(compiled.read_bytes()[4:8], "little") == unchecked_hash
     assert "usr/local/share/pgkeymgr/getkey.sample" in files
     assert any(f.endswith(f"/extension/pgkeymgr--{version}.sql") for f in files)
     # Nothing is put where the system's Python looks.

@@ -546,7 +546,7 @@ def test_the_cache_has_a_bound(admin: Connection) -> None:
         admin.execute(
             """
             CREATE FUNCTION pg_temp.kept() RETURNS integer LANGUAGE plpython3u AS $$
-                ring = GD['pgkeymgr'].token_decrypt.__closure__[0].cell_contents.__self__._keyring
+                ring = GD['pgkeymgr'].token_decrypt.__closure__[0].cell_contents.__self__._table.keyring
                 for kept in (ring.encryptors, ring.decryptors, ring._unlocked, ring._ciphers):
                     assert len(kept) <= 1100, len(kept)
                 return len(ring)
@@ -598,7 +598,7 @@ def test_nothing_secret_is_logged(keys: Cluster) -> None:
                 """
                 CREATE FUNCTION pg_temp.peek() RETURNS bytea[] LANGUAGE plpython3u AS $$
                     keys = GD['pgkeymgr'].token_decrypt.__closure__[0].cell_contents.__self__
-                    return [unlocked.secret for unlocked in keys._keyring._unlocked.values()]
+                    return [unlocked.secret for unlocked in keys._table.keyring._unlocked.values()]
                 $$
                 """
             )

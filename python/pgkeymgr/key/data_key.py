@@ -95,10 +95,9 @@ class DataKeys:
 
         def update() -> None:
             execute = self._database.execute
-            # The row is locked first, so that two sessions do not both find the name free.
+            # Locked, so that what another session is destroying is not enabled again.
             (row,) = execute(
-                "SELECT state::text AS state, superseded_by FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1"
-                " FOR UPDATE",
+                "SELECT state::text AS state FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
                 ("integer", key_id),
             )
             if row["state"] == "destroyed":

@@ -21,6 +21,8 @@ _NO_ID = 0
 _NO_UUID = bytes(16)
 
 _Result = TypeVar("_Result")
+_Which = TypeVar("_Which")
+_Value = TypeVar("_Value")
 
 
 class KeyTable:
@@ -59,6 +61,41 @@ class KeyTable:
         if record is None:
             raise UndefinedError(f"there is no key {called}")
         return record
+
+    def usable(self, key: str | int | bytes, key_type: str, *, encrypt: bool) -> Record:
+        """Find a key that the current user may use now.
+
+        Args:
+            key: its name, which means its current version, its id, or its uuid as 16 bytes.
+            key_type: what it must be for.
+            encrypt: whether it is to encrypt or to authenticate; otherwise, to decrypt or to verify.
+
+        Returns:
+            Its record.
+
+        Raises:
+            UndefinedError: there is none.
+            PrivilegeError: the user may not use it for this.
+            KeyStateError: it is disabled, destroyed or expired.
+            DataError: it is for something else, or NULL.
+        """
+        record = self.find(key)
+        record.check_usage(encrypt=encrypt)
+        record.check_state()
+        check_type(record, key_type)
+        return record
+
+    def remember(self, checked: dict[_Which, tuple[int, _Value]], which: _Which, value: _Value) -> None:
+        """Keep for the rest of the statement what the current user may use.
+
+        Args:
+            checked: one of the keyring's.
+            which: the key and the user, as that one has them.
+            value: what the key gives.
+        """
+        if not self._is_dirty():
+            self.keyring.forget_checks(more_than=KEYS_MAX)
+            checked[which] = self.database.stamp(), value
 
     def unlock(self, record: Record) -> bytes:
         """Return a key's secret by its wrap under the root key.
@@ -110,14 +147,9 @@ class KeyTable:
         known = self.keyring.secrets.get(which)
         if known and known[0] == self.database.stamp():
             return known[1]
-        record = self.find(bytes.fromhex(uuid.replace("-", "")))
-        record.check_usage(encrypt=encrypt)
-        record.check_state()
-        check_type(record, key_type)
+        record = self.usable(bytes.fromhex(uuid.replace("-", "")), key_type, encrypt=encrypt)
         secret = self.keyring.secret(record, self.unlock)
-        if not self.is_dirty():
-            self.keyring.forget_checks(more_than=KEYS_MAX)
-            self.keyring.secrets[which] = self.database.stamp(), secret
+        self.remember(self.keyring.secrets, which, secret)
         return secret
 
     def cipher(self, record: Record) -> TokenCipher:
@@ -131,16 +163,14 @@ class KeyTable:
 
         Raises:
             KeyStateError: the key is locked.
-            DataError: it is not for tokens, or its wrap does not open.
+            DataError: it has the wrong length for tokens, or its wrap does not open.
         """
-        check_type(record, TOKEN_KEY_TYPE)
         return self.keyring.cipher(record, self.unlock)
 
     # In the transaction that changed a key nothing is kept from row to row: it may be rolled back to a savepoint,
     # and a token of a key that never was could not be decrypted.
 
-    def is_dirty(self) -> bool:
-        """Tell whether this transaction has changed keys."""
+    def _is_dirty(self) -> bool:
         return self._dirty is not None and self._dirty == self.database.transaction()
 
     def change(self, operation: Callable[[], _Result]) -> _Result:

@@ -2,8 +2,7 @@
 
 from ..errors import DataError, KeyStateError, UndefinedError
 from .cipher import DETERMINISTIC, HEADER_BYTES, SUITES, TokenCipher, read_header
-from .keyring import KEYS_MAX
-from .table import KeyTable
+from .table import TOKEN_KEY_TYPE, KeyTable
 
 
 class Tokens:
@@ -11,7 +10,6 @@ class Tokens:
 
     def __init__(self, table: KeyTable) -> None:
         self._table = table
-        self._keyring = table.keyring
         # Looked at for each row.
         self._encryptors = table.keyring.encryptors
         self._decryptors = table.keyring.decryptors
@@ -19,29 +17,20 @@ class Tokens:
         self._stamp = table.database.stamp
 
     def _encryptor(self, key: str | int) -> TokenCipher:
-        record = self._table.find(key)
-        record.check_usage(encrypt=True)
-        record.check_state()
+        record = self._table.usable(key, TOKEN_KEY_TYPE, encrypt=True)
         if record.superseded_by is not None:
             raise KeyStateError(
                 f"{record} was superseded by key {record.superseded_by}: it decrypts only",
                 hint="Encrypt with the key's name, which means its current version.",
             )
         cipher = self._table.cipher(record)
-        if not self._table.is_dirty():
-            self._keyring.forget_checks(more_than=KEYS_MAX)
-            self._encryptors[key, self._user()] = self._stamp(), cipher
+        self._table.remember(self._encryptors, (key, self._user()), cipher)
         return cipher
 
     def _decryptor(self, token: bytes) -> TokenCipher:
         _, key_id = read_header(token)
-        record = self._table.find(key_id)
-        record.check_usage(encrypt=False)
-        record.check_state()
-        cipher = self._table.cipher(record)
-        if not self._table.is_dirty():
-            self._keyring.forget_checks(more_than=KEYS_MAX)
-            self._decryptors[token[1:HEADER_BYTES], self._user()] = self._stamp(), cipher
+        cipher = self._table.cipher(self._table.usable(key_id, TOKEN_KEY_TYPE, encrypt=False))
+        self._table.remember(self._decryptors, (token[1:HEADER_BYTES], self._user()), cipher)
         return cipher
 
     def token_encrypt(

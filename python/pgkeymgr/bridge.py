@@ -10,6 +10,11 @@ from typing import Any, NoReturn
 import plpy
 
 from . import __version__, getkey, server
+from .column.blind_index import BlindIndexes
+from .column.cell import Cells
+from .column.columns import Columns
+from .column.operation import Operations
+from .column.upsert import Upserts
 from .compat.pg_kmgr import pg_decrypt, pg_encrypt
 from .compat.pgcryptokey import Cryptokeys
 from .compat.pgsodium import PgsodiumKeys, by_uuid_functions
@@ -59,6 +64,24 @@ _PRIMITIVES = (
     signcrypt,
     stream_xchacha20,
     utils,
+)
+_PYTHON_ONLY = ("ask_for_dependents", "encryptor", "knows_encryptor", "opened")
+_COLUMN_FUNCTIONS = (
+    "_open_text",
+    "_open_bytes",
+    "_seal_text",
+    "_seal_bytes",
+    "_seal_deterministic",
+    "_reseal",
+    "_key_by",
+    "_blind",
+    "blind_index",
+    "deterministic_tokens",
+    "migrate_column",
+    "rotate_column",
+    "decrypt_column",
+    "_key_columns",
+    "_equal_column",
 )
 _PREFIXES = ("crypto_", "randombytes_", "sodium_")
 
@@ -111,15 +134,32 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     session = _Session(schema)
     table = KeyTable(session)
     data_keys = DataKeys(table)
+    tokens = Tokens(table)
+    columns = Columns(table, data_keys)
+    data_keys.ask_for_dependents(columns.dependents_of)
     others: list[_Function] = [derive_key, root_key_status, *_by_id_functions()]
     for functions_of in (
         data_keys,
-        Tokens(table),
+        tokens,
         WrapKey(session),
         Cryptokeys(table, PassphraseWraps(table)),
         PgsodiumKeys(table, data_keys),
     ):
         others += _public_methods(functions_of)
+    others += [
+        columns.encrypt_column,
+        columns.refresh_encrypted_view,
+        columns.add_blind_index,
+        columns.drop_blind_index,
+        columns._after_ddl,
+    ]
+    for functions_of_columns in (
+        Cells(tokens, table),
+        BlindIndexes(columns, table),
+        Operations(columns, table, data_keys),
+        Upserts(columns, session),
+    ):
+        others += _functions_of_sql(functions_of_columns)
     others += by_uuid_functions(table.secret)
     others += [pg_encrypt_text, pg_decrypt_text]
     others += [session._take_key, session._load_latest_key, session._as_owner]
@@ -136,8 +176,12 @@ def _self_test() -> None:
         raise _sql_error(LibraryError("PyNaCl's secretbox does not give the known answer"))
 
 
+def _functions_of_sql(functions_of: object) -> list[_Function]:
+    return [function for name in _COLUMN_FUNCTIONS if (function := getattr(functions_of, name, None)) is not None]
+
+
 def _public_methods(functions_of: object) -> list[_Function]:
-    names = [name for name in vars(type(functions_of)) if not name.startswith("_")]
+    names = [name for name in vars(type(functions_of)) if not name.startswith("_") and name not in _PYTHON_ONLY]
     return [getattr(functions_of, name) for name in names]
 
 
@@ -216,7 +260,7 @@ class _Session:
     transaction = server.transaction_stamp
 
     def __init__(self, schema: str) -> None:
-        self._schema = schema
+        self.schema = schema
         self._plans: dict[str, Any] = {}
         self._pending: list[_Operation] = []
         self._taken: Record | None = None
@@ -231,10 +275,29 @@ class _Session:
         types = [type_ for type_, _ in arguments]
         plan = self._plans.get(query)
         if plan is None:
-            plan = self._plans[query] = plpy.prepare(query.replace("{s}", self._schema), types)
+            plan = self._plans[query] = plpy.prepare(query.replace("{s}", self.schema), types)
         return list(plpy.execute(plan, [value for _, value in arguments]))
 
     query = execute
+
+    def run(self, statement: str) -> list[dict[str, Any]]:
+        return list(plpy.execute(statement))
+
+    def query_unkept(self, query: str, *arguments: tuple[str, Any]) -> list[dict[str, Any]]:
+        plan = plpy.prepare(query, [type_ for type_, _ in arguments])
+        return list(plpy.execute(plan, [value for _, value in arguments]))
+
+    def can_query(self) -> bool:
+        return not server.refuses_subtransactions()
+
+    def commit(self) -> None:
+        plpy.commit()
+
+    def pause(self, seconds: float) -> None:
+        self.execute("SELECT pg_catalog.pg_sleep($1)", ("double precision", seconds))
+
+    def notice(self, message: str) -> None:
+        plpy.notice(f"pgkeymgr: {message}")
 
     def setting(self, name: str) -> str | None:
         return server.setting(name)
@@ -242,7 +305,7 @@ class _Session:
     def load_key(self, key_id: int, name: str, uuid: bytes, user: int) -> Record | None:
         self._taken = None
         if server.refuses_subtransactions():
-            server.call_load_key(self._schema.strip('"'), key_id, name, uuid, user)
+            server.call_load_key(self.schema.strip('"'), key_id, name, uuid, user)
         else:
             function = "_load_latest_key" if server.has_old_snapshot() else "_load_key"
             uuid_type = "text" if server.has_old_snapshot() else "uuid"

@@ -1,5 +1,5 @@
--- How the Python side reads and writes the key table. Users may call the two functions that are granted to them,
--- and get nothing by it: what they load is for the user who was named, and what runs as owner is only what a
+-- How the Python side reads and writes the key table. PUBLIC may call what a view of an encrypted table needs, and
+-- gets nothing by it: what they load is for the user who was named, and what runs as owner is only what a
 -- function of pgkeymgr has prepared in the same session. Python: bridge.py
 
 CREATE FUNCTION @extschema@._take_key(
@@ -63,7 +63,7 @@ BEGIN
         SELECT key.*, pg_has_role(for_user, key.owner::oid, 'USAGE') AS is_owner,
             ARRAY(
                 SELECT unnest(g.usage) FROM @extschema@.key_grant AS g
-                WHERE g.family = key.family AND pg_has_role(for_user, g.grantee::oid, 'USAGE')
+                WHERE g.family IN (key.family, key.parent_family) AND pg_has_role(for_user, g.grantee::oid, 'USAGE')
             ) AS usage
         FROM @extschema@.key AS key
         WHERE key.id = found
@@ -71,8 +71,7 @@ BEGIN
     LEFT JOIN @extschema@.key_wrap AS w ON w.key_id = k.id AND w.kind = 'root';
 END
 $$;
-REVOKE ALL ON FUNCTION @extschema@._load_key(integer, text, uuid, oid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@._load_key(integer, text, uuid, oid) TO pgkeymgr_user;
+GRANT EXECUTE ON FUNCTION @extschema@._load_key(integer, text, uuid, oid) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._load_key(integer, text, uuid, oid) IS
     'Internal: read a key''s record for a user.';
 
@@ -88,8 +87,7 @@ AS $$
 @load@
 return GD['pgkeymgr']._load_latest_key(wanted_id, wanted_name, wanted_uuid, for_user)
 $$;
-REVOKE ALL ON FUNCTION @extschema@._load_latest_key(integer, text, text, oid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@._load_latest_key(integer, text, text, oid) TO pgkeymgr_user;
+GRANT EXECUTE ON FUNCTION @extschema@._load_latest_key(integer, text, text, oid) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._load_latest_key(integer, text, text, oid) IS
     'Internal: _load_key as of now, in a transaction that sees an older state.';
 
@@ -101,7 +99,6 @@ AS $$
 @load@
 return GD['pgkeymgr']._as_owner()
 $$;
-REVOKE ALL ON FUNCTION @extschema@._as_owner() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@._as_owner() TO pgkeymgr_user;
+GRANT EXECUTE ON FUNCTION @extschema@._as_owner() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._as_owner() IS
     'Internal: do what a function of pgkeymgr has prepared in this session.';

@@ -31,6 +31,8 @@ CREATE TABLE @extschema@.key (
     uuid uuid NOT NULL UNIQUE DEFAULT pg_catalog.gen_random_uuid()
         CHECK (uuid OPERATOR(pg_catalog.<>) '00000000-0000-0000-0000-000000000000'),
     family integer NOT NULL,
+    -- A key made for another one: whoever may use that one may use this one.
+    parent_family integer,
     name text CHECK (pg_catalog.length(name) OPERATOR(pg_catalog.>=) 1
                      AND pg_catalog.length(name) OPERATOR(pg_catalog.<=) 255),
     key_type @extschema@.key_type NOT NULL DEFAULT 'data',
@@ -51,6 +53,7 @@ CREATE UNIQUE INDEX key_current_name ON @extschema@.key (name)
     WHERE state OPERATOR(pg_catalog.=) 'enabled'::@extschema@.key_state AND superseded_by IS NULL;
 CREATE INDEX key_name ON @extschema@.key (name, id);
 CREATE INDEX key_family ON @extschema@.key (family);
+CREATE INDEX key_parent_family ON @extschema@.key (parent_family) WHERE parent_family IS NOT NULL;
 REVOKE ALL ON @extschema@.key FROM PUBLIC;
 COMMENT ON TABLE @extschema@.key IS
     'Data keys, without their secrets. The versions of one key have the same family: the id of the first.';
@@ -120,7 +123,7 @@ CROSS JOIN LATERAL (
         SELECT one FROM pg_catalog.unnest(ARRAY['encrypt', 'decrypt']) AS one
         WHERE pg_catalog.pg_has_role(k.owner::pg_catalog.oid, 'USAGE') OR EXISTS (
             SELECT FROM @extschema@.key_grant AS g
-            WHERE g.family OPERATOR(pg_catalog.=) k.family
+            WHERE (g.family OPERATOR(pg_catalog.=) k.family OR g.family OPERATOR(pg_catalog.=) k.parent_family)
                 AND one OPERATOR(pg_catalog.=) ANY (g.usage)
                 AND pg_catalog.pg_has_role(g.grantee::pg_catalog.oid, 'USAGE')
         )

@@ -165,6 +165,12 @@ class TokenCipher:
         token: bytes = header + self._deterministic().encrypt(plaintext, [header + associated_data])
         return token
 
+    def encrypt_like(self, token: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
+        """Encrypt in the suite of another token; see ``encrypt``."""
+        if token[0] == DETERMINISTIC:
+            return self.encrypt_deterministic(plaintext, associated_data)
+        return self.encrypt(plaintext, associated_data)
+
     def decrypt(self, token: bytes, associated_data: bytes) -> bytes:
         """Verify and decrypt a token of this key.
 

@@ -1,10 +1,11 @@
 """Data keys: made, superseded, disabled, destroyed, granted."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import DataError, DuplicateKeyError, KeyStateError, ParameterError, UndefinedError
 from .cipher import SECRET_BYTES_MAX, SECRET_BYTES_MIN
+from .keyring import Record
 from .table import KeyTable, check_length, shorten, uuid_text
 
 USAGES = ("encrypt", "decrypt")
@@ -16,6 +17,11 @@ class DataKeys:
     def __init__(self, table: KeyTable) -> None:
         self._table = table
         self._database = table.database
+        self._find_dependents: Callable[[Record], list[str]] = lambda _: []
+
+    def ask_for_dependents(self, find_dependents: Callable[[Record], list[str]]) -> None:
+        """Take what tells which objects still need a key, in words."""
+        self._find_dependents = find_dependents
 
     def create_data_key(self, name: str, length: int, expires: str | None, comment: str | None, wrap: str) -> int:
         """Make a data key of random bytes, wrapped under the root key and owned by the current user.
@@ -127,7 +133,7 @@ class DataKeys:
         Raises:
             UndefinedError: there is no such key.
             ParameterError: the name is not the key's.
-            KeyStateError: it was destroyed before.
+            KeyStateError: it was destroyed before, or something depends on it.
         """
         record = self._table.find(key_id)
         if confirm_name is None:
@@ -141,6 +147,13 @@ class DataKeys:
             )
         if record.state == "destroyed":
             raise KeyStateError(f"{record} was destroyed before")
+        dependents = [] if force else self._find_dependents(record)
+        if dependents:
+            raise KeyStateError(
+                f"{record} is still needed: {'; '.join(dependents)}",
+                hint="rotate_column() makes columns independent of old versions. With force => true, what it encrypted "
+                "is lost.",
+            )
 
         def erase() -> None:
             self._database.execute(

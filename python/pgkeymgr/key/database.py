@@ -14,6 +14,9 @@ _Result = TypeVar("_Result")
 class Database(Protocol):
     """What the key table needs of the session it is used in."""
 
+    schema: str
+    """The extension's schema, quoted where it must be."""
+
     def user(self) -> int:
         """Return the OID of the current user."""
 
@@ -49,6 +52,27 @@ class Database(Protocol):
 
     def query(self, query: str, *arguments: tuple[str, Any]) -> Rows:
         """Run a query with the rights of the current user; see ``execute``."""
+
+    def run(self, statement: str) -> Rows:
+        """Run a statement that names the caller's own objects, with the rights of the current user.
+
+        Unlike ``query``, it takes the text as it is, and keeps no plan.
+        """
+
+    def query_unkept(self, query: str, *arguments: tuple[str, Any]) -> Rows:
+        """Run a query like ``run``, with arguments like ``query``."""
+
+    def can_query(self) -> bool:
+        """Tell whether queries can be run now; in a parallel query they sometimes cannot."""
+
+    def commit(self) -> None:
+        """Commit, and begin the next transaction; within ``as_owner``, or in the caller's transaction, it fails."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait."""
+
+    def notice(self, message: str) -> None:
+        """Tell the client something."""
 
     def setting(self, name: str) -> str | None:
         """Return a setting of the session, or None if there is none."""

@@ -120,6 +120,7 @@ class Keyring:
     Attributes:
         encryptors: by key and user, the statement in which that was checked, and the cipher.
         decryptors: the same by the four bytes that a token has for its key's id.
+        blinders: by a blind index's key and user: the statement, and what it is keyed with.
         secrets: by a key's uuid, its type, the user and whether to encrypt: the statement, and the secret.
     """
 
@@ -127,6 +128,7 @@ class Keyring:
         self.encryptors: dict[tuple[str | int, int], tuple[int, TokenCipher]] = {}
         self.decryptors: dict[tuple[bytes, int], tuple[int, TokenCipher]] = {}
         self.secrets: dict[tuple[str, str, int, bool], tuple[int, bytes]] = {}
+        self.blinders: dict[tuple[int, int], tuple[int, bytes]] = {}
         self._unlocked: dict[int, Unlocked] = {}
         self._ciphers: dict[int, TokenCipher] = {}
 
@@ -161,7 +163,7 @@ class Keyring:
 
     def forget_checks(self, more_than: int = -1) -> None:
         """Forget who may use what, so that it is checked again, if there is more of it than that."""
-        for checked in (self.encryptors, self.decryptors, self.secrets):
+        for checked in (self.encryptors, self.decryptors, self.secrets, self.blinders):
             if len(checked) > more_than:
                 checked.clear()
 

@@ -4,6 +4,7 @@ Everything is done for the user that the server says is the current one. What to
 rights of the extension's owner, and only in the callbacks that are handed to ``Database.as_owner``.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from .keyring import KEYS_MAX, Keyring, Record, locked, wrap_associated_data
 from .passphrase import Stretching
 
 NAME_CHARACTERS_MAX = 255
+CHILD_BYTES = 32
 TOKEN_KEY_TYPE = "data"  # noqa: S105  # a type's name
 
 _NO_ID = 0
@@ -194,6 +196,7 @@ class KeyTable:
         uuid: bytes | None = None,
         user_data: str | None = None,
         owner: int | None = None,
+        parent_family: int | None = None,
     ) -> int:
         """Make a key of the current user's.
 
@@ -210,6 +213,7 @@ class KeyTable:
             uuid: 16 bytes; None for a random one.
             user_data: a JSON text; None for none.
             owner: the OID of its owner; None for the current user.
+            parent_family: the family of a key whose grants are this one's, too.
 
         Returns:
             Its id.
@@ -240,8 +244,8 @@ class KeyTable:
             )
             rows = execute(
                 "INSERT INTO {s}.key (id, uuid, family, name, key_type, expires, owner, comment, user_data,"
-                " derivation_id, context) VALUES ($1, pg_catalog.encode($2, 'hex')::uuid, $3, $4,"
-                " $5::{s}.key_type, $6, $7::pg_catalog.regrole, $8, $9, $10, $11)"
+                " derivation_id, context, parent_family) VALUES ($1, pg_catalog.encode($2, 'hex')::uuid, $3, $4,"
+                " $5::{s}.key_type, $6, $7::pg_catalog.regrole, $8, $9, $10, $11, $12)"
                 " ON CONFLICT DO NOTHING RETURNING id",
                 ("integer", new_id),
                 ("bytea", uuid),
@@ -254,6 +258,7 @@ class KeyTable:
                 ("jsonb", user_data),
                 ("bigint", number),
                 ("bytea", context),
+                ("integer", parent_family),
             )
             if not rows:
                 if execute(
@@ -318,7 +323,7 @@ class KeyTable:
             rows = execute(
                 "UPDATE {s}.key SET superseded_by = pg_catalog.nextval('{s}.key_id_seq'::pg_catalog.regclass)"
                 " WHERE id OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL"
-                " RETURNING superseded_by, comment, user_data::text AS user_data, owner::oid AS owner,"
+                " RETURNING superseded_by, comment, user_data::text AS user_data, owner::oid AS owner, parent_family,"
                 # As long as the old one was meant to live, from now on.
                 " CASE WHEN pg_catalog.isfinite(expires) AND expires OPERATOR(pg_catalog.>) created"
                 " THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
@@ -339,9 +344,44 @@ class KeyTable:
                 key_id=row["superseded_by"],
                 passphrase=passphrase,
                 owner=row["owner"],
+                parent_family=row["parent_family"],
             )
 
         return self.change(replace)
+
+    def create_for(self, record: Record, name: str) -> int:
+        """Make a key that has the owner and the grants of another one.
+
+        Args:
+            record: the other one's.
+            name: the new key's.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ParameterError: the name is too long.
+            DuplicateKeyError: it is taken.
+        """
+        (row,) = self.database.as_owner(
+            lambda: self.database.execute(
+                "SELECT owner::oid AS owner FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1",
+                ("integer", record.id),
+            )
+        )
+        secret = os.urandom(CHILD_BYTES)
+        return self.create(name, secret, owner=row["owner"], parent_family=record.family)
+
+    def children(self, record: Record) -> list[int]:
+        """Return the ids of the current versions of the keys that were made for another one."""
+        rows = self.database.as_owner(
+            lambda: self.database.execute(
+                "SELECT id FROM {s}.key WHERE parent_family OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL"
+                " AND state = 'enabled' ORDER BY id",
+                ("integer", record.family),
+            )
+        )
+        return [row["id"] for row in rows]
 
     def drop(self, record: Record) -> None:
         """Remove a key from the table, wraps and all."""

@@ -1,7 +1,7 @@
 """Tokens in SQL: encrypted and decrypted with the keys of the table."""
 
 from ..errors import DataError, KeyStateError, UndefinedError
-from .cipher import DETERMINISTIC, HEADER_BYTES, SUITES, TokenCipher, read_header
+from .cipher import HEADER_BYTES, SUITES, TokenCipher, read_header
 from .table import TOKEN_KEY_TYPE, KeyTable
 
 
@@ -33,6 +33,22 @@ class Tokens:
         self._table.remember(self._decryptors, (token[1:HEADER_BYTES], self._user()), cipher)
         return cipher
 
+    def encryptor(self, key: str | int) -> TokenCipher:
+        """Return what encrypts under a key, for the current user and in this statement; see ``token_encrypt``."""
+        known = self._encryptors.get((key, self._user()))
+        return known[1] if known and known[0] == self._stamp() else self._encryptor(key)
+
+    def knows_encryptor(self, key: str) -> bool:
+        """Tell whether ``encryptor`` has been asked for a key in this statement."""
+        known = self._encryptors.get((key, self._user()))
+        return known is not None and known[0] == self._stamp()
+
+    def opened(self, token: bytes, associated_data: bytes) -> bytes:
+        """Return the plaintext of a token; see ``token_decrypt``."""
+        known = self._decryptors.get((token[1:HEADER_BYTES], self._user()))
+        cipher = known[1] if known and known[0] == self._stamp() else self._decryptor(token)
+        return cipher.decrypt(token, associated_data)
+
     def token_encrypt(
         self, key: str | int, plaintext: bytes | None, associated_data: bytes, deterministic: bool
     ) -> bytes | None:
@@ -55,8 +71,7 @@ class Tokens:
         """
         if plaintext is None:
             return None
-        known = self._encryptors.get((key, self._user()))
-        cipher = known[1] if known and known[0] == self._stamp() else self._encryptor(key)
+        cipher = self.encryptor(key)
         if deterministic:
             return cipher.encrypt_deterministic(plaintext, associated_data)
         if deterministic is None:
@@ -81,9 +96,7 @@ class Tokens:
         """
         if token is None:
             return None
-        known = self._decryptors.get((token[1:HEADER_BYTES], self._user()))
-        cipher = known[1] if known and known[0] == self._stamp() else self._decryptor(token)
-        return cipher.decrypt(token, associated_data)
+        return self.opened(token, associated_data)
 
     def token_encrypt_text(
         self, key: str | int, plaintext: str | None, associated_data: bytes, deterministic: bool
@@ -129,8 +142,8 @@ class Tokens:
         """
         if token is None:
             return None
-        plaintext = self.token_decrypt(token, associated_data)
-        return self.token_encrypt(key, plaintext, associated_data, token[0] == DETERMINISTIC)
+        plaintext = self.opened(token, associated_data)
+        return self.encryptor(key).encrypt_like(token, plaintext, associated_data)
 
     def token_info(self, token: bytes | None) -> tuple[int, str, int, str | None, str | None] | None:
         """Tell what a token says of itself; nothing is verified.

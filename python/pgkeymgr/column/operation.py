@@ -1,0 +1,352 @@
+"""The procedures that go through all rows of a table in committed batches: migrate, rotate, decrypt.
+
+Each walks the base table in the order of its blocks. A batch locks the rows that need work, skipping those that
+others have locked, and rewrites them in one statement; what it skipped is left to another pass, and the last of it is
+waited for one row at a time, so that a batch never waits while it holds locks. Whether a row needs work
+is seen from the row itself: a procedure that was killed has lost its last batch at most, and its successor
+goes on at the block that was noted with the last commit.
+"""
+
+import time
+from collections.abc import Callable
+
+from ..errors import DataError, KeyStateError, ParameterError, UnsupportedError
+from ..key.data_key import DataKeys
+from ..key.table import TOKEN_KEY_TYPE, KeyTable
+from .catalog import Table
+from .columns import Columns
+from .definition import DECRYPTING, ENCRYPTED, MIGRATING, ROTATING, Definition
+from .quoting import quote_name
+from .registry import EncryptedColumn, EncryptedTable
+
+BATCH_SIZE_MAX = 1_000_000
+_LOCK_TIMEOUT = "100ms"
+_PAUSE_SECONDS = 0.2
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+class _Walk:
+    """What an operation does to one row, as SQL about ``b``.
+
+    Attributes:
+        needs: the condition for rows that need it.
+        assignments: what it sets.
+    """
+
+    def __init__(self, needs: str, assignments: str) -> None:
+        self.needs = needs
+        self.assignments = assignments
+
+
+class Operations:
+    """The procedures on encrypted columns, for one session."""
+
+    def __init__(self, columns: Columns, keys: KeyTable, data_keys: DataKeys) -> None:
+        self._columns = columns
+        self._registry = columns.registry
+        self._keys = keys
+        self._data_keys = data_keys
+        self._database = keys.database
+
+    def migrate_column(self, relation: str, column_name: str, batch_size: int) -> None:
+        """Encrypt the rows that were there before ``encrypt_column``, and drop the plaintext column.
+
+        Args:
+            relation: the view, or the base table.
+            column_name: an encrypted column.
+            batch_size: how many rows are encrypted, and locked, at a time.
+
+        Raises:
+            UndefinedError: the column is not encrypted.
+            PrivilegeError: the current user does not own the table, or may not use the key.
+            UnsupportedError: it is called in a transaction.
+        """
+        relation = self._begin(relation, column_name, batch_size)
+        if self._start(relation, column_name, MIGRATING, None):
+            self._walk(relation, column_name, MIGRATING, batch_size)
+
+    def rotate_column(self, relation: str, column_name: str, batch_size: int) -> None:
+        """Supersede the key of a column, and encrypt all of its rows under the new version.
+
+        Args:
+            relation: the view, or the base table.
+            column_name: an encrypted column.
+            batch_size: how many rows are encrypted, and locked, at a time.
+
+        Raises:
+            UndefinedError: the column is not encrypted.
+            KeyStateError: it is not fully encrypted yet.
+            PrivilegeError: the current user does not own the table, or may not use the key.
+            UnsupportedError: it is called in a transaction.
+        """
+        relation = self._begin(relation, column_name, batch_size)
+        if self._start(relation, column_name, ROTATING, self._supersede):
+            self._wait_for_writers(relation, column_name)
+            self._walk(relation, column_name, ROTATING, batch_size)
+
+    def decrypt_column(self, relation: str, column_name: str, batch_size: int) -> None:
+        """Make an encrypted column a plain one again.
+
+        Args:
+            relation: the view, or the base table.
+            column_name: an encrypted column.
+            batch_size: how many rows are decrypted, and locked, at a time.
+
+        Raises:
+            UndefinedError: the column is not encrypted.
+            PrivilegeError: the current user does not own the table, or may not use the key.
+            UnsupportedError: it is called in a transaction.
+        """
+        relation = self._begin(relation, column_name, batch_size)
+        if self._start(relation, column_name, DECRYPTING, self._start_decryption):
+            self._walk(relation, column_name, DECRYPTING, batch_size)
+
+    # The steps.
+
+    def _begin(self, relation: str, column_name: str, batch_size: int) -> str:
+        for name, value in (("column_name", column_name), ("batch_size", batch_size)):
+            if value is None:
+                raise DataError(f"{name} must not be NULL")
+        if not 1 <= batch_size <= BATCH_SIZE_MAX:
+            raise ParameterError(f"batch_size must be 1 to {BATCH_SIZE_MAX}, not {batch_size}")
+        oid = str(self._columns.resolve(relation))
+        try:
+            self._database.commit()
+        except Exception:
+            raise UnsupportedError(
+                "it commits batch by batch, and cannot be called within a transaction or a function",
+                hint="CALL it by itself, outside of BEGIN and COMMIT.",
+            ) from None
+        # The base table: the view may be made anew while this runs.
+        table, _ = self._load(oid, column_name)
+        return str(table.base)
+
+    def _load(self, relation: str, column_name: str) -> tuple[EncryptedTable, EncryptedColumn]:
+        """Begin a transaction: what its statements run under, what is registered, and who may."""
+        for setting, value in (("search_path", "pg_catalog, pg_temp"), ("row_security", "off")):
+            self._database.query("SELECT pg_catalog.set_config($1, $2, true)", ("text", setting), ("text", value))
+        self._keys.keyring.forget_checks()
+        table, column = self._columns.encrypted_column(relation, column_name)
+        self._columns.check_owner(table.base)
+        record = self._keys.usable(column.key, TOKEN_KEY_TYPE, encrypt=True)
+        record.check_usage(encrypt=False)
+        return table, column
+
+    def _start(
+        self,
+        relation: str,
+        column_name: str,
+        operation: str,
+        prepare: Callable[[EncryptedTable, EncryptedColumn], None] | None,
+    ) -> bool:
+        """Begin an operation, or find it begun; tell whether there is something to do."""
+        table, column = self._load(relation, column_name)
+        if operation == MIGRATING and column.state == ENCRYPTED:
+            return False
+        if operation == MIGRATING and column.state != MIGRATING:
+            raise KeyStateError(f'column "{column_name}" of {table.name} is {column.state}')
+        if operation == ROTATING and column.state not in (ENCRYPTED, ROTATING):
+            raise KeyStateError(
+                f'column "{column_name}" of {table.name} is {column.state}',
+                hint="Call migrate_column() first." if column.state == MIGRATING else None,
+            )
+        with self._columns.without_triggers(self._columns.described(table.base)):
+            pass  # whether it may
+        if prepare and column.state != operation:
+            if operation == DECRYPTING:
+                self._lock_both(table)
+            prepare(table, column)
+        if self._registry.operation(column) is None or column.state != operation or (
+            self._registry.operation(column) or {}
+        ).get("operation") != operation:  # fmt: skip
+            walk = self._walk_of(table, column, operation)
+            base = self._columns.described(table.base)
+            (row,) = self._database.run(f"SELECT count(*) AS count FROM {base.qualified} AS b WHERE {walk.needs}")
+            self._registry.start_operation(column, operation, row["count"])
+        self._database.commit()
+        return True
+
+    def _supersede(self, table: EncryptedTable, column: EncryptedColumn) -> None:
+        record = self._keys.find(column.key)
+        oldest = self._data_keys.supersede_data_key(record.id)
+        for child in self._keys.children(record) if column.key_by else []:
+            self._data_keys.supersede_data_key(child)
+        column.state, column.oldest_key = ROTATING, oldest
+        self._registry.save_column(column)
+
+    def _start_decryption(self, table: EncryptedTable, column: EncryptedColumn) -> None:
+        self._columns.start_decryption(table, column)
+
+    def _wait_for_writers(self, relation: str, column_name: str) -> None:
+        """Let all statements end that may have begun to write under the old key."""
+        while True:
+            table, _ = self._load(relation, column_name)
+            names = [self._columns.described(oid).qualified for oid in (table.relation, table.base)]
+            done = self._try_lock(f"LOCK TABLE {', '.join(names)} IN SHARE MODE")
+            self._database.commit()
+            if done:
+                return
+            self._database.pause(_PAUSE_SECONDS)
+
+    def _try_lock(self, statement: str) -> bool:
+        """Take a lock, unless it is not to be had in a moment: whoever comes after us would have to wait, too."""
+        self._set("lock_timeout", _LOCK_TIMEOUT)
+        try:
+            self._database.run(statement)
+        except Exception as error:
+            if getattr(error, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            return False
+        self._set("lock_timeout", "0")
+        return True
+
+    def _set(self, setting: str, value: str) -> None:
+        self._database.query("SELECT pg_catalog.set_config($1, $2, true)", ("text", setting), ("text", value))
+
+    def _lock_both(self, table: EncryptedTable) -> None:
+        # The view first, as those who use it do.
+        names = [self._columns.described(oid).qualified for oid in (table.relation, table.base)]
+        while not self._try_lock(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE"):
+            self._database.pause(_PAUSE_SECONDS)
+
+    def _walk(self, relation: str, column_name: str, operation: str, batch_size: int) -> None:
+        is_patient = False
+        while True:
+            left = self._batch(relation, column_name, operation, 1 if is_patient else batch_size, is_patient)
+            if left is None:
+                return
+            if left:
+                continue
+            # A pass has ended. What it skipped, others had locked: wait for it.
+            is_patient = True
+            if self._finish(relation, column_name, operation):
+                return
+
+    def _batch(
+        self, relation: str, column_name: str, operation: str, batch_size: int, is_patient: bool
+    ) -> bool | None:
+        """Do one batch and commit; tell whether the pass goes on, or None if another session has ended it all."""
+        started = time.monotonic()
+        table, column = self._load(relation, column_name)
+        state = self._registry.operation(column)
+        if state is None or column.state != operation:
+            self._database.commit()
+            return None
+        base = self._columns.described(table.base)
+        walk = self._walk_of(table, column, operation)
+        block = 0 if is_patient else state["position_block"]
+        # By block and by row number there is always a way without reading the whole table.
+        for setting in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
+            self._set(setting, "off")
+        with self._columns.without_triggers(base):
+            (row,) = self._database.run(
+                f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.qualified} AS b"
+                f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT {batch_size}"
+                f" FOR NO KEY UPDATE OF b{'' if is_patient else ' SKIP LOCKED'}),"
+                f" written AS (UPDATE {base.qualified} AS b SET {walk.assignments} FROM batch"
+                f" WHERE b.ctid = batch.tid AND {walk.needs} RETURNING 1)"
+                " SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM batch) AS found,"
+                " (SELECT (max(tid)::text::point)[0]::bigint FROM batch) AS block"
+            )
+        self._registry.advance_operation(
+            column, row["block"] if row["found"] else block, row["written"], time.monotonic() - started
+        )
+        self._database.commit()
+        return bool(row["found"] >= batch_size and not is_patient) or bool(is_patient and row["found"])
+
+    def _finish(self, relation: str, column_name: str, operation: str) -> bool:
+        """End an operation if no row needs it any more; tell whether it is ended."""
+        table, column = self._load(relation, column_name)
+        state = self._registry.operation(column)
+        if state is None or column.state != operation:
+            self._database.commit()
+            return True
+        base = self._columns.described(table.base)
+        walk = self._walk_of(table, column, operation)
+        (row,) = self._database.run(
+            f"SELECT EXISTS (SELECT FROM {base.qualified} AS b WHERE {walk.needs}) AS is_left"
+        )
+        if row["is_left"]:
+            self._database.commit()
+            return False
+        # No row can come to need it after this: new values are written as they are to be.
+        if operation == ROTATING:
+            column.state, column.oldest_key = ENCRYPTED, None
+            self._registry.save_column(column)
+            self._registry.end_operation(column)
+            self._database.commit()
+            return True
+        if operation == MIGRATING:
+            self._database.commit()
+            self._validate(relation, column_name)
+            table, column = self._load(relation, column_name)
+            if column.state != operation:
+                self._database.commit()
+                return True
+        self._lock_both(table)
+        if operation == MIGRATING:
+            with self._columns.busy():
+                self._columns.drop_plain(table, column)
+            if column.not_null:
+                name = self._present(column)
+                self._alter(self._columns.described(table.base), f"DROP CONSTRAINT {name}")
+            self._registry.end_operation(column)
+        else:
+            self._columns.end_decryption(table, column)
+        self._database.commit()
+        return True
+
+    def _validate(self, relation: str, column_name: str) -> None:
+        """Have what holds for all rows verified without a lock that anybody notices."""
+        table, column = self._load(relation, column_name)
+        base = self._columns.described(table.base)
+        cipher = quote_name(column.cipher)
+        if column.not_null:
+            # With such a CHECK verified, SET NOT NULL does not read the table under its lock.
+            name = self._present(column)
+            rows = self._database.query(
+                "SELECT FROM pg_constraint WHERE conrelid = $1 AND quote_ident(conname) = $2",
+                ("oid", table.base),
+                ("text", name),
+            )
+            if not rows:
+                self._lock_both(table)
+                self._alter(base, f"ADD CONSTRAINT {name} CHECK ({cipher} IS NOT NULL) NOT VALID")
+                self._database.commit()
+                table, column = self._load(relation, column_name)
+        rows = self._database.query(
+            "SELECT quote_ident(c.conname) AS name FROM pg_constraint AS c WHERE c.conrelid = $1 AND c.contype = 'c'"
+            " AND NOT c.convalidated AND c.conkey = ARRAY[(SELECT a.attnum FROM pg_attribute AS a"
+            "  WHERE a.attrelid = $1 AND a.attname = $2)]",
+            ("oid", table.base),
+            ("text", column.cipher),
+        )
+        for row in rows:
+            self._alter(base, f"VALIDATE CONSTRAINT {row['name']}")
+        self._database.commit()
+
+    def _alter(self, base: Table, change: str) -> None:
+        with self._columns.busy():
+            self._database.run(f"ALTER TABLE {base.qualified} {change}")
+
+    @staticmethod
+    def _present(column: EncryptedColumn) -> str:
+        return f"pgkeymgr_{column.id}_present"
+
+    def _walk_of(self, table: EncryptedTable, column: EncryptedColumn, operation: str) -> _Walk:
+        base = self._columns.described(table.base)
+        definition = Definition(table, base, self._database.schema)
+        cipher = quote_name(column.cipher)
+        if operation == ROTATING:
+            # Ids grow, and are written with the highest byte first.
+            is_old = f"substr(b.{cipher}, 2, 4) < int4send({column.oldest_key})"
+            resealed = (
+                f"{self._database.schema}._reseal({definition.key(column, 'b')}, b.{cipher},"
+                f" {definition.place(column, 'b')})"
+            )
+            return _Walk(is_old, f"{cipher} = {resealed}")
+        plain = quote_name(column.plain or column.name)
+        if operation == DECRYPTING:
+            return _Walk(f"b.{cipher} IS NOT NULL", f"{plain} = {definition.opened(column, 'b')}, {cipher} = NULL")
+        sealed = definition.sealed(column, f"b.{plain}", "b")
+        return _Walk(f"b.{plain} IS NOT NULL", f"{cipher} = {sealed}, {plain} = NULL")

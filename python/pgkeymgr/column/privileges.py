@@ -1,0 +1,83 @@
+"""The privileges of a view and of its base table, kept the same."""
+
+from collections.abc import Iterable, Mapping
+
+from ..key.database import Database
+from .quoting import quote_name
+
+_Grant = tuple[str, str, str, bool]  # column or nothing, grantee's OID, privilege, with grant option
+
+
+def copy_privileges(database: Database, source: int, target: int, names: Mapping[str, Iterable[str]]) -> None:
+    """Give every role the privileges on one relation that it has on another, and no more.
+
+    Args:
+        database: with ``search_path`` = pg_catalog, as the owner of the target or with greater rights.
+        source: the OID of the relation with the right privileges.
+        target: the OID of the other one.
+        names: for the columns of the source, those of the target that they stand for.
+    """
+    wanted = set()
+    for column, grantee, privilege, grantable in _grants(database, source):
+        for name in names.get(column, ()) if column else ("",):
+            wanted.add((name, grantee, privilege, grantable))
+    have = _grants(database, target)
+    (row,) = database.query("SELECT $1::regclass::text AS name", ("oid", target))
+    for column, grantee, privilege, _ in have - wanted:
+        database.run(f"REVOKE {_privilege(privilege, column)} ON {row['name']} FROM {_role(database, grantee)}")
+    for column, grantee, privilege, grantable in sorted(wanted - have):
+        option = " WITH GRANT OPTION" if grantable else ""
+        database.run(
+            f"GRANT {_privilege(privilege, column)} ON {row['name']} TO {_role(database, grantee)}{option}"
+        )
+
+
+def readers_and_writers(database: Database, relation: int, columns: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Return who may read a column, and who may write it.
+
+    Args:
+        database: with ``search_path`` = pg_catalog.
+        relation: the OID of the table.
+        columns: the column, under all the names that it has.
+
+    Returns:
+        The OIDs of roles with SELECT, UPDATE or DELETE, which all read rows; and those with INSERT or UPDATE.
+        ``0`` stands for PUBLIC.
+    """
+    readers, writers = set(), set()
+    for column, grantee, privilege, _ in _grants(database, relation):
+        if column and column not in columns and privilege != "UPDATE":
+            continue
+        if privilege in ("SELECT", "UPDATE", "DELETE"):
+            readers.add(grantee)
+        if privilege in ("INSERT", "UPDATE"):
+            writers.add(grantee)
+    return readers, writers
+
+
+def grantees(database: Database, relation: int) -> set[str]:
+    """Return the OIDs of the roles that have any privilege on a relation or its columns; ``0`` is PUBLIC."""
+    return {grantee for _, grantee, _, _ in _grants(database, relation)}
+
+
+def _grants(database: Database, relation: int) -> set[_Grant]:
+    rows = database.query(
+        "SELECT '' AS name, x.grantee::text AS grantee, x.privilege_type AS privilege, x.is_grantable AS grantable"
+        " FROM pg_class AS c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS x WHERE c.oid = $1"
+        " UNION ALL SELECT a.attname, x.grantee::text, x.privilege_type, x.is_grantable"
+        " FROM pg_attribute AS a, aclexplode(a.attacl) AS x"
+        " WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
+        ("oid", relation),
+    )
+    return {(row["name"], row["grantee"], row["privilege"], row["grantable"]) for row in rows}
+
+
+def _privilege(privilege: str, column: str) -> str:
+    return f"{privilege} ({quote_name(column)})" if column else privilege
+
+
+def _role(database: Database, oid: str) -> str:
+    if oid == "0":
+        return "PUBLIC"
+    (row,) = database.query("SELECT pg_get_userbyid($1)::text AS name", ("oid", int(oid)))
+    return quote_name(row["name"])

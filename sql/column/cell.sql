@@ -1,0 +1,114 @@
+-- What the views and triggers of encrypted tables call for each value. PUBLIC may: the grant on the key counts.
+-- Python: column/cell.py
+
+CREATE FUNCTION @extschema@._open_text(token bytea, place bytea)
+RETURNS text
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 600
+AS $$
+@load@
+return GD['pgkeymgr']._open_text(token, place)
+$$;
+COMMENT ON FUNCTION @extschema@._open_text(bytea, bytea) IS
+    'Internal: the value of an encrypted column, as text.';
+
+CREATE FUNCTION @extschema@._open_bytes(token bytea, place bytea)
+RETURNS bytea
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 600
+AS $$
+@load@
+return GD['pgkeymgr']._open_bytes(token, place)
+$$;
+COMMENT ON FUNCTION @extschema@._open_bytes(bytea, bytea) IS
+    'Internal: the value of an encrypted bytea column.';
+
+CREATE FUNCTION @extschema@._seal_text(key text, plaintext text, place bytea)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 600
+AS $$
+@load@
+return GD['pgkeymgr']._seal_text(key, plaintext, place)
+$$;
+COMMENT ON FUNCTION @extschema@._seal_text(text, text, bytea) IS
+    'Internal: encrypt a value for its place in a column.';
+
+CREATE FUNCTION @extschema@._seal_bytes(key text, plaintext bytea, place bytea)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 600
+AS $$
+@load@
+return GD['pgkeymgr']._seal_bytes(key, plaintext, place)
+$$;
+COMMENT ON FUNCTION @extschema@._seal_bytes(text, bytea, bytea) IS
+    'Internal: encrypt a bytea for its place in a column.';
+
+CREATE FUNCTION @extschema@._seal_deterministic(key text, plaintext bytea, place bytea)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 600
+AS $$
+@load@
+return GD['pgkeymgr']._seal_deterministic(key, plaintext, place)
+$$;
+COMMENT ON FUNCTION @extschema@._seal_deterministic(text, bytea, bytea) IS
+    'Internal: encrypt a value so that equal ones have equal ciphertexts.';
+
+CREATE FUNCTION @extschema@._reseal(key text, token bytea, place bytea)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 1200
+AS $$
+@load@
+return GD['pgkeymgr']._reseal(key, token, place)
+$$;
+COMMENT ON FUNCTION @extschema@._reseal(text, bytea, bytea) IS
+    'Internal: encrypt a value of a column under the current version of a key.';
+
+-- The key of one value of the column that key_by names. NULL has the column's own key.
+CREATE FUNCTION @extschema@._key_by(key text, value text)
+RETURNS text
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 200
+AS $$
+@load@
+return GD['pgkeymgr']._key_by(key, value)
+$$;
+COMMENT ON FUNCTION @extschema@._key_by(text, text) IS
+    'Internal: the name of the key for one value of a column, made if there is none yet.';
+
+CREATE FUNCTION @extschema@._blind(key_id integer, normalization text, value text)
+RETURNS bytea
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 600
+AS $$
+@load@
+return GD['pgkeymgr']._blind(key_id, normalization, value)
+$$;
+COMMENT ON FUNCTION @extschema@._blind(integer, text, text) IS
+    'Internal: the blind index of a value.';
+
+-- For types whose text depends on the session's settings: what is stored must not.
+CREATE FUNCTION @extschema@._to_text(value anyelement)
+RETURNS text
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'iso_8601'
+SET TimeZone = 'UTC'
+SET extra_float_digits = 1
+SET bytea_output = 'hex'
+SET xmlbinary = 'base64'
+AS $$ BEGIN RETURN value::text; END $$;
+COMMENT ON FUNCTION @extschema@._to_text(anyelement) IS
+    'Internal: a value as text, the same whatever the session''s settings.';
+
+-- Of a row that is not as the statement saw it: whether this transaction has changed it since.
+CREATE FUNCTION @extschema@._is_own(xmin xid)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    epoch bigint := (pg_current_xact_id()::text::bigint >> 32) << 32;
+BEGIN
+    -- A row that can be locked and was changed by a transaction in progress was changed by this one.
+    RETURN pg_xact_status((epoch | xmin::text::bigint)::text::xid8) = 'in progress';
+END
+$$;
+COMMENT ON FUNCTION @extschema@._is_own(xid) IS
+    'Internal: whether a row version is this transaction''s own.';

@@ -1,0 +1,114 @@
+-- The views of encrypted tables follow DDL on their base tables. Python: column/columns.py
+
+CREATE FUNCTION @extschema@._after_ddl(base oid, altered oid, command text)
+RETURNS void
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+@load@
+return GD['pgkeymgr']._after_ddl(base, altered, command)
+$$;
+REVOKE ALL ON FUNCTION @extschema@._after_ddl(oid, oid, text) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._after_ddl(oid, oid, text) IS
+    'Internal: make the view of an encrypted table what it must be after DDL.';
+
+CREATE FUNCTION @extschema@._on_ddl()
+RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    one record;
+BEGIN
+    -- A dump holds the views and triggers themselves, and loads the registry before it is complete.
+    IF current_setting('check_function_bodies') = 'off' THEN
+        RETURN;
+    END IF;
+    FOR one IN
+        SELECT DISTINCT r.base, d.objid AS altered
+        FROM pg_event_trigger_ddl_commands() AS d
+        JOIN @extschema@.encrypted_relation AS r ON CASE
+            WHEN d.classid = 'pg_namespace'::regclass THEN EXISTS (
+                SELECT FROM pg_class AS c
+                WHERE c.oid IN (r.base::oid, r.relation::oid) AND c.relnamespace = d.objid
+            )
+            WHEN d.classid = 'pg_class'::regclass AND d.command_tag = 'CREATE INDEX' THEN
+                r.base::oid = (SELECT i.indrelid FROM pg_index AS i WHERE i.indexrelid = d.objid)
+            WHEN d.classid = 'pg_class'::regclass THEN d.objid IN (r.base::oid, r.relation::oid)
+            WHEN d.classid = 'pg_trigger'::regclass THEN
+                r.base::oid = (SELECT t.tgrelid FROM pg_trigger AS t WHERE t.oid = d.objid)
+            ELSE d.command_tag IN ('GRANT', 'REVOKE')
+        END
+    LOOP
+        PERFORM @extschema@._after_ddl(one.base, one.altered, tg_tag);
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION @extschema@._on_ddl() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._on_ddl() IS
+    'Internal: notice DDL on tables with encrypted columns; all other DDL passes.';
+
+CREATE FUNCTION @extschema@._on_drop()
+RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN
+        SELECT r.id, r.base
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN @extschema@.encrypted_relation AS r ON r.base::oid = d.objid
+        WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0
+    LOOP
+        DELETE FROM @extschema@.column_operation AS o USING @extschema@.encrypted_column AS c
+        WHERE c.relation_id = one.id AND o.column_id = c.id;
+        DELETE FROM @extschema@.encrypted_constraint AS c WHERE c.relation_id = one.id;
+        DELETE FROM @extschema@.encrypted_column AS c WHERE c.relation_id = one.id;
+        DELETE FROM @extschema@.encrypted_relation AS r WHERE r.id = one.id;
+        EXECUTE format('DROP FUNCTION IF EXISTS @extschema@.%I()', '_insert_' || one.id);
+        EXECUTE format('DROP FUNCTION IF EXISTS @extschema@.%I()', '_update_' || one.id);
+        EXECUTE format('DROP FUNCTION IF EXISTS @extschema@.%I()', '_delete_' || one.id);
+    END LOOP;
+    -- With DROP COLUMN ... CASCADE on the base table, the view goes; it comes back without the column.
+    IF tg_tag = 'ALTER TABLE' AND current_setting('check_function_bodies') = 'on' THEN
+        FOR one IN
+            SELECT r.base
+            FROM pg_event_trigger_dropped_objects() AS d
+            JOIN @extschema@.encrypted_relation AS r ON r.relation::oid = d.objid
+            WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0
+        LOOP
+            PERFORM @extschema@._after_ddl(one.base, one.base, tg_tag);
+        END LOOP;
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION @extschema@._on_drop() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._on_drop() IS
+    'Internal: forget a table with encrypted columns that was dropped.';
+
+CREATE FUNCTION @extschema@._refuse_plaintext()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'column "%" of "%" is being encrypted: it takes no new plaintext', TG_ARGV[0], TG_TABLE_NAME
+        USING ERRCODE = '55000', HINT = 'Write through the view of the table.';
+END
+$$;
+REVOKE ALL ON FUNCTION @extschema@._refuse_plaintext() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._refuse_plaintext() IS
+    'Internal: guard a column that is being encrypted.';
+
+CREATE EVENT TRIGGER pgkeymgr_ddl ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'ALTER VIEW', 'ALTER SCHEMA', 'CREATE INDEX', 'CREATE TRIGGER', 'ALTER TRIGGER',
+        'GRANT', 'REVOKE')
+    EXECUTE FUNCTION @extschema@._on_ddl();
+COMMENT ON EVENT TRIGGER pgkeymgr_ddl IS
+    'pgkeymgr: the views of encrypted tables follow DDL on their base tables; an index on ciphertext is refused.';
+CREATE EVENT TRIGGER pgkeymgr_drop ON sql_drop
+    EXECUTE FUNCTION @extschema@._on_drop();
+COMMENT ON EVENT TRIGGER pgkeymgr_drop IS
+    'pgkeymgr: an encrypted table that is dropped is forgotten.';

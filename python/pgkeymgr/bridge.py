@@ -12,9 +12,14 @@ import plpy
 from . import __version__, getkey, server
 from .column.blind_index import BlindIndexes
 from .column.cell import Cells
-from .column.columns import Columns
+from .column.ddl import Ddl
+from .column.decrypt_column import DecryptColumn
+from .column.deterministic import Deterministic
+from .column.encrypt_column import EncryptColumn
 from .column.operation import Operations
+from .column.relations import Relations
 from .column.upsert import Upserts
+from .column.view import Views
 from .compat.pg_kmgr import pg_decrypt, pg_encrypt
 from .compat.pgcryptokey import Cryptokeys
 from .compat.pgsodium import PgsodiumKeys, by_uuid_functions
@@ -75,6 +80,11 @@ _COLUMN_FUNCTIONS = (
     "_reseal",
     "_key_by",
     "_blind",
+    "encrypt_column",
+    "refresh_encrypted_view",
+    "_after_ddl",
+    "add_blind_index",
+    "drop_blind_index",
     "blind_index",
     "deterministic_tokens",
     "migrate_column",
@@ -135,8 +145,12 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     table = KeyTable(session)
     data_keys = DataKeys(table)
     tokens = Tokens(table)
-    columns = Columns(table, data_keys)
-    data_keys.ask_for_dependents(columns.dependents_of)
+    relations = Relations(session)
+    views = Views(relations)
+    blind_indexes = BlindIndexes(relations, views, table)
+    encrypt_column = EncryptColumn(relations, views, blind_indexes, table, data_keys)
+    decrypt_column = DecryptColumn(relations, views, blind_indexes, encrypt_column, table)
+    data_keys.ask_for_dependents(encrypt_column.dependents_of)
     others: list[_Function] = [derive_key, root_key_status, *_by_id_functions()]
     for functions_of in (
         data_keys,
@@ -146,18 +160,15 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
         PgsodiumKeys(table, data_keys),
     ):
         others += _public_methods(functions_of)
-    others += [
-        columns.encrypt_column,
-        columns.refresh_encrypted_view,
-        columns.add_blind_index,
-        columns.drop_blind_index,
-        columns._after_ddl,
-    ]
     for functions_of_columns in (
         Cells(tokens, table),
-        BlindIndexes(columns, table),
-        Operations(columns, table, data_keys),
-        Upserts(columns, session),
+        encrypt_column,
+        blind_indexes,
+        views,
+        Ddl(relations, views),
+        Operations(relations, encrypt_column, decrypt_column, table, data_keys),
+        Deterministic(relations, table),
+        Upserts(relations),
     ):
         others += _functions_of_sql(functions_of_columns)
     others += by_uuid_functions(table.secret)

@@ -1,4 +1,4 @@
--- The views of encrypted tables follow DDL on their base tables. Python: column/columns.py
+-- The views of encrypted tables follow DDL on their base tables. Python: column/ddl.py
 
 CREATE FUNCTION @extschema@._after_ddl(base oid, altered oid, command text)
 RETURNS void
@@ -99,6 +99,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION @extschema@._refuse_plaintext() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._refuse_plaintext() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@._refuse_plaintext() IS
     'Internal: guard a column that is being encrypted.';
 

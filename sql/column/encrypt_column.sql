@@ -1,4 +1,4 @@
--- A column made encrypted, and its view made anew. Python: column/columns.py
+-- A column made encrypted, and its view made anew. Python: column/encrypt_column.py
 
 CREATE FUNCTION @extschema@.encrypt_column(
     relation regclass,
@@ -10,6 +10,7 @@ CREATE FUNCTION @extschema@.encrypt_column(
 RETURNS regclass
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
+SET row_security = off
 AS $$
 @load@
 return GD['pgkeymgr'].encrypt_column(relation, column_name, key, key_by, deterministic)

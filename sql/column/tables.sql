@@ -44,7 +44,6 @@ CREATE TABLE @extschema@.encrypted_column (
     blind_key integer,
     normalization text CHECK (normalization OPERATOR(pg_catalog.=) ANY (ARRAY['none', 'casefold', 'digits'])),
     blind_is_shown boolean NOT NULL DEFAULT false,
-    blind_is_filled boolean NOT NULL DEFAULT false,
     UNIQUE (relation_id, column_name)
 );
 REVOKE ALL ON @extschema@.encrypted_column FROM PUBLIC;

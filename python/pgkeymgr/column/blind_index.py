@@ -1,57 +1,175 @@
-"""Blind indexes: keyed hashes of plaintexts, which are equal where the plaintexts are, and say nothing else.
+"""Blind indexes of encrypted columns: added, dropped, searched by."""
 
-BLAKE2b with a digest of 16 bytes, keyed with a sub-key of the blind index's own data key (BLAKE2b of the data key with
-a personalization that nothing else has), over the UTF-8 of the normalized text. Without the key, not even a guess can be
-checked; with it, whoever may encrypt or decrypt under the column's key can check guesses, and so search.
-"""
+from ..errors import DataError, DuplicateKeyError, KeyStateError, ParameterError, UndefinedError, UnsupportedError
+from ..key.keyring import Record
+from ..key.table import KeyTable
+from .blinding import NORMALIZATIONS, digest, normalized, subkey
+from .catalog import Table
+from .definition import DECRYPTING, Definition
+from .obstacles import Unique
+from .privileges import copy_privileges
+from .quoting import new_name, quote_name
+from .registry import Constraint, EncryptedColumn, EncryptedTable
+from .relations import Relations
+from .view import Views
 
-from hashlib import blake2b
-
-from ..errors import DataError, UndefinedError
-from ..key.table import TOKEN_KEY_TYPE, KeyTable
-from .columns import Columns
-from .definition import DECRYPTING, place_prefix
-from .forms import BYTES
-from .normalization import normalized
-
-DIGEST_BYTES = 16
-_PERSON = b"pgkeymgrblindidx"
-_SUBKEY_BYTES = 64
-
-
-def subkey(secret: bytes) -> bytes:
-    """Derive what a blind index is keyed with.
-
-    Args:
-        secret: the data key, 16 to 64 bytes.
-
-    Returns:
-        64 bytes.
-    """
-    return blake2b(digest_size=_SUBKEY_BYTES, key=secret, person=_PERSON).digest()
-
-
-def digest(key: bytes, text: str) -> bytes:
-    """Return the blind index of a text.
-
-    Args:
-        key: of ``subkey``.
-        text: normalized.
-
-    Returns:
-        16 bytes.
-    """
-    return blake2b(text.encode(), digest_size=DIGEST_BYTES, key=key).digest()
+_SUFFIX = "_bidx"
+_KEY_NAME_CHARACTERS = 230
 
 
 class BlindIndexes:
     """The blind indexes of a database, for one session."""
 
-    def __init__(self, columns: Columns, keys: KeyTable) -> None:
-        self._columns = columns
+    def __init__(self, relations: Relations, views: Views, keys: KeyTable) -> None:
+        self._relations = relations
+        self._views = views
         self._keys = keys
-        self._database = keys.database
+        self._database = relations.database
+        self._registry = relations.registry
         self._checked = keys.keyring.blinders
+
+    def add_blind_index(self, relation: str, column_name: str, normalize: str, is_unique: bool) -> None:
+        """Give an encrypted column a blind index, filled for all rows.
+
+        Args:
+            relation: the view, or the base table.
+            column_name: an encrypted column.
+            normalize: ``none``, ``casefold`` or ``digits``.
+            is_unique: refuse two rows with the same normalized value.
+
+        Raises:
+            UndefinedError: the column is not encrypted.
+            DuplicateKeyError: it has a blind index, or two rows have the same value.
+            ParameterError: there is no such normalization.
+        """
+        if normalize is None or is_unique is None:
+            raise DataError("normalize and is_unique must not be NULL")
+        if normalize not in NORMALIZATIONS:
+            raise ParameterError("normalize must be " + ", ".join(NORMALIZATIONS))
+        _, base = self._relations.lock_table(relation)
+        table, column = self._relations.encrypted_column(relation, column_name)
+        with self._relations.busy():
+            if column.blind and column.blind_is_shown:
+                raise DuplicateKeyError(f'column "{column.name}" of {table.name} has a blind index already')
+            if column.blind and column.normalization != normalize:
+                raise DuplicateKeyError(
+                    f'column "{column.name}" of {table.name} has a blind index without normalization already, for '
+                    "its UNIQUE constraint"
+                )
+            if column.state == DECRYPTING:
+                raise KeyStateError(f'column "{column.name}" of {table.name} is being decrypted')
+            if normalize != "none" and not column.form.is_text:
+                raise ParameterError(f"normalize must be none for values of type {column.type}")
+            if not column.blind:
+                self._add_blind(base, table, column, normalize, self._keys.find(column.key))
+            column.blind_is_shown = True
+            self._registry.save_column(column)
+            blind = column.blind or ""
+            index = quote_name(
+                new_name(f"{table.name}_{blind}", "_idx", self._relations.names_of_relations(base.schema))
+            )
+            unique = "UNIQUE " if is_unique else ""
+            self._database.run(
+                f"CREATE {unique}INDEX {index} ON {base.qualified} ({quote_name(blind)})"
+                f" WHERE {quote_name(blind)} IS NOT NULL"
+            )
+            self._views.write(table)
+            self._database.as_owner(
+                lambda: copy_privileges(
+                    self._database,
+                    table.relation,
+                    table.relation,
+                    {name: [name] for name in table.columns} | {column.name: [column.name, blind]},
+                )
+            )
+            self._database.as_owner(lambda: self._views.follow_privileges(table))
+
+    def _add_blind(
+        self, base: Table, table: EncryptedTable, column: EncryptedColumn, normalize: str, record: Record
+    ) -> None:
+        taken = {each.name for each in base.columns}
+        column.blind = new_name(column.name, _SUFFIX, taken)
+        column.blind_key = self._keys.create_for(
+            record, f"{(record.name or '')[:_KEY_NAME_CHARACTERS]}.bidx.{column.id}"
+        )
+        column.normalization = normalize
+        blind = quote_name(column.blind)
+        self._database.run(f"ALTER TABLE {base.qualified} ADD COLUMN {blind} pg_catalog.bytea")
+        self._registry.save_column(column)
+        definition = Definition(table, self._relations.described(table.base), self._database.schema)
+        value = definition.blinded(column, definition.read(column, "b"))
+        with self._relations.without_triggers(base):
+            there = [f"b.{quote_name(name)} IS NOT NULL" for name in (column.cipher, column.plain) if name]
+            self._database.run(f"UPDATE {base.qualified} AS b SET {blind} = {value} WHERE {' OR '.join(there)}")
+
+    def stand_for_uniques(
+        self, base: Table, table: EncryptedTable, column: EncryptedColumn, uniques: list[Unique], record: Record
+    ) -> None:
+        """Let unique indexes on a blind index stand for UNIQUE constraints on a column.
+
+        Args:
+            base: the table.
+            table: the same, as registered.
+            column: the column, just registered.
+            uniques: with the column in them.
+            record: of the column's key.
+        """
+        # At once, not with the migration: rows that are there must not come twice in the meantime.
+        self._add_blind(base, table, column, "none", record)
+        standing = {each.name: each for each in table.constraints if each.kind == "u"}
+        for unique in uniques:
+            if unique.name in standing:  # for another column of the same constraint
+                self._database.run(f"DROP INDEX {quote_name(base.schema)}.{quote_name(unique.name)}")
+                self.write_unique(base, table, unique.name, standing[unique.name].columns)
+                continue
+            self._registry.add_constraint(table, Constraint(unique.name, "u", unique.columns, unique.definition))
+            what = f"ALTER TABLE {base.qualified} DROP CONSTRAINT" if unique.is_constraint else "DROP INDEX"
+            name = quote_name(unique.name)
+            self._database.run(f"{what} {name if unique.is_constraint else f'{quote_name(base.schema)}.{name}'}")
+            self.write_unique(base, table, unique.name, unique.columns)
+
+    def write_unique(self, base: Table, table: EncryptedTable, name: str, columns: tuple[str, ...]) -> None:
+        """Make the unique index that stands for a constraint.
+
+        Args:
+            base: the table.
+            table: the same, as registered.
+            name: the constraint's.
+            columns: the constraint's; encrypted ones are in the index by their blind indexes.
+        """
+        names = []
+        for each in columns:
+            encrypted = table.encrypted.get(each)
+            names.append(quote_name((encrypted.blind if encrypted else None) or each))
+        self._database.run(f"CREATE UNIQUE INDEX {quote_name(name)} ON {base.qualified} ({', '.join(names)})")
+
+    def drop_blind_index(self, relation: str, column_name: str) -> None:
+        """Take a blind index away.
+
+        Args:
+            relation: the view, or the base table.
+            column_name: an encrypted column.
+
+        Raises:
+            UndefinedError: the column is not encrypted, or has no blind index.
+            UnsupportedError: a UNIQUE constraint of the column needs it.
+        """
+        _, base = self._relations.lock_table(relation)
+        table, column = self._relations.encrypted_column(relation, column_name)
+        if not column.blind or not column.blind_is_shown:
+            raise UndefinedError(f'column "{column.name}" of {table.name} has no blind index')
+        if any(column.name in each.columns for each in table.constraints if each.kind == "u"):
+            raise UnsupportedError(
+                f'a UNIQUE constraint of column "{column.name}" of {table.name} needs its blind index'
+            )
+        with self._relations.busy():
+            blind, key = column.blind, column.blind_key
+            column.blind = column.blind_key = column.normalization = None
+            column.blind_is_shown = False
+            self._registry.save_column(column)
+            self._views.drop_column(table, base, blind)
+            if key is not None:
+                self._keys.drop(self._keys.find(key))
 
     def _blind(self, key_id: int, normalize: str, value: str) -> bytes:
         """Return the blind index of a value.
@@ -98,58 +216,12 @@ class BlindIndexes:
         """
         if value is None:
             return None
-        _, column = self._columns.encrypted_column(relation, column_name)
+        _, column = self._relations.encrypted_column(relation, column_name)
         if column.blind_key is None:
             raise UndefinedError(
                 f'column "{column_name}" of {relation} has no blind index', hint="add_blind_index() makes one."
             )
         if not column.form.is_text:
             canonical = column.form.canonical(f"$1::pg_catalog.text::{column.type}", self._database.schema)
-            value = self._converted(f"SELECT {canonical} AS value", value)
+            value = self._relations.converted(canonical, value)
         return self._blind(column.blind_key, column.normalization or "none", value)
-
-    def deterministic_tokens(self, relation: str, column_name: str, value: str | None) -> list[bytes] | None:
-        """Return the ciphertexts that a value can have in a deterministic column.
-
-        Args:
-            relation: the view, or the base table.
-            column_name: a deterministic column.
-            value: as text of the column's type; None gives None.
-
-        Returns:
-            One for each version of the key that decrypts, newest first.
-
-        Raises:
-            DataError: the column is not deterministic, or has keys by another column.
-            PrivilegeError: the current user may not encrypt with the key.
-        """
-        if value is None:
-            return None
-        _, column = self._columns.encrypted_column(relation, column_name)
-        if not column.deterministic or column.key_by:
-            raise DataError(f'column "{column_name}" of {relation} is not deterministic under one key')
-        if column.state == DECRYPTING:
-            raise DataError(f'column "{column_name}" of {relation} is being decrypted')
-        if not column.form.is_text:
-            encoded = column.form.encoded(f"$1::pg_catalog.text::{column.type}", self._database.schema)
-            if column.form.kind == BYTES:
-                encoded = f"pg_catalog.encode({encoded}, 'hex')"
-            value = self._converted(f"SELECT {encoded} AS value", value)
-        plaintext = bytes.fromhex(value) if column.form.kind == BYTES else value.encode()
-        current = self._keys.usable(column.key, TOKEN_KEY_TYPE, encrypt=True)
-        versions = self._database.as_owner(
-            lambda: self._database.execute(
-                "SELECT id FROM {s}.key WHERE family OPERATOR(pg_catalog.=) $1 AND state = 'enabled'"
-                " ORDER BY id DESC",
-                ("integer", current.family),
-            )
-        )
-        tokens = []
-        for row in versions:
-            record = self._keys.usable(row["id"], TOKEN_KEY_TYPE, encrypt=True)
-            tokens.append(self._keys.cipher(record).encrypt_deterministic(plaintext, place_prefix(column.uuid)))
-        return tokens
-
-    def _converted(self, query: str, value: str) -> str:
-        (row,) = self._database.query_unkept(query, ("text", value))
-        return str(row["value"])

@@ -172,6 +172,10 @@ class Definition:
                 values.append(f"NEW.{quote_name(column.name)}")
         for encrypted in self._table.encrypted.values():
             for name, expression in self._written(encrypted):
+                if name in self._blind:
+                    # As RETURNING is to have it.
+                    statements.append(f"NEW.{quote_name(name)} := {expression};")
+                    expression = f"NEW.{quote_name(name)}"  # noqa: PLW2901
                 names.append(quote_name(name))
                 values.append(expression)
         if not self.is_by_column:
@@ -253,7 +257,7 @@ class Definition:
 
     def _is_changed_by(self, event: str) -> bool:
         changes = self._base.changes_inserts if event == "insert" else self._base.changes_updates
-        return changes or any(column.generated is not None for column in self._plain.values()) or bool(self._blind)
+        return changes or any(column.generated is not None for column in self._plain.values())
 
     def update_function(self) -> str:
         """Return the body of the function of the INSTEAD OF UPDATE trigger."""
@@ -282,6 +286,9 @@ class Definition:
                 kind = "pg_catalog.bytea" if name in (encrypted.cipher, encrypted.blind) else encrypted.type
                 declarations.append(f"{variable} {kind};")
                 statements.append(f"IF {flag} THEN {variable} := {expression}; END IF;")
+                if name in self._blind:
+                    shown = quote_name(name)
+                    statements.append(f"NEW.{shown} := CASE WHEN {flag} THEN {variable} ELSE OLD.{shown} END;")
                 assignments.append((name, f"CASE WHEN {flag} THEN {variable} ELSE b.{quote_name(name)} END"))
                 conditional.append((flag, name, variable))
         update = self._update(assignments)

@@ -14,10 +14,12 @@ from ..errors import DataError, KeyStateError, ParameterError, UnsupportedError
 from ..key.data_key import DataKeys
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
 from .catalog import Table
-from .columns import Columns
+from .decrypt_column import DecryptColumn
 from .definition import DECRYPTING, ENCRYPTED, MIGRATING, ROTATING, Definition
+from .encrypt_column import EncryptColumn
 from .quoting import quote_name
 from .registry import EncryptedColumn, EncryptedTable
+from .relations import Relations
 
 BATCH_SIZE_MAX = 1_000_000
 _LOCK_TIMEOUT = "100ms"
@@ -41,12 +43,21 @@ class _Walk:
 class Operations:
     """The procedures on encrypted columns, for one session."""
 
-    def __init__(self, columns: Columns, keys: KeyTable, data_keys: DataKeys) -> None:
-        self._columns = columns
-        self._registry = columns.registry
+    def __init__(
+        self,
+        relations: Relations,
+        encrypt_column: EncryptColumn,
+        decrypt_column: DecryptColumn,
+        keys: KeyTable,
+        data_keys: DataKeys,
+    ) -> None:
+        self._relations = relations
+        self._encrypt_column = encrypt_column
+        self._decrypt_column = decrypt_column
         self._keys = keys
         self._data_keys = data_keys
-        self._database = keys.database
+        self._database = relations.database
+        self._registry = relations.registry
 
     def migrate_column(self, relation: str, column_name: str, batch_size: int) -> None:
         """Encrypt the rows that were there before ``encrypt_column``, and drop the plaintext column.
@@ -109,7 +120,7 @@ class Operations:
                 raise DataError(f"{name} must not be NULL")
         if not 1 <= batch_size <= BATCH_SIZE_MAX:
             raise ParameterError(f"batch_size must be 1 to {BATCH_SIZE_MAX}, not {batch_size}")
-        oid = str(self._columns.resolve(relation))
+        oid = str(self._relations.resolve(relation))
         try:
             self._database.commit()
         except Exception:
@@ -126,8 +137,8 @@ class Operations:
         for setting, value in (("search_path", "pg_catalog, pg_temp"), ("row_security", "off")):
             self._database.query("SELECT pg_catalog.set_config($1, $2, true)", ("text", setting), ("text", value))
         self._keys.keyring.forget_checks()
-        table, column = self._columns.encrypted_column(relation, column_name)
-        self._columns.check_owner(table.base)
+        table, column = self._relations.encrypted_column(relation, column_name)
+        self._relations.check_owner(table.base)
         record = self._keys.usable(column.key, TOKEN_KEY_TYPE, encrypt=True)
         record.check_usage(encrypt=False)
         return table, column
@@ -150,7 +161,7 @@ class Operations:
                 f'column "{column_name}" of {table.name} is {column.state}',
                 hint="Call migrate_column() first." if column.state == MIGRATING else None,
             )
-        with self._columns.without_triggers(self._columns.described(table.base)):
+        with self._relations.without_triggers(self._relations.described(table.base)):
             pass  # whether it may
         if prepare and column.state != operation:
             if operation == DECRYPTING:
@@ -160,7 +171,7 @@ class Operations:
             self._registry.operation(column) or {}
         ).get("operation") != operation:  # fmt: skip
             walk = self._walk_of(table, column, operation)
-            base = self._columns.described(table.base)
+            base = self._relations.described(table.base)
             (row,) = self._database.run(f"SELECT count(*) AS count FROM {base.qualified} AS b WHERE {walk.needs}")
             self._registry.start_operation(column, operation, row["count"])
         self._database.commit()
@@ -175,13 +186,13 @@ class Operations:
         self._registry.save_column(column)
 
     def _start_decryption(self, table: EncryptedTable, column: EncryptedColumn) -> None:
-        self._columns.start_decryption(table, column)
+        self._decrypt_column.start(table, column)
 
     def _wait_for_writers(self, relation: str, column_name: str) -> None:
         """Let all statements end that may have begun to write under the old key."""
         while True:
             table, _ = self._load(relation, column_name)
-            names = [self._columns.described(oid).qualified for oid in (table.relation, table.base)]
+            names = [self._relations.described(oid).qualified for oid in (table.relation, table.base)]
             done = self._try_lock(f"LOCK TABLE {', '.join(names)} IN SHARE MODE")
             self._database.commit()
             if done:
@@ -190,22 +201,19 @@ class Operations:
 
     def _try_lock(self, statement: str) -> bool:
         """Take a lock, unless it is not to be had in a moment: whoever comes after us would have to wait, too."""
-        self._set("lock_timeout", _LOCK_TIMEOUT)
+        self._relations.set_local("lock_timeout", _LOCK_TIMEOUT)
         try:
             self._database.run(statement)
         except Exception as error:
             if getattr(error, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
                 raise
             return False
-        self._set("lock_timeout", "0")
+        self._relations.set_local("lock_timeout", "0")
         return True
-
-    def _set(self, setting: str, value: str) -> None:
-        self._database.query("SELECT pg_catalog.set_config($1, $2, true)", ("text", setting), ("text", value))
 
     def _lock_both(self, table: EncryptedTable) -> None:
         # The view first, as those who use it do.
-        names = [self._columns.described(oid).qualified for oid in (table.relation, table.base)]
+        names = [self._relations.described(oid).qualified for oid in (table.relation, table.base)]
         while not self._try_lock(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE"):
             self._database.pause(_PAUSE_SECONDS)
 
@@ -232,13 +240,13 @@ class Operations:
         if state is None or column.state != operation:
             self._database.commit()
             return None
-        base = self._columns.described(table.base)
+        base = self._relations.described(table.base)
         walk = self._walk_of(table, column, operation)
         block = 0 if is_patient else state["position_block"]
         # By block and by row number there is always a way without reading the whole table.
         for setting in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
-            self._set(setting, "off")
-        with self._columns.without_triggers(base):
+            self._relations.set_local(setting, "off")
+        with self._relations.without_triggers(base):
             (row,) = self._database.run(
                 f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.qualified} AS b"
                 f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT {batch_size}"
@@ -261,7 +269,7 @@ class Operations:
         if state is None or column.state != operation:
             self._database.commit()
             return True
-        base = self._columns.described(table.base)
+        base = self._relations.described(table.base)
         walk = self._walk_of(table, column, operation)
         (row,) = self._database.run(
             f"SELECT EXISTS (SELECT FROM {base.qualified} AS b WHERE {walk.needs}) AS is_left"
@@ -276,30 +284,54 @@ class Operations:
             self._registry.end_operation(column)
             self._database.commit()
             return True
+        self._database.commit()
         if operation == MIGRATING:
-            self._database.commit()
             self._validate(relation, column_name)
-            table, column = self._load(relation, column_name)
-            if column.state != operation:
-                self._database.commit()
-                return True
+        self._wait_for_snapshots()
+        table, column = self._load(relation, column_name)
+        if column.state != operation:
+            self._database.commit()
+            return True
         self._lock_both(table)
         if operation == MIGRATING:
-            with self._columns.busy():
-                self._columns.drop_plain(table, column)
+            with self._relations.busy():
+                self._encrypt_column.drop_plain(table, column)
             if column.not_null:
                 name = self._present(column)
-                self._alter(self._columns.described(table.base), f"DROP CONSTRAINT {name}")
+                self._alter(self._relations.described(table.base), f"DROP CONSTRAINT {name}")
             self._registry.end_operation(column)
         else:
-            self._columns.end_decryption(table, column)
+            self._decrypt_column.end(table, column)
         self._database.commit()
         return True
+
+    def _wait_for_snapshots(self) -> None:
+        """Let all transactions end that see rows as they were before their batch.
+
+        Dropping a column takes its values from all versions of a row at once: who still sees an old version would
+        find a NULL in it.
+        """
+        (row,) = self._database.query(
+            "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text AS next"
+        )
+        while True:
+            self._database.commit()
+            rows = self._database.as_owner(
+                lambda: self._database.execute(
+                    "SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                    " AND (datname = current_database() AND backend_type <> 'autovacuum worker' OR backend_type = 'walsender')"
+                    " AND age(backend_xmin) > age($1::xid8::xid) LIMIT 1",
+                    ("text", row["next"]),
+                )
+            )
+            if not rows:
+                return
+            self._database.pause(_PAUSE_SECONDS)
 
     def _validate(self, relation: str, column_name: str) -> None:
         """Have what holds for all rows verified without a lock that anybody notices."""
         table, column = self._load(relation, column_name)
-        base = self._columns.described(table.base)
+        base = self._relations.described(table.base)
         cipher = quote_name(column.cipher)
         if column.not_null:
             # With such a CHECK verified, SET NOT NULL does not read the table under its lock.
@@ -326,7 +358,7 @@ class Operations:
         self._database.commit()
 
     def _alter(self, base: Table, change: str) -> None:
-        with self._columns.busy():
+        with self._relations.busy():
             self._database.run(f"ALTER TABLE {base.qualified} {change}")
 
     @staticmethod
@@ -334,7 +366,7 @@ class Operations:
         return f"pgkeymgr_{column.id}_present"
 
     def _walk_of(self, table: EncryptedTable, column: EncryptedColumn, operation: str) -> _Walk:
-        base = self._columns.described(table.base)
+        base = self._relations.described(table.base)
         definition = Definition(table, base, self._database.schema)
         cipher = quote_name(column.cipher)
         if operation == ROTATING:

@@ -8,7 +8,9 @@ from .quoting import quote_name
 _Grant = tuple[str, str, str, bool]  # column or nothing, grantee's OID, privilege, with grant option
 
 
-def copy_privileges(database: Database, source: int, target: int, names: Mapping[str, Iterable[str]]) -> None:
+def copy_privileges(
+    database: Database, source: int, target: int, names: Mapping[str, Iterable[str]], keys: Iterable[str] = ()
+) -> None:
     """Give every role the privileges on one relation that it has on another, and no more.
 
     Args:
@@ -16,11 +18,18 @@ def copy_privileges(database: Database, source: int, target: int, names: Mapping
         source: the OID of the relation with the right privileges.
         target: the OID of the other one.
         names: for the columns of the source, those of the target that they stand for.
+        keys: columns of the target that are part of writing any other: who may INSERT some columns may INSERT
+            these, and who may UPDATE some may read these.
     """
     wanted = set()
     for column, grantee, privilege, grantable in _grants(database, source):
         for name in names.get(column, ()) if column else ("",):
             wanted.add((name, grantee, privilege, grantable))
+        if column and privilege in ("INSERT", "UPDATE"):
+            needed = "INSERT" if privilege == "INSERT" else "SELECT"
+            wanted |= {(key, grantee, needed, False) for key in keys}
+    # Not a second time without the option of granting it on.
+    wanted -= {(*grant[:3], False) for grant in wanted if grant[3]}
     have = _grants(database, target)
     (row,) = database.query("SELECT $1::regclass::text AS name", ("oid", target))
     for column, grantee, privilege, _ in have - wanted:
@@ -30,6 +39,11 @@ def copy_privileges(database: Database, source: int, target: int, names: Mapping
         database.run(
             f"GRANT {_privilege(privilege, column)} ON {row['name']} TO {_role(database, grantee)}{option}"
         )
+
+
+def inserters(database: Database, relation: int) -> set[str]:
+    """Return the OIDs of the roles that may INSERT anything into a relation; ``0`` is PUBLIC."""
+    return {grantee for _, grantee, privilege, _ in _grants(database, relation) if privilege == "INSERT"}
 
 
 def readers_and_writers(database: Database, relation: int, columns: Iterable[str]) -> tuple[set[str], set[str]]:

@@ -30,7 +30,6 @@ class EncryptedColumn:
     blind_key: int | None
     normalization: str | None
     blind_is_shown: bool
-    blind_is_filled: bool
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class Registry:
             " data_type::oid::bigint AS type_oid, collation_name AS collation, not_null, column_default AS default,"
             " key_name AS key, key_by::text AS key_by, deterministic, state::text AS state, oldest_key,"
             " blind_column::text AS blind, blind_key, normalization,"
-            " blind_is_shown, blind_is_filled FROM {s}.encrypted_column WHERE relation_id OPERATOR(pg_catalog.=) $1 ORDER BY id",
+            " blind_is_shown FROM {s}.encrypted_column WHERE relation_id OPERATOR(pg_catalog.=) $1 ORDER BY id",
             ("integer", table.id),
         ):
             form = form_of(self._database, row.pop("type_oid"))
@@ -207,7 +206,7 @@ class Registry:
         self._write(
             "UPDATE {s}.encrypted_column SET column_name = $2, plain_column = $3, column_default = $4, key_by = $5,"
             " state = $6::{s}.column_state, oldest_key = $7, blind_column = $8, blind_key = $9, normalization = $10,"
-            " blind_is_shown = $11, blind_is_filled = $12 WHERE id OPERATOR(pg_catalog.=) $1",
+            " blind_is_shown = $11 WHERE id OPERATOR(pg_catalog.=) $1",
             ("integer", column.id),
             ("text", column.name),
             ("text", column.plain),
@@ -219,7 +218,6 @@ class Registry:
             ("integer", column.blind_key),
             ("text", column.normalization),
             ("boolean", column.blind_is_shown),
-            ("boolean", column.blind_is_filled),
         )
 
     def remove_column(self, table: EncryptedTable, column: EncryptedColumn) -> None:

@@ -1,0 +1,59 @@
+"""Blind indexes: keyed hashes of plaintexts, which are equal where the plaintexts are, and say nothing else.
+
+BLAKE2b with a digest of 16 bytes, keyed with a sub-key of the blind index's own data key (BLAKE2b of the data key with
+a personalization that nothing else has), over the UTF-8 of the normalized text. Without the key, not even a guess can be
+checked; with it, whoever may encrypt or decrypt under the column's key can check guesses, and so search.
+"""
+
+from hashlib import blake2b
+
+NORMALIZATIONS = ("none", "casefold", "digits")
+DIGEST_BYTES = 16
+
+_PERSON = b"pgkeymgrblindidx"
+_SUBKEY_BYTES = 64
+
+
+def normalized(text: str, normalize: str) -> str:
+    """Normalize a text.
+
+    Args:
+        text: any.
+        normalize: ``none``; ``casefold``, after which texts that differ in case, or in how Unicode composes
+            their characters, are the same; ``digits``, which leaves the digits 0 to 9 only.
+
+    Returns:
+        The normalized text.
+    """
+    if normalize == "digits":
+        return "".join(character for character in text if character in "0123456789")
+    if normalize == "casefold":
+        from unicodedata import normalize as unicode
+
+        return unicode("NFC", unicode("NFC", text).casefold())
+    return text
+
+
+def subkey(secret: bytes) -> bytes:
+    """Derive what a blind index is keyed with.
+
+    Args:
+        secret: the data key, 16 to 64 bytes.
+
+    Returns:
+        64 bytes.
+    """
+    return blake2b(digest_size=_SUBKEY_BYTES, key=secret, person=_PERSON).digest()
+
+
+def digest(key: bytes, text: str) -> bytes:
+    """Return the blind index of a text.
+
+    Args:
+        key: of ``subkey``.
+        text: normalized.
+
+    Returns:
+        16 bytes.
+    """
+    return blake2b(text.encode(), digest_size=DIGEST_BYTES, key=key).digest()

@@ -1,0 +1,128 @@
+"""A column made a plain one again."""
+
+from ..errors import DuplicateKeyError
+from ..key.table import KeyTable
+from .blind_index import BlindIndexes
+from .definition import DECRYPTING
+from .encrypt_column import EncryptColumn
+from .privileges import copy_privileges
+from .quoting import quote_name
+from .registry import EncryptedColumn, EncryptedTable
+from .relations import Relations
+from .view import Views
+
+
+class DecryptColumn:
+    """How columns become plain again, for one session."""
+
+    def __init__(
+        self,
+        relations: Relations,
+        views: Views,
+        blind_indexes: BlindIndexes,
+        encrypt_column: EncryptColumn,
+        keys: KeyTable,
+    ) -> None:
+        self._relations = relations
+        self._views = views
+        self._blind_indexes = blind_indexes
+        self._encrypt_column = encrypt_column
+        self._keys = keys
+        self._database = relations.database
+        self._registry = relations.registry
+
+    def start(self, table: EncryptedTable, column: EncryptedColumn) -> None:
+        """Give a column its plaintext column back, into which everything is written from now on.
+
+        Args:
+            table: locked.
+            column: an encrypted one of it.
+        """
+        with self._relations.busy():
+            base = self._relations.described(table.base)
+            if len(table.encrypted) == 1 or column.blind_is_shown:
+                self._views.check_droppable(table)
+            if column.plain:
+                self._encrypt_column.drop_guard(base, column)
+            else:
+                if column.name in {each.name for each in base.columns}:
+                    raise DuplicateKeyError(f'{base} has another column "{column.name}"')
+                collation = f" COLLATE {column.collation}" if column.collation else ""
+                not_null = ""
+                if column.not_null:
+                    not_null = f", ALTER COLUMN {quote_name(column.cipher)} DROP NOT NULL"
+                self._database.run(
+                    f"ALTER TABLE {base.qualified} ADD COLUMN {quote_name(column.name)} {column.type}{collation}{not_null}"
+                )
+                column.plain = column.name
+            column.state = DECRYPTING
+            self._registry.save_column(column)
+            self._views.write(table)
+            self._database.as_owner(lambda: self._views.follow_privileges(table))
+
+    def end(self, table: EncryptedTable, column: EncryptedColumn) -> None:
+        """Drop the ciphertext of a column whose values are all plain, and the view with the last one.
+
+        Args:
+            table: locked.
+            column: in which no ciphertext is left.
+        """
+        with self._relations.busy():
+            database = self._database
+            base = self._relations.described(table.base)
+            view = self._relations.described(table.relation)
+            table.going = {column.cipher} | ({column.blind} if column.blind else set())
+            changes = [f"DROP COLUMN {quote_name(name)}" for name in sorted(table.going)]
+            name = quote_name(column.name)
+            if column.default is not None:
+                changes.append(f"ALTER COLUMN {name} SET DEFAULT {column.default}")
+            if column.not_null:
+                changes.append(f"ALTER COLUMN {name} SET NOT NULL")
+            self._registry.remove_column(table, column)
+            restored = [c for c in table.constraints if not table.encrypted.keys() & set(c.columns)]
+            replaced = [c for c in table.constraints if c.kind == "u" and c not in restored]
+            for constraint in restored:
+                self._registry.remove_constraint(table, constraint)
+                if constraint.kind == "c":
+                    changes.append(
+                        f"ADD CONSTRAINT {quote_name(constraint.name)} CHECK ({constraint.definition}) NOT VALID"
+                    )
+            acl_source = table.relation
+            if table.encrypted:
+                shown = column.blind if column.blind and column.blind_is_shown else None
+                if shown:
+                    database.run(f"DROP VIEW {view.qualified}")
+                    table.relation = table.base
+                    table.columns = [each for each in table.columns if each != shown]
+                self._views.write(table)
+            else:
+                names = {each.name: [each.name] for each in base.columns}
+                names[column.name] = [column.name]
+                copy_privileges(database, acl_source, table.base, names)
+                database.run(f"DROP VIEW {view.qualified}")
+                self._registry.remove_table(table)
+            database.run(f"ALTER TABLE {base.qualified} {', '.join(changes)}")
+            for constraint in restored:
+                if constraint.kind == "c":
+                    database.run(f"ALTER TABLE {base.qualified} VALIDATE CONSTRAINT {quote_name(constraint.name)}")
+                elif constraint.definition.startswith("UNIQUE"):
+                    database.run(
+                        f"ALTER TABLE {base.qualified} ADD CONSTRAINT {quote_name(constraint.name)} {constraint.definition}"
+                    )
+                else:
+                    columns = ", ".join(quote_name(each) for each in constraint.columns)
+                    database.run(
+                        f"CREATE UNIQUE INDEX {quote_name(constraint.name)} ON {base.qualified} ({columns})"
+                    )
+            for constraint in replaced:
+                self._blind_indexes.write_unique(base, table, constraint.name, constraint.columns)
+            if column.blind_key is not None:
+                self._keys.drop(self._keys.find(column.blind_key))
+            if table.encrypted:
+                self._views.write(table)
+                return
+            self._views.drop_functions(table)
+            database.run(f"ALTER TABLE {base.qualified} RENAME TO {quote_name(table.name)}")
+            if view.schema != base.schema:
+                moved = f"{quote_name(base.schema)}.{quote_name(table.name)}"
+                database.run(f"ALTER TABLE {moved} SET SCHEMA {quote_name(view.schema)}")

@@ -1,0 +1,309 @@
+"""A column made encrypted.
+
+What changes the table runs with the rights of the caller, who must own it; the registry, and the triggers'
+functions, are written with those of the extension's owner.
+"""
+
+from ..errors import DataError, DuplicateKeyError, KeyStateError, UndefinedError, UnsupportedError
+from ..key.data_key import DataKeys
+from ..key.keyring import Record
+from ..key.table import NAME_CHARACTERS_MAX, TOKEN_KEY_TYPE, KeyTable
+from .blind_index import BlindIndexes
+from .catalog import Table, describe, key_columns
+from .definition import ENCRYPTED, MIGRATING
+from .forms import form_of, key_encoding
+from .obstacles import Dependents, dependents, table_obstacles
+from .privileges import readers_and_writers
+from .quoting import new_name, quote_literal, quote_name
+from .registry import EncryptedColumn, EncryptedTable
+from .relations import Relations
+from .view import Views
+
+_SUFFIX = "_encrypted"
+_GUARD = "zz_pgkeymgr_"
+
+
+class EncryptColumn:
+    """How columns become encrypted, for one session."""
+
+    def __init__(
+        self, relations: Relations, views: Views, blind_indexes: BlindIndexes, keys: KeyTable, data_keys: DataKeys
+    ) -> None:
+        self._relations = relations
+        self._views = views
+        self._blind_indexes = blind_indexes
+        self._keys = keys
+        self._data_keys = data_keys
+        self._database = relations.database
+        self._registry = relations.registry
+
+    def encrypt_column(
+        self, relation: str, column_name: str, key: str | None, key_by: str | None, deterministic: bool
+    ) -> str:
+        """Make a column encrypted for what is written from now on.
+
+        Args:
+            relation: the table, or the view of one with encrypted columns.
+            column_name: the column.
+            key: the name of a key for tokens; None for a new one, called ``schema.table.column``.
+            key_by: another column of the table; each of its values gets a key of its own.
+            deterministic: give equal values equal ciphertexts, which are not bound to their rows.
+
+        Returns:
+            The view, which has the table's name.
+
+        Raises:
+            UnsupportedError: something stands in the way; all of it is named, and nothing was changed.
+            DuplicateKeyError: the column is encrypted already.
+            PrivilegeError: the current user does not own the table, or may not use the key.
+        """
+        for name, value in (
+            ("relation", relation),
+            ("column_name", column_name),
+            ("deterministic", deterministic),
+        ):
+            if value is None:
+                raise DataError(f"{name} must not be NULL")
+        with self._relations.busy():
+            return self._encrypt_column(relation, column_name, key, key_by, deterministic)
+
+    def _encrypt_column(
+        self, relation: str, name: str, key: str | None, key_by: str | None, deterministic: bool
+    ) -> str:
+        database = self._database
+        oid = self._relations.resolve(relation)
+        if self._registry.find(oid):
+            self._relations.lock_table(str(oid))
+        else:
+            self._relations.lock(oid)
+        # As it is now that nobody else changes it.
+        table = self._registry.find(oid)
+        base = self._relations.described(table.base if table else oid)
+        if table and name in table.encrypted:
+            raise DuplicateKeyError(f'column "{name}" of {table.name} is encrypted already')
+        source = base.column(name)
+        keys = table.key_columns if table else key_columns(database, base)
+        found = self._check(base, table, name, key_by, keys)
+        form = form_of(database, source.type_oid)
+        assert form is not None  # checked with the others
+        view_name = table.name if table else base.name
+        record = self._key_of(key, f"{base.schema}.{view_name}.{name}")
+        if table is None:
+            encodings = [key_encoding(form_of(database, base.column(each).type_oid)) or "" for each in keys]
+            base_name = new_name(base.name, _SUFFIX, self._relations.names_of_relations(base.schema))
+            database.run(f"ALTER TABLE {base.qualified} RENAME TO {quote_name(base_name)}")
+            table = self._registry.add_table(
+                base.oid,
+                base.name,
+                [column.name for column in base.columns],
+                list(zip(keys, encodings, strict=True)),
+            )
+            base = self._relations.described(base.oid)
+        assert record.name is not None  # keys for tokens have names
+        taken = {column.name for column in base.columns}
+        column = EncryptedColumn(
+            id=0,
+            uuid=b"",
+            name=name,
+            cipher=new_name(name, _SUFFIX, taken),
+            plain=name,
+            type=source.type,
+            form=form,
+            collation=source.collation,
+            not_null=source.not_null,
+            default=source.default,
+            key=record.name,
+            key_by=key_by,
+            deterministic=deterministic,
+            state=MIGRATING,
+            oldest_key=None,
+            blind=None,
+            blind_key=None,
+            normalization=None,
+            blind_is_shown=False,
+        )
+        self._registry.add_column(table, column, source.type_oid, source.modifier)
+        self._add_cipher(base, column)
+        for check in found.checks:
+            self._registry.add_constraint(table, check)
+            database.run(f"ALTER TABLE {base.qualified} DROP CONSTRAINT {quote_name(check.name)}")
+        if found.uniques:
+            self._blind_indexes.stand_for_uniques(base, table, column, found.uniques, record)
+        (row,) = database.run(f"SELECT EXISTS (SELECT FROM {base.qualified}) AS there")
+        if not row["there"]:
+            self.drop_plain(table, column)
+        self._views.write(table)
+        self._views.follow_privileges(table)
+        self._grant_key(table, column, record)
+        if not table.key_columns and not deterministic:
+            database.notice(
+                f"{table.name} has no primary key: its ciphertexts are bound to the column, but not to their rows, "
+                "and UPDATE and DELETE look for rows by all their values"
+            )
+        return str(table.relation)
+
+    def _check(
+        self, base: Table, table: EncryptedTable | None, name: str, key_by: str | None, keys: list[str]
+    ) -> Dependents:
+        database = self._database
+        obstacles = [] if table else table_obstacles(database, base, keys)
+        if base.kind != "r":
+            raise UnsupportedError(f"cannot encrypt columns of {base}: {obstacles[0]}")
+        source = base.column(name)
+        form = form_of(database, source.type_oid)
+        found = Dependents()
+        if form is None:
+            obstacles.append(f"values of type {source.type} mean nothing outside this session or database")
+        else:
+            found = dependents(database, base, name, form, table.relation if table else None)
+            obstacles += found.obstacles
+        if source.identity:
+            obstacles.append("it is an identity column")
+        if source.generated is not None:
+            obstacles.append("it is a generated column")
+        if name in keys:
+            obstacles.append("rows are found by it")
+        if table and name in table.own_columns() | table.shown_blind_indexes().keys():
+            obstacles.append("it is a column of pgkeymgr's own")
+        if table is None:
+            for each in keys:
+                column = base.column(each)
+                if key_encoding(form_of(database, column.type_oid)) is None:
+                    obstacles.append(f'ciphertexts cannot be bound to column "{each}", of type {column.type}')
+        if key_by is not None:
+            other = base.column(key_by)
+            other_form = form_of(database, other.type_oid)
+            if key_by == name or (table and key_by in table.encrypted):
+                obstacles.append(f'key_by "{key_by}" is encrypted itself')
+            if key_encoding(other_form) not in ("integer", "uuid", "text"):
+                obstacles.append(f'key_by "{key_by}" is of type {other.type}, which does not name keys')
+        if obstacles:
+            raise UnsupportedError(
+                f'cannot encrypt column "{name}" of {base}: ' + "; ".join(dict.fromkeys(obstacles)),
+                hint="Nothing was changed.",
+            )
+        return found
+
+    def _key_of(self, key: str | None, default_name: str) -> Record:
+        if key is None:
+            name = default_name[:NAME_CHARACTERS_MAX]
+            try:
+                self._keys.find(name)
+            except UndefinedError:
+                self._data_keys.create_data_key(name, 32, None, "made by encrypt_column()", "root")
+            key = name
+        record = self._keys.usable(key, TOKEN_KEY_TYPE, encrypt=True)
+        record.check_usage(encrypt=False)
+        if record.superseded_by is not None:
+            raise KeyStateError(f"{record} was superseded by key {record.superseded_by}")
+        self._keys.cipher(record)  # it opens, and is of a right length
+        return record
+
+    def _grant_key(self, table: EncryptedTable, column: EncryptedColumn, record: Record) -> None:
+        """Let those who could read or write the column use its key."""
+        readers, writers = readers_and_writers(self._database, table.relation, (column.name,))
+        for role in sorted(readers | writers):
+            if role == "0":
+                self._database.notice(
+                    f"PUBLIC has privileges on {table.name}: grant {record} to those who are to use it, with "
+                    "grant_data_key()"
+                )
+                continue
+            (row,) = self._database.query("SELECT $1::regrole::text AS name", ("oid", int(role)))
+            usage = [name for name, roles in (("encrypt", writers), ("decrypt", readers)) if role in roles]
+            self._data_keys.grant_data_key(record.id, row["name"], usage)
+
+    def _add_cipher(self, base: Table, column: EncryptedColumn) -> None:
+        run = self._database.run
+        cipher, plain = quote_name(column.cipher), quote_name(column.plain or "")
+        suite, least = (2, 21) if column.deterministic else (1, 33)
+        check = new_name(column.cipher, "_check", self._relations.names_of_constraints(base))
+        run(
+            f"ALTER TABLE {base.qualified} ADD COLUMN {cipher} pg_catalog.bytea,"
+            # It does not compress, and parts of it are read: the id of its key.
+            f" ALTER COLUMN {cipher} SET STORAGE EXTERNAL,"
+            f" ADD CONSTRAINT {quote_name(check)} CHECK ("
+            f"pg_catalog.octet_length({cipher}) OPERATOR(pg_catalog.>=) {least}"
+            f" AND pg_catalog.get_byte({cipher}, 0) OPERATOR(pg_catalog.=) {suite}) NOT VALID,"
+            f" ALTER COLUMN {plain} DROP DEFAULT, ALTER COLUMN {plain} DROP NOT NULL"
+        )
+        self._guard(base, column)
+
+    def _guard(self, base: Table, column: EncryptedColumn) -> None:
+        # Triggers, and not a CHECK: a foreign key may write other columns of a row that still has its plaintext.
+        plain = quote_name(column.plain or "")
+        conditions = {
+            "INSERT": f"NEW.{plain} IS NOT NULL",
+            "UPDATE": f"NEW.{plain} IS NOT NULL AND ROW(NEW.{plain})::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(OLD.{plain})::pg_catalog.record",
+        }
+        for event, condition in conditions.items():
+            name = quote_name(f"{_GUARD}{event.lower()}_{column.id}")
+            self._database.run(
+                f"CREATE TRIGGER {name} BEFORE {event} ON {base.qualified} FOR EACH ROW WHEN ({condition})"
+                f" EXECUTE FUNCTION {self._database.schema}._refuse_plaintext({quote_literal(column.name)})"
+            )
+
+    def drop_guard(self, base: Table, column: EncryptedColumn) -> None:
+        """Let plaintext into the old column of one that is, or was, being encrypted."""
+        for event in ("insert", "update"):
+            self._database.run(
+                f"DROP TRIGGER IF EXISTS {quote_name(f'{_GUARD}{event}_{column.id}')} ON {base.qualified}"
+            )
+
+    def drop_plain(self, table: EncryptedTable, column: EncryptedColumn) -> None:
+        """Drop the plaintext column, in which nothing is left.
+
+        Args:
+            table: the column's; locked.
+            column: whose values are all encrypted.
+        """
+        base = self._relations.described(table.base)
+        plain = column.plain or ""
+        self.drop_guard(base, column)
+        column.plain, column.state = None, ENCRYPTED
+        self._registry.save_column(column)
+        if table.relation != table.base:
+            self._views.write(table)
+        not_null = f", ALTER COLUMN {quote_name(column.cipher)} SET NOT NULL" if column.not_null else ""
+        self._database.run(f"ALTER TABLE {base.qualified} DROP COLUMN {quote_name(plain)}{not_null}")
+        if table.relation != table.base:
+            self._views.write(table)
+
+    def dependents_of(self, record: Record) -> list[str]:
+        """Tell which encrypted columns need a key.
+
+        Args:
+            record: the key's.
+
+        Returns:
+            A phrase for each: columns that are written with this version, that have values under it, or whose
+            blind index is made with it.
+        """
+        return self._database.as_owner(lambda: self._dependents_of(record))
+
+    def _dependents_of(self, record: Record) -> list[str]:
+        found = []
+        for row in self._database.execute(
+            "SELECT r.name::text AS relation, r.base::oid::bigint AS base, c.column_name::text AS name,"
+            " c.cipher_column::text AS cipher, c.key_name AS key, c.blind_key, c.key_by IS NOT NULL AS has_keys_by"
+            " FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
+            " ON r.id OPERATOR(pg_catalog.=) c.relation_id"
+            " WHERE c.key_name OPERATOR(pg_catalog.=) $1 OR c.blind_key OPERATOR(pg_catalog.=) $2"
+            " OR (c.key_by IS NOT NULL AND pg_catalog.starts_with($1, c.key_name OPERATOR(pg_catalog.||) ':'))",
+            ("text", record.name or ""),
+            ("integer", record.id),
+        ):
+            called = f'column "{row["name"]}" of {row["relation"]}'
+            base = describe(self._database, row["base"])
+            if base is None:
+                continue
+            if row["blind_key"] == record.id:
+                found.append(f"the blind index of {called}")
+            elif row["key"] == record.name and record.superseded_by is None:
+                found.append(f"{called} is written with it")
+            elif self._database.run(
+                f"SELECT FROM {base.qualified} AS b WHERE pg_catalog.substr(b.{quote_name(row['cipher'])}, 2, 4)"
+                f" OPERATOR(pg_catalog.=) pg_catalog.int4send({record.id}) LIMIT 1"
+            ):
+                found.append(f"{called} has values under it")
+        return found

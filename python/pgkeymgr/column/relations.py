@@ -1,0 +1,178 @@
+"""Relations with encrypted columns: found, locked, described, for those who own them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import DataError, PrivilegeError, UndefinedError
+from ..key.database import Database
+from .catalog import Table, describe
+from .registry import EncryptedColumn, EncryptedTable, Registry
+
+
+class Relations:
+    """The relations of a database, for one session.
+
+    Attributes:
+        database: the session's.
+        registry: the tables that say what is encrypted.
+        is_busy: whether the DDL that runs is our own, and not to be followed.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.registry = Registry(database)
+        self.is_busy = False
+
+    def resolve(self, relation: str) -> int:
+        """Return the OID of a relation, which PL/Python gives as text or as a number in text."""
+        if relation is None:
+            raise DataError("relation must not be NULL")
+        if relation.isdigit():
+            return int(relation)
+        (row,) = self.database.query("SELECT $1::pg_catalog.regclass::oid::bigint AS oid", ("text", relation))
+        return int(row["oid"])
+
+    def encrypted_table(self, relation: str) -> EncryptedTable:
+        """Find a table with encrypted columns.
+
+        Raises:
+            UndefinedError: the relation has none.
+        """
+        table = self.registry.find(self.resolve(relation))
+        if table is None:
+            raise UndefinedError(f"{relation} has no encrypted columns")
+        return table
+
+    def encrypted_column(self, relation: str, column_name: str) -> tuple[EncryptedTable, EncryptedColumn]:
+        """Find an encrypted column.
+
+        Raises:
+            UndefinedError: it is not one.
+        """
+        if column_name is None:
+            raise DataError("column_name must not be NULL")
+        table = self.encrypted_table(relation)
+        column = table.encrypted.get(column_name)
+        if column is None:
+            raise UndefinedError(f'column "{column_name}" of {table.name} is not encrypted')
+        return table, column
+
+    def described(self, oid: int) -> Table:
+        """Read what the catalog says of a relation that is there.
+
+        Raises:
+            UndefinedError: it is not.
+        """
+        table = describe(self.database, oid)
+        if table is None:
+            raise UndefinedError(f"there is no relation with OID {oid} any more")
+        return table
+
+    def check_owner(self, oid: int) -> None:
+        """Refuse who does not own a relation.
+
+        Raises:
+            PrivilegeError: the current user is not its owner, nor a member of it.
+        """
+        (row,) = self.database.query(
+            "SELECT pg_has_role(c.relowner, 'USAGE') AS is_owner FROM pg_class AS c WHERE c.oid = $1", ("oid", oid)
+        )
+        if not row["is_owner"]:
+            raise PrivilegeError(f"must be owner of {self.described(oid)}")
+
+    def lock(self, oid: int) -> Table:
+        """Lock a relation of the current user's against all others.
+
+        Returns:
+            What the catalog says of it after that.
+
+        Raises:
+            PrivilegeError: the current user does not own it.
+        """
+        table = self.described(oid)
+        self.check_owner(oid)
+        if table.kind in "rv":
+            self.database.run(f"LOCK TABLE {table.qualified} IN ACCESS EXCLUSIVE MODE")
+        return self.described(oid)
+
+    def lock_table(self, relation: str) -> tuple[EncryptedTable, Table]:
+        """Lock a table with encrypted columns against all others.
+
+        Args:
+            relation: the view, or the base table.
+
+        Returns:
+            What is registered of it, and what the catalog says of its base table, after that.
+
+        Raises:
+            UndefinedError: it has no encrypted columns.
+            PrivilegeError: the current user does not own it.
+        """
+        table = self.encrypted_table(relation)
+        # The view first, as those who use it do.
+        if describe(self.database, table.relation) is not None:
+            self.lock(table.relation)
+        base = self.lock(table.base)
+        return self.encrypted_table(str(table.base)), base
+
+    @contextmanager
+    def without_triggers(self, base: Table) -> Iterator[None]:
+        """Keep the user's triggers from firing on rows that stay what they are.
+
+        Raises:
+            PrivilegeError: there are some, and the current user may not keep them from it.
+        """
+        (row,) = self.database.query(
+            "SELECT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = $1 AND NOT t.tgisinternal"
+            " AND t.tgtype & 16 = 16 AND t.tgenabled IN ('O', 'A') AND t.tgname NOT LIKE 'zz\\_pgkeymgr\\_%') AS fire,"
+            " has_parameter_privilege('session_replication_role', 'SET') AS may,"
+            " current_setting('session_replication_role') AS role",
+            ("oid", base.oid),
+        )
+        if not row["fire"] or row["role"] == "replica":
+            yield
+            return
+        if not row["may"]:
+            raise PrivilegeError(
+                f"the triggers of {base} would fire for each row, and only who may set session_replication_role can "
+                "keep them from it",
+                hint="Call it as a superuser, or GRANT SET ON PARAMETER session_replication_role.",
+            )
+        self.set_local("session_replication_role", "replica")
+        yield
+        self.set_local("session_replication_role", row["role"])
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Run DDL of our own."""
+        was_busy, self.is_busy = self.is_busy, True
+        try:
+            yield
+        finally:
+            self.is_busy = was_busy
+
+    def names_of_relations(self, schema: str) -> set[str]:
+        """Return the names that relations and types of a schema have."""
+        rows = self.database.query(
+            "SELECT c.relname::text AS name FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = $1 UNION SELECT t.typname::text FROM pg_type AS t"
+            " JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE n.nspname = $1",
+            ("text", schema),
+        )
+        return {row["name"] for row in rows}
+
+    def names_of_constraints(self, base: Table) -> set[str]:
+        """Return the names that constraints of a table have."""
+        rows = self.database.query(
+            "SELECT conname::text AS name FROM pg_constraint WHERE conrelid = $1", ("oid", base.oid)
+        )
+        return {row["name"] for row in rows}
+
+    def converted(self, expression: str, value: str) -> str:
+        """Return the text of an expression in which ``$1`` is a value, as text of its own type."""
+        (row,) = self.database.query_unkept(f"SELECT {expression} AS value", ("text", value))
+        return str(row["value"])
+
+    def set_local(self, setting: str, value: str) -> None:
+        """Set a setting until the transaction ends."""
+        self.database.query("SELECT pg_catalog.set_config($1, $2, true)", ("text", setting), ("text", value))

@@ -1,0 +1,209 @@
+"""The views of tables with encrypted columns, their triggers and their privileges, made what they must be."""
+
+from ..errors import UnsupportedError
+from .catalog import Table, describe
+from .definition import Definition
+from .privileges import copy_privileges, grantees, inserters
+from .quoting import quote_body, quote_literal, quote_name
+from .registry import EncryptedTable
+from .relations import Relations
+
+_TRIGGERS = ("insert", "update", "delete")
+
+
+class Views:
+    """The views of a database, for one session."""
+
+    def __init__(self, relations: Relations) -> None:
+        self._relations = relations
+        self._database = relations.database
+        self._registry = relations.registry
+
+    def write(self, table: EncryptedTable) -> None:
+        """Make the view and its triggers what the registry and the base table say."""
+        database = self._database
+        base = self._relations.described(table.base)
+        definition = Definition(table, base, database.schema)
+        view = describe(database, table.relation) if table.relation != table.base else None
+        schema = view.schema if view else base.schema
+        self._write_functions(table, definition)
+        database.run(definition.view(schema))
+        qualified = f"{quote_name(schema)}.{quote_name(table.name)}"
+        if view is None:
+            (row,) = database.query("SELECT $1::regclass::oid::bigint AS oid", ("text", qualified))
+            table.relation = row["oid"]
+            for event in _TRIGGERS:
+                database.run(
+                    f"CREATE TRIGGER pgkeymgr_{event} INSTEAD OF {event.upper()} ON {qualified} FOR EACH ROW"
+                    f" EXECUTE FUNCTION {database.schema}._{event}_{table.id}()"
+                )
+            self._copy_comments(table, base, qualified)
+        table.columns = definition.columns
+        self._registry.save_table(table)
+        new = self._relations.described(table.relation)
+        for column in new.columns:
+            default = definition.default(column.name)
+            if default != column.default:
+                change = "DROP DEFAULT" if default is None else f"SET DEFAULT {default}"
+                database.run(f"ALTER VIEW {qualified} ALTER COLUMN {quote_name(column.name)} {change}")
+        if new.owner != base.owner:
+            database.run(f"ALTER VIEW {qualified} OWNER TO {quote_name(base.owner)}")
+        if view is None:
+            copy_privileges(database, table.base, table.relation, self._names_in_view(table, base))
+
+    def _write_functions(self, table: EncryptedTable, definition: Definition) -> None:
+        # They belong to the extension's owner, since their schema is the extension's; they run as whoever writes.
+        bodies = {
+            "insert": definition.insert_function(),
+            "update": definition.update_function(),
+            "delete": definition.delete_function(),
+        }
+
+        def write() -> None:
+            for event, body in bodies.items():
+                name = f"{self._database.schema}._{event}_{table.id}()"
+                self._database.run(
+                    f"CREATE OR REPLACE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS {quote_body(body)}"
+                )
+                self._database.run(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
+                self._database.run(
+                    f"GRANT EXECUTE ON FUNCTION {name} TO {quote_name(self._relations.described(table.base).owner)}"
+                )
+                self._database.run(f"COMMENT ON FUNCTION {name} IS 'pgkeymgr: writes through {table.id}'")
+
+        self._database.as_owner(write)
+
+    def _copy_comments(self, table: EncryptedTable, base: Table, qualified: str) -> None:
+        run = self._database.run
+        (row,) = self._database.query("SELECT obj_description($1, 'pg_class') AS comment", ("oid", base.oid))
+        if row["comment"] is not None:
+            run(f"COMMENT ON VIEW {qualified} IS {quote_literal(row['comment'])}")
+        for column in base.columns:
+            if column.comment is not None and column.name in table.columns:
+                target = f"{qualified}.{quote_name(column.name)}"
+                run(f"COMMENT ON COLUMN {target} IS {quote_literal(column.comment)}")
+
+    @staticmethod
+    def _names_in_view(table: EncryptedTable, base: Table) -> dict[str, list[str]]:
+        names = {column.name: [column.name] for column in base.columns if column.name in table.columns}
+        for column in table.encrypted.values():
+            names[column.cipher] = [column.name]
+            if column.plain:
+                names[column.plain] = [column.name]
+            if column.blind and column.blind_is_shown:
+                names[column.blind] = [column.blind]
+        return names
+
+    @staticmethod
+    def _names_in_base(table: EncryptedTable) -> dict[str, list[str]]:
+        names = {name: [name] for name in table.columns}
+        for column in table.encrypted.values():
+            names[column.name] = [name for name in (column.cipher, column.plain, column.blind) if name]
+        return names
+
+    def refresh_encrypted_view(self, relation: str) -> str:
+        """Make a view again what its base table needs, or bring it back.
+
+        Args:
+            relation: the view, or the base table.
+
+        Returns:
+            The view.
+
+        Raises:
+            UndefinedError: the table has no encrypted columns.
+            PrivilegeError: the current user does not own it.
+        """
+        table, _ = self._relations.lock_table(relation)
+        with self._relations.busy():
+            if describe(self._database, table.relation) is None:
+                table.relation = table.base
+            self.write(table)
+        return str(table.relation)
+
+    def follow_privileges(self, table: EncryptedTable) -> None:
+        """Give the roles that have privileges on the view what they need of the base table.
+
+        Args:
+            table: whose view has the right privileges.
+
+        Raises:
+            UnsupportedError: they cannot be honoured.
+        """
+        database = self._database
+        copy_privileges(database, table.relation, table.base, self._names_in_base(table), table.key_columns)
+        base = self._relations.described(table.base)
+        if base.has_row_security and base.has_column_grants:
+            raise UnsupportedError(
+                f"{table.name} has encrypted columns and row-level security: privileges on single columns of it "
+                "cannot be honoured"
+            )
+        self.grant_schema(table)
+
+    def grant_schema(self, table: EncryptedTable) -> None:
+        """Let the roles that have privileges on the view call what it calls."""
+        database = self._database
+        base = self._relations.described(table.base)
+
+        def grant() -> None:
+            writers = inserters(database, table.relation)
+            for role in grantees(database, table.relation):
+                rows = database.query(
+                    "SELECT quote_ident(rolname) AS name FROM pg_roles WHERE oid = $1", ("oid", int(role))
+                )
+                name = rows[0]["name"] if rows else "PUBLIC"
+                database.run(f"GRANT USAGE ON SCHEMA {database.schema} TO {name}")
+                for column in base.columns:
+                    # A table's identity column needs no privilege on its sequence; a view's default does.
+                    if column.identity and role in writers:
+                        database.run(f"GRANT USAGE ON SEQUENCE {column.sequence} TO {name}")
+
+        database.as_owner(grant)
+
+    def check_droppable(self, table: EncryptedTable) -> None:
+        """Refuse what would drop a view that others depend on.
+
+        Raises:
+            UnsupportedError: there are some.
+        """
+        rows = self._database.query(
+            "SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0) AS object FROM pg_depend AS d"
+            " LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid"
+            " LEFT JOIN pg_type AS t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid"
+            " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.deptype = 'n'"
+            " AND r.ev_class IS DISTINCT FROM $1 AND t.typrelid IS DISTINCT FROM $1",
+            ("oid", table.relation),
+        )
+        if rows:
+            raise UnsupportedError(
+                f"the view {table.name} would be made anew, and with it would go: "
+                + ", ".join(row["object"] for row in rows)
+            )
+
+    def drop_column(self, table: EncryptedTable, base: Table, name: str) -> None:
+        """Drop a column of the base table, which the view has.
+
+        Args:
+            table: locked.
+            base: its base table.
+            name: the column's.
+
+        Raises:
+            UnsupportedError: something depends on the view, which can lose a column only by being made anew.
+        """
+        self.check_droppable(table)
+        view = self._relations.described(table.relation)
+        self._database.run(f"DROP VIEW {view.qualified}")
+        self._database.run(f"ALTER TABLE {base.qualified} DROP COLUMN {quote_name(name)}")
+        table.relation = table.base
+        table.columns = [each for each in table.columns if each != name]
+        self.write(table)
+
+    def drop_functions(self, table: EncryptedTable) -> None:
+        """Drop the functions of the view's triggers."""
+
+        def drop() -> None:
+            for event in _TRIGGERS:
+                self._database.run(f"DROP FUNCTION {self._database.schema}._{event}_{table.id}()")
+
+        self._database.as_owner(drop)

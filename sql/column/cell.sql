@@ -97,6 +97,20 @@ AS $$ BEGIN RETURN value::text; END $$;
 COMMENT ON FUNCTION @extschema@._to_text(anyelement) IS
     'Internal: a value as text, the same whatever the session''s settings.';
 
+-- And types whose text is read by the session's settings.
+CREATE FUNCTION @extschema@._from_text(value text, as_type anyelement)
+RETURNS anyelement
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+SET array_nulls = on
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'iso_8601'
+SET TimeZone = 'UTC'
+SET xmloption = 'content'
+AS $$ BEGIN RETURN value; END $$;
+COMMENT ON FUNCTION @extschema@._from_text(text, anyelement) IS
+    'Internal: a value from its text, the same whatever the session''s settings.';
+
 -- Of a row that is not as the statement saw it: whether this transaction has changed it since.
 CREATE FUNCTION @extschema@._is_own(xmin xid)
 RETURNS boolean

@@ -82,9 +82,7 @@ class Definition:
         """Return the expression for the decrypted value of a base table's row."""
         function = "_open_bytes" if column.form.kind == BYTES else "_open_text"
         value = f"{self._schema}.{function}({row}.{quote_name(column.cipher)}, {self.place(column, row)})"
-        if column.type != ("bytea" if column.form.kind == BYTES else "text"):
-            value = f"({value})::{column.type}"
-        return value
+        return column.form.decoded(value, column.type, self._schema)
 
     def read(self, column: EncryptedColumn, row: str) -> str:
         """Return the expression for a column's value, in whichever of the two columns of the base table it is."""

@@ -37,11 +37,14 @@ class Form:
         kind: TEXT, BYTES, or SETTINGS for a text that is made under fixed settings.
         base: the name of the type, or of the one that a domain is over.
         is_comparable: whether equal values have equal canonical texts, and only they.
+        is_read_by_settings: whether its text means one thing or another by the reader's settings, as that of an
+            array does by ``array_nulls``.
     """
 
     kind: str
     base: str
     is_comparable: bool
+    is_read_by_settings: bool
 
     def encoded(self, expression: str, schema: str) -> str:
         """Return the expression for what is encrypted: bytea for BYTES, text otherwise."""
@@ -50,6 +53,14 @@ class Form:
         if self.kind == SETTINGS:
             return f"{schema}._to_text({expression})"
         return expression if self.base == "text" else f"({expression})::pg_catalog.text"
+
+    def decoded(self, expression: str, type_: str, schema: str) -> str:
+        """Return the expression for a value of a type, by its name, from what ``encoded`` gave."""
+        if type_ == ("bytea" if self.kind == BYTES else "text"):
+            return expression
+        if self.is_read_by_settings:
+            expression = f"{schema}._from_text({expression}, NULL::{type_})"
+        return f"({expression})::{type_}"
 
     def canonical(self, expression: str, schema: str) -> str:
         """Return the expression for the text that blind indexes are made of."""
@@ -76,17 +87,20 @@ def form_of(database: Database, type_oid: int) -> Form | None:
         Its form, or None if its values cannot be encrypted.
     """
     names = []
+    is_read_by_settings = False
     for name, is_builtin, kind in _nested(database, type_oid):
+        is_read_by_settings |= kind in "crm" or name == "xml" or bool(names)
         names.append(name if is_builtin else "")
         if kind == "p" or (is_builtin and name in _REFUSED):
             return None
         if kind == "e":
             names[-1] = "enum"
     if names == ["bytea"]:
-        return Form(BYTES, "bytea", True)
+        return Form(BYTES, "bytea", True, False)
     is_direct = names[-1] in _DIRECT or names[-1] == "enum"
     is_comparable = len(names) == 1 and (names[0] in _COMPARABLE or names[0] == "enum")
-    return Form(TEXT if is_direct else SETTINGS, names[0] if len(names) == 1 else "", is_comparable)
+    base = names[0] if len(names) == 1 else ""
+    return Form(TEXT if is_direct else SETTINGS, base, is_comparable, is_read_by_settings)
 
 
 def _nested(database: Database, type_oid: int) -> Iterator[tuple[str, bool, str]]:

@@ -547,7 +547,7 @@ _GUARDS = {1: _guard_1, 2: _guard_2, 3: _guard_3, 4: _guard_4}
 def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) -> Error:
     name = function.__name__.removesuffix("_by_id")
     if isinstance(error, Error):
-        if isinstance(error, DataError | LimitError):
+        if isinstance(error, DataError | LimitError) and not name.startswith("_"):
             error.message = f"{name}: {error.message}"
         return error
     if isinstance(error, plpy.SPIError):

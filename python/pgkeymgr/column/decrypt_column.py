@@ -80,7 +80,9 @@ class DecryptColumn:
                 changes.append(f"ALTER COLUMN {name} SET NOT NULL")
             self._registry.remove_column(table, column)
             restored = [c for c in table.constraints if not table.encrypted.keys() & set(c.columns)]
-            replaced = [c for c in table.constraints if c.kind == "u" and c not in restored]
+            replaced = [
+                c for c in table.constraints if c.kind == "u" and c not in restored and column.name in c.columns
+            ]
             for constraint in restored:
                 self._registry.remove_constraint(table, constraint)
                 if constraint.kind == "c":

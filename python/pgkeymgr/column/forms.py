@@ -89,7 +89,8 @@ def form_of(database: Database, type_oid: int) -> Form | None:
     names = []
     is_read_by_settings = False
     for name, is_builtin, kind in _nested(database, type_oid):
-        is_read_by_settings |= kind in "crm" or name == "xml" or bool(names)
+        # Composite types are not: PL/pgSQL does not make one of a text.
+        is_read_by_settings = kind in "rm" or name == "xml" or bool(names)
         names.append(name if is_builtin else "")
         if kind == "p" or (is_builtin and name in _REFUSED):
             return None

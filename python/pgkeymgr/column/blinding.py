@@ -1,8 +1,8 @@
 """Blind indexes: keyed hashes of plaintexts, which are equal where the plaintexts are, and say nothing else.
 
-BLAKE2b with a digest of 16 bytes, keyed with a sub-key of the blind index's own data key (BLAKE2b of the data key with
-a personalization that nothing else has), over the UTF-8 of the normalized text. Without the key, not even a guess can be
-checked; with it, whoever may encrypt or decrypt under the column's key can check guesses, and so search.
+BLAKE2b with a digest of 16 bytes, keyed with a sub-key of the blind index's own data key (BLAKE2b of the data key
+with a personalization that nothing else has), over the UTF-8 of the normalized text. Without the key, not even a
+guess can be checked; with it, whoever may encrypt or decrypt under the column's key can check guesses, and search.
 """
 
 from hashlib import blake2b

@@ -1,4 +1,6 @@
-"""The values of encrypted columns, sealed for their places and opened: what views and triggers call for each row."""
+"""The values of encrypted columns, sealed for their places and opened: what views and triggers call for each."""
+
+from contextlib import suppress
 
 from ..errors import DataError, DuplicateKeyError, Error, UndefinedError
 from ..key.cipher import TokenCipher
@@ -109,10 +111,8 @@ class Cells:
 
     def _make_key(self, key: str, name: str) -> None:
         record = self._keys.usable(key, TOKEN_KEY_TYPE, encrypt=True)
-        try:
+        with suppress(DuplicateKeyError):  # made by another session at the same time
             self._keys.create_for(record, name)
-        except DuplicateKeyError:
-            pass  # made by another session at the same time
 
     def _explain(self, error: Error, place: bytes) -> Error:
         """Add to an error which value it is about."""

@@ -62,7 +62,8 @@ class Ddl:
             )
             if rows:
                 raise UnsupportedError(
-                    f'index "{rows[0]["name"]}" on the ciphertext of column "{column.name}" of {table.name} could find '
+                    f'index "{rows[0]["name"]}" on the ciphertext of column "{column.name}" of {table.name} '
+                    "could find "
                     "nothing: each ciphertext is another one",
                     hint="add_blind_index() gives equality search.",
                 )
@@ -89,7 +90,8 @@ class Ddl:
         for constraint in table.constraints:
             if old in constraint.columns:
                 raise UnsupportedError(
-                    f'column "{old}" of {table.name} cannot be renamed: constraint "{constraint.name}" of an encrypted '
+                    f'column "{old}" of {table.name} cannot be renamed: constraint "{constraint.name}" of '
+                    "an encrypted "
                     "column mentions it"
                 )
         table.columns = [new if name == old else name for name in table.columns]

@@ -3,11 +3,12 @@
 from ..errors import DuplicateKeyError
 from ..key.table import KeyTable
 from .blind_index import BlindIndexes
+from .catalog import Table
 from .definition import DECRYPTING
 from .encrypt_column import EncryptColumn
 from .privileges import copy_privileges
 from .quoting import quote_name
-from .registry import EncryptedColumn, EncryptedTable
+from .registry import Constraint, EncryptedColumn, EncryptedTable
 from .relations import Relations
 from .view import Views
 
@@ -52,7 +53,8 @@ class DecryptColumn:
                 if column.not_null:
                     not_null = f", ALTER COLUMN {quote_name(column.cipher)} DROP NOT NULL"
                 self._database.run(
-                    f"ALTER TABLE {base.qualified} ADD COLUMN {quote_name(column.name)} {column.type}{collation}{not_null}"
+                    f"ALTER TABLE {base.qualified} ADD COLUMN {quote_name(column.name)} "
+                    f"{column.type}{collation}{not_null}"
                 )
                 column.plain = column.name
             column.state = DECRYPTING
@@ -105,17 +107,7 @@ class DecryptColumn:
                 self._registry.remove_table(table)
             database.run(f"ALTER TABLE {base.qualified} {', '.join(changes)}")
             for constraint in restored:
-                if constraint.kind == "c":
-                    database.run(f"ALTER TABLE {base.qualified} VALIDATE CONSTRAINT {quote_name(constraint.name)}")
-                elif constraint.definition.startswith("UNIQUE"):
-                    database.run(
-                        f"ALTER TABLE {base.qualified} ADD CONSTRAINT {quote_name(constraint.name)} {constraint.definition}"
-                    )
-                else:
-                    columns = ", ".join(quote_name(each) for each in constraint.columns)
-                    database.run(
-                        f"CREATE UNIQUE INDEX {quote_name(constraint.name)} ON {base.qualified} ({columns})"
-                    )
+                self._restore(base, constraint)
             for constraint in replaced:
                 self._blind_indexes.write_unique(base, table, constraint.name, constraint.columns)
             if column.blind_key is not None:
@@ -128,3 +120,14 @@ class DecryptColumn:
             if view.schema != base.schema:
                 moved = f"{quote_name(base.schema)}.{quote_name(table.name)}"
                 database.run(f"ALTER TABLE {moved} SET SCHEMA {quote_name(view.schema)}")
+
+    def _restore(self, base: Table, constraint: Constraint) -> None:
+        run = self._database.run
+        name = quote_name(constraint.name)
+        if constraint.kind == "c":
+            run(f"ALTER TABLE {base.qualified} VALIDATE CONSTRAINT {name}")
+        elif constraint.definition.startswith("UNIQUE"):
+            run(f"ALTER TABLE {base.qualified} ADD CONSTRAINT {name} {constraint.definition}")
+        else:
+            columns = ", ".join(quote_name(each) for each in constraint.columns)
+            run(f"CREATE UNIQUE INDEX {name} ON {base.qualified} ({columns})")

@@ -3,9 +3,10 @@
 The functions run with the rights of whoever writes. They set no ``search_path``, which would cost more than the
 encryption does: every name in them is qualified.
 
-An UPDATE or a DELETE on a view finds its rows before the triggers lock them. So the triggers write only where the row is
-still as the statement saw it; PostgreSQL's own re-evaluation of a changed row does not reach through a view, and
-an update that another transaction has overtaken is refused as a serialization failure instead of undoing the other.
+An UPDATE or a DELETE on a view finds its rows before the triggers lock them. So the triggers write only where the
+row is still as the statement saw it: PostgreSQL's own re-evaluation of a changed row does not reach through a
+view, and an update that another transaction has overtaken is refused as a serialization failure, and does not undo
+the other.
 """
 
 from .catalog import Column, Table
@@ -124,7 +125,8 @@ class Definition:
     def blinded(self, column: EncryptedColumn, value: str) -> str:
         """Return the expression for the blind index of a value."""
         canonical = column.form.canonical(value, self._schema)
-        return f"{self._schema}._blind({column.blind_key}, {quote_literal(column.normalization or 'none')}, {canonical})"
+        normalization = quote_literal(column.normalization or "none")
+        return f"{self._schema}._blind({column.blind_key}, {normalization}, {canonical})"
 
     def value(self, name: str, row: str) -> str:
         """Return the expression for a column of the view."""
@@ -239,7 +241,8 @@ class Definition:
         bound = [column for column in self._table.encrypted.values() if not column.deterministic]
         if not (self._table.key_columns and self._base.changes_inserts and bound):
             return []
-        moved = f"{_row('NEW', self._table.key_columns)} OPERATOR(pg_catalog.*<>) {_row('made', self._table.key_columns)}"
+        keys = self._table.key_columns
+        moved = f"{_row('NEW', keys)} OPERATOR(pg_catalog.*<>) {_row('made', keys)}"
         assignments = [
             f"{quote_name(c.cipher)} = {self.sealed(c, f'NEW.{quote_name(c.name)}', 'made')}"
             for c in bound
@@ -316,7 +319,7 @@ class Definition:
         pairs = ", ".join(f"{quote_name(name)} = {expression}" for name, expression in assignments)
         lines = [f"UPDATE {self._base.qualified} AS b SET {pairs}", f"WHERE {self._found_row()}"]
         if self._is_changed_by("update"):
-            read = [name for name in self._plain]
+            read = list(self._plain)
             lines += [
                 f"RETURNING {', '.join(f'b.{quote_name(name)}' for name in read)}",
                 f"INTO {', '.join(f'made.{quote_name(name)}' for name in read)};",
@@ -342,7 +345,8 @@ class Definition:
                 f" ROW(${number})::pg_catalog.record"
             )
             compared.append(
-                f"CASE WHEN pg_catalog.has_column_privilege({self._base_oid()}, {quote_literal(read_column)}, 'SELECT')"
+                f"CASE WHEN pg_catalog.has_column_privilege({self._base_oid()}, "
+                f"{quote_literal(read_column)}, 'SELECT')"
                 f" THEN {quote_literal(text)} END"
             )
         arguments = ", ".join([*new, *(f"OLD.{quote_name(name)}" for name in olds)])
@@ -350,7 +354,8 @@ class Definition:
             f"assignments := pg_catalog.concat_ws(', ', {', '.join(parts)});",
             "IF assignments OPERATOR(pg_catalog.=) '' THEN RETURN NEW; END IF;",
             f"seen := pg_catalog.concat_ws(' AND ', {', '.join(compared)});",
-            f"EXECUTE {quote_literal(f'UPDATE {self._base.qualified} AS b SET ')} OPERATOR(pg_catalog.||) assignments"
+            f"EXECUTE {quote_literal(f'UPDATE {self._base.qualified} AS b SET ')} OPERATOR(pg_catalog.||) "
+            "assignments"
             f" OPERATOR(pg_catalog.||) ' WHERE ' OPERATOR(pg_catalog.||) seen USING {arguments};",
             "GET DIAGNOSTICS count = ROW_COUNT;",
             "IF count OPERATOR(pg_catalog.=) 0 THEN",
@@ -409,7 +414,7 @@ class Definition:
             return ["IF NOT FOUND THEN", *_indent([self._serialization_failure()]), "END IF;"]
         return [
             "IF NOT FOUND THEN",
-            # Deleted; or unchanged, and kept as it is by a policy or a trigger; or changed before by this statement.
+            # Deleted; or kept as it is by a policy or a trigger; or changed before by this statement.
             f"    SELECT b.xmin, {self._unchanged()} INTO changed_by, is_unchanged",
             f"    FROM {self._base.qualified} AS b WHERE {self._same_key('OLD')};",
             f"    IF NOT FOUND OR is_unchanged OR {self._schema}._is_own(changed_by) THEN RETURN NULL; END IF;",
@@ -471,7 +476,10 @@ class Definition:
         lines = []
         for column in self._table.encrypted.values():
             if column.not_null:
-                message = f'null value in column "{column.name}" of relation "{self._table.name}" violates not-null constraint'
+                message = (
+                    f'null value in column "{column.name}" of relation "{self._table.name}"'
+                    " violates not-null constraint"
+                )
                 lines += [
                     f"IF NEW.{quote_name(column.name)} IS NULL THEN",
                     f"    {self._raise('23502', message, column=column.name)}",
@@ -481,7 +489,8 @@ class Definition:
             fields = ", ".join(f"NEW.{quote_name(name)} AS {quote_name(name)}" for name in check.columns)
             message = f'new row for relation "{self._table.name}" violates check constraint "{check.name}"'
             lines += [
-                f"IF (SELECT NOT ({check.definition}) FROM (SELECT {fields}) AS {quote_name(self._table.name)}) THEN",
+                f"IF (SELECT NOT ({check.definition}) FROM (SELECT {fields}) AS "
+                f"{quote_name(self._table.name)}) THEN",
                 f"    {self._raise('23514', message, constraint=check.name)}",
                 "END IF;",
             ]

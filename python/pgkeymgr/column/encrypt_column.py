@@ -137,7 +137,8 @@ class EncryptColumn:
         self._grant_key(table, column, record)
         if not table.key_columns and not deterministic:
             database.notice(
-                f"{table.name} has no primary key: its ciphertexts are bound to the column, but not to their rows, "
+                f"{table.name} has no primary key: its ciphertexts are bound to the column, but not to "
+                "their rows, "
                 "and UPDATE and DELETE look for rows by all their values"
             )
         return str(table.relation)
@@ -165,6 +166,19 @@ class EncryptColumn:
             obstacles.append("rows are found by it")
         if table and name in table.own_columns() | table.shown_blind_indexes().keys():
             obstacles.append("it is a column of pgkeymgr's own")
+        obstacles += self._key_obstacles(base, table, name, key_by, keys)
+        if obstacles:
+            raise UnsupportedError(
+                f'cannot encrypt column "{name}" of {base}: ' + "; ".join(dict.fromkeys(obstacles)),
+                hint="Nothing was changed.",
+            )
+        return found
+
+    def _key_obstacles(
+        self, base: Table, table: EncryptedTable | None, name: str, key_by: str | None, keys: list[str]
+    ) -> list[str]:
+        database = self._database
+        obstacles = []
         if table is None:
             for each in keys:
                 column = base.column(each)
@@ -177,12 +191,7 @@ class EncryptColumn:
                 obstacles.append(f'key_by "{key_by}" is encrypted itself')
             if key_encoding(other_form) not in ("integer", "uuid", "text"):
                 obstacles.append(f'key_by "{key_by}" is of type {other.type}, which does not name keys')
-        if obstacles:
-            raise UnsupportedError(
-                f'cannot encrypt column "{name}" of {base}: ' + "; ".join(dict.fromkeys(obstacles)),
-                hint="Nothing was changed.",
-            )
-        return found
+        return obstacles
 
     def _key_of(self, key: str | None, default_name: str) -> Record:
         if key is None:
@@ -234,7 +243,8 @@ class EncryptColumn:
         plain = quote_name(column.plain or "")
         conditions = {
             "INSERT": f"NEW.{plain} IS NOT NULL",
-            "UPDATE": f"NEW.{plain} IS NOT NULL AND ROW(NEW.{plain})::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(OLD.{plain})::pg_catalog.record",
+            "UPDATE": f"NEW.{plain} IS NOT NULL AND ROW(NEW.{plain})::pg_catalog.record "
+            "OPERATOR(pg_catalog.*<>) ROW(OLD.{plain})::pg_catalog.record",
         }
         for event, condition in conditions.items():
             name = quote_name(f"{_GUARD}{event.lower()}_{column.id}")

@@ -86,7 +86,7 @@ def form_of(database: Database, type_oid: int) -> Form | None:
     Returns:
         Its form, or None if its values cannot be encrypted.
     """
-    names = []
+    names: list[str] = []
     is_read_by_settings = False
     for name, is_builtin, kind in _nested(database, type_oid):
         # Composite types are not: PL/pgSQL does not make one of a text.

@@ -1,4 +1,4 @@
-"""What stands in the way of encrypting a column: everything that would stop working, or go on holding plaintext."""
+"""What stands in the way of encrypting a column: what would stop working, or go on holding plaintext."""
 
 from dataclasses import dataclass, field
 
@@ -39,7 +39,8 @@ def table_obstacles(database: Database, table: Table, key_columns: list[str]) ->
         A phrase for each reason.
     """
     kinds = {
-        "p": "it is partitioned", "v": "it is a view", "m": "it is a materialized view", "f": "it is a foreign table",
+        "p": "it is partitioned", "v": "it is a view", "m": "it is a materialized view", "f": "it is a "
+        "foreign table",
         "i": "it is an index", "I": "it is an index", "S": "it is a sequence", "c": "it is a type",
         "t": "it is a TOAST table",
     }  # fmt: skip
@@ -92,7 +93,8 @@ def table_obstacles(database: Database, table: Table, key_columns: list[str]) ->
         ("text[]", key_columns),
     ):
         found.append(
-            f'foreign key "{row["name"]}" with ON UPDATE changes the key of its rows, to which ciphertexts are bound'
+            f'foreign key "{row["name"]}" with ON UPDATE changes the key of its rows, to which ciphertexts '
+            "are bound"
         )
     return found
 
@@ -184,30 +186,34 @@ def _unique(database: Database, oid: object, *, is_constraint: bool, form: Form)
         "SELECT ic.relname::text AS name, i.indisunique AS is_unique, i.indpred IS NULL AND i.indexprs IS NULL"
         " AND i.indnatts = i.indnkeyatts AS is_simple, to_jsonb(i) ->> 'indnullsnotdistinct' = 'true' AS nulls,"
         " coalesce(con.condeferrable, false) AS deferrable,"
-        " am.amname::text AS method, coalesce(pg_get_constraintdef(con.oid), pg_get_indexdef(i.indexrelid)) AS def,"
+        " am.amname::text AS method, coalesce(pg_get_constraintdef(con.oid), "
+        "pg_get_indexdef(i.indexrelid)) AS def,"
         " coalesce((SELECT bool_and(co.collisdeterministic) FROM unnest(i.indcollation::oid[]) AS u (o)"
         "  JOIN pg_collation AS co ON co.oid = u.o), true) AS deterministic,"
         " (SELECT array_agg(a.attname::text ORDER BY k.position) FROM"
         "  unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, position)"
         "  JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number) AS columns,"
-        " EXISTS (SELECT FROM pg_constraint AS fk WHERE fk.conindid = i.indexrelid AND fk.contype = 'f') AS referenced"
+        " EXISTS (SELECT FROM pg_constraint AS fk WHERE fk.conindid = i.indexrelid AND fk.contype = 'f') "
+        "AS referenced"
         " FROM pg_index AS i JOIN pg_class AS ic ON ic.oid = i.indexrelid JOIN pg_am AS am ON am.oid = ic.relam"
         " LEFT JOIN pg_constraint AS con ON con.conindid = i.indexrelid AND con.contype IN ('u', 'p')"
         " WHERE i.indexrelid = $1 OR con.oid = $1",
         ("oid", oid),
     )
-    if not row["is_unique"]:
-        return " would index it: drop it; add_blind_index() gives equality search"
-    if row["referenced"]:
-        return " is referenced by a foreign key"
-    if not row["is_simple"] or row["method"] != "btree":
-        return " is partial, over an expression, or has further columns"
-    if row["deferrable"]:
-        return " is deferrable"
-    if row["nulls"]:
-        return " has NULLS NOT DISTINCT"
-    if not form.is_comparable or not row["deterministic"]:
-        return ", whose values can be equal in more than one form"
+    reasons = (
+        (not row["is_unique"], " would index it: drop it; add_blind_index() gives equality search"),
+        (row["referenced"], " is referenced by a foreign key"),
+        (
+            not row["is_simple"] or row["method"] != "btree",
+            " is partial, over an expression, or has further columns",
+        ),
+        (row["deferrable"], " is deferrable"),
+        (row["nulls"], " has NULLS NOT DISTINCT"),
+        (not (form.is_comparable and row["deterministic"]), ", whose values can be equal in more than one form"),
+    )
+    for stands, reason in reasons:
+        if stands:
+            return reason
     return Unique(row["name"], tuple(row["columns"]), is_constraint, row["def"])
 
 

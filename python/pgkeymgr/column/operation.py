@@ -1,10 +1,10 @@
 """The procedures that go through all rows of a table in committed batches: migrate, rotate, decrypt.
 
 Each walks the base table in the order of its blocks. A batch locks the rows that need work, skipping those that
-others have locked, and rewrites them in one statement; what it skipped is left to another pass, and the last of it is
-waited for one row at a time, so that a batch never waits while it holds locks. Whether a row needs work
-is seen from the row itself: a procedure that was killed has lost its last batch at most, and its successor
-goes on at the block that was noted with the last commit.
+others have locked, and rewrites them in one statement; what it skipped is left to another pass, and the last of it
+is waited for one row at a time, so that a batch never waits while it holds locks. Whether a row needs work is seen
+from the row itself: a procedure that was killed has lost its last batch at most, and its successor goes on at the
+block that was noted with the last commit.
 """
 
 import time
@@ -319,7 +319,8 @@ class Operations:
             rows = self._database.as_owner(
                 lambda: self._database.execute(
                     "SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-                    " AND (datname = current_database() AND backend_type <> 'autovacuum worker' OR backend_type = 'walsender')"
+                    " AND (datname = current_database() AND backend_type <> 'autovacuum worker' OR "
+                    "backend_type = 'walsender')"
                     " AND age(backend_xmin) > age($1::xid8::xid) LIMIT 1",
                     ("text", row["next"]),
                 )
@@ -347,7 +348,8 @@ class Operations:
                 self._database.commit()
                 table, column = self._load(relation, column_name)
         rows = self._database.query(
-            "SELECT quote_ident(c.conname) AS name FROM pg_constraint AS c WHERE c.conrelid = $1 AND c.contype = 'c'"
+            "SELECT quote_ident(c.conname) AS name FROM pg_constraint AS c WHERE c.conrelid = $1 AND "
+            "c.contype = 'c'"
             " AND NOT c.convalidated AND c.conkey = ARRAY[(SELECT a.attnum FROM pg_attribute AS a"
             "  WHERE a.attrelid = $1 AND a.attname = $2)]",
             ("oid", table.base),

@@ -113,9 +113,11 @@ class Registry:
             return None
         table = EncryptedTable(**rows[0])
         for row in query(
-            "SELECT id, pg_catalog.uuid_send(uuid) AS uuid, column_name::text AS name, cipher_column::text AS cipher,"
+            "SELECT id, pg_catalog.uuid_send(uuid) AS uuid, column_name::text AS name, cipher_column::text "
+            "AS cipher,"
             " plain_column::text AS plain, pg_catalog.format_type(data_type, type_modifier) AS type,"
-            " data_type::oid::bigint AS type_oid, collation_name AS collation, not_null, column_default AS default,"
+            " data_type::oid::bigint AS type_oid, collation_name AS collation, not_null, column_default AS "
+            "default,"
             " key_name AS key, key_by::text AS key_by, deterministic, state::text AS state, oldest_key,"
             " blind_column::text AS blind, blind_key, normalization,"
             " blind_is_shown FROM {s}.encrypted_column WHERE relation_id OPERATOR(pg_catalog.=) $1 ORDER BY id",
@@ -204,8 +206,10 @@ class Registry:
     def save_column(self, column: EncryptedColumn) -> None:
         """Write what may change of a column."""
         self._write(
-            "UPDATE {s}.encrypted_column SET column_name = $2, plain_column = $3, column_default = $4, key_by = $5,"
-            " state = $6::{s}.column_state, oldest_key = $7, blind_column = $8, blind_key = $9, normalization = $10,"
+            "UPDATE {s}.encrypted_column SET column_name = $2, plain_column = $3, column_default = $4, "
+            "key_by = $5,"
+            " state = $6::{s}.column_state, oldest_key = $7, blind_column = $8, blind_key = $9, "
+            "normalization = $10,"
             " blind_is_shown = $11 WHERE id OPERATOR(pg_catalog.=) $1",
             ("integer", column.id),
             ("text", column.name),

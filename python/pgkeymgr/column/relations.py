@@ -124,7 +124,8 @@ class Relations:
         """
         (row,) = self.database.query(
             "SELECT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = $1 AND NOT t.tgisinternal"
-            " AND t.tgtype & 16 = 16 AND t.tgenabled IN ('O', 'A') AND t.tgname NOT LIKE 'zz\\_pgkeymgr\\_%') AS fire,"
+            " AND t.tgtype & 16 = 16 AND t.tgenabled IN ('O', 'A') AND t.tgname NOT LIKE "
+            "'zz\\_pgkeymgr\\_%') AS fire,"
             " has_parameter_privilege('session_replication_role', 'SET') AS may,"
             " current_setting('session_replication_role') AS role",
             ("oid", base.oid),
@@ -134,7 +135,8 @@ class Relations:
             return
         if not row["may"]:
             raise PrivilegeError(
-                f"the triggers of {base} would fire for each row, and only who may set session_replication_role can "
+                f"the triggers of {base} would fire for each row, and only who may set "
+                "session_replication_role can "
                 "keep them from it",
                 hint="Call it as a superuser, or GRANT SET ON PARAMETER session_replication_role.",
             )

@@ -67,7 +67,8 @@ class Views:
                 )
                 self._database.run(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
                 self._database.run(
-                    f"GRANT EXECUTE ON FUNCTION {name} TO {quote_name(self._relations.described(table.base).owner)}"
+                    f"GRANT EXECUTE ON FUNCTION {name} TO "
+                    f"{quote_name(self._relations.described(table.base).owner)}"
                 )
                 self._database.run(f"COMMENT ON FUNCTION {name} IS 'pgkeymgr: writes through {table.id}'")
 

@@ -151,8 +151,8 @@ class DataKeys:
         if dependents:
             raise KeyStateError(
                 f"{record} is still needed: {'; '.join(dependents)}",
-                hint="rotate_column() makes columns independent of old versions. With force => true, what it encrypted "
-                "is lost.",
+                hint="rotate_column() makes columns independent of old versions. With force => true, what it "
+                "encrypted is lost.",
             )
 
         def erase() -> None:

@@ -66,7 +66,7 @@ class Database(Protocol):
         """Tell whether queries can be run now; in a parallel query they sometimes cannot."""
 
     def commit(self) -> None:
-        """Commit, and begin the next transaction; within ``as_owner``, or in the caller's transaction, it fails."""
+        """Commit, and begin the next transaction; it fails within ``as_owner`` or the caller's transaction."""
 
     def pause(self, seconds: float) -> None:
         """Wait."""

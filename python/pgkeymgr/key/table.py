@@ -323,7 +323,8 @@ class KeyTable:
             rows = execute(
                 "UPDATE {s}.key SET superseded_by = pg_catalog.nextval('{s}.key_id_seq'::pg_catalog.regclass)"
                 " WHERE id OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL"
-                " RETURNING superseded_by, comment, user_data::text AS user_data, owner::oid AS owner, parent_family,"
+                " RETURNING superseded_by, comment, user_data::text AS user_data, owner::oid AS owner, "
+                "parent_family,"
                 # As long as the old one was meant to live, from now on.
                 " CASE WHEN pg_catalog.isfinite(expires) AND expires OPERATOR(pg_catalog.>) created"
                 " THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"

@@ -70,7 +70,7 @@ _PRIMITIVES = (
     stream_xchacha20,
     utils,
 )
-_PYTHON_ONLY = ("ask_for_dependents", "encryptor", "knows_encryptor", "opened")
+_PYTHON_ONLY = ("ask_for_dependents", "encryptor", "knows_encryptor", "is_kept", "decryptor", "opened")
 _COLUMN_FUNCTIONS = (
     "_open_text",
     "_open_bytes",
@@ -269,6 +269,7 @@ class _Session:
     user = server.user_id
     stamp = server.statement_stamp
     transaction = server.transaction_stamp
+    subtransaction = server.subtransaction_id
 
     def __init__(self, schema: str) -> None:
         self.schema = schema

@@ -62,6 +62,11 @@ transaction_stamp = _server.GetCurrentTransactionStartTimestamp
 transaction_stamp.restype = ctypes.c_int64
 transaction_stamp.argtypes = ()
 
+subtransaction_id = _server.GetCurrentSubTransactionId
+"""Return the number of the present subtransaction; none comes twice in a transaction."""
+subtransaction_id.restype = ctypes.c_uint32
+subtransaction_id.argtypes = ()
+
 _is_in_parallel_mode = _server.IsInParallelMode
 _is_in_parallel_mode.restype = ctypes.c_bool
 _is_in_parallel_mode.argtypes = ()

@@ -16,6 +16,8 @@ CREATE FUNCTION @extschema@._on_ddl()
 RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+-- The planner takes the two for large, and compiling takes a hundred times longer than running.
+SET jit = off
 AS $$
 DECLARE
     one record;
@@ -37,7 +39,7 @@ BEGIN
             WHEN d.classid = 'pg_class'::regclass THEN d.objid IN (r.base::oid, r.relation::oid)
             WHEN d.classid = 'pg_trigger'::regclass THEN
                 r.base::oid = (SELECT t.tgrelid FROM pg_trigger AS t WHERE t.oid = d.objid)
-            ELSE d.command_tag IN ('GRANT', 'REVOKE')
+            ELSE d.command_tag IN ('GRANT', 'REVOKE') AND d.object_type = 'TABLE'
         END
     LOOP
         PERFORM @extschema@._after_ddl(one.base, one.altered, tg_tag);
@@ -52,6 +54,8 @@ CREATE FUNCTION @extschema@._on_drop()
 RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+-- The planner takes the two for large, and compiling takes a hundred times longer than running.
+SET jit = off
 AS $$
 DECLARE
     one record;

@@ -187,8 +187,11 @@ class BlindIndexes:
         """
         user = self._database.user()
         known = self._checked.get((key_id, user))
+        kept = None
         if known and known[0] == self._database.stamp():
             key = known[1]
+        elif (kept := self._keys.remembered(self._checked, (key_id, user))) is not None:
+            key = kept
         else:
             record = self._keys.find(key_id)
             record.check_usage(encrypt=not record.may_decrypt)

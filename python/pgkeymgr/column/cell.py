@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from ..errors import DataError, DuplicateKeyError, Error, UndefinedError
-from ..key.cipher import TokenCipher
+from ..key.cipher import CIPHERTEXT_START, HEADER_BYTES, TokenCipher
 from ..key.database import Database
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
 from ..key.token import Tokens, to_text
@@ -18,6 +18,11 @@ class Cells:
         self._tokens = tokens
         self._keys = keys
         self._database: Database = keys.database
+        self._keyring = keys.keyring
+        self._user = keys.database.user
+        self._stamp = keys.database.stamp
+
+    # Called for each row: what was used last is tried first, before the keyring's dictionaries are.
 
     def _open_bytes(self, token: bytes, place: bytes) -> bytes:
         """Decrypt a value.
@@ -33,17 +38,39 @@ class Cells:
             DataError: it does not open; the message names table, column and row.
             PrivilegeError: the current user may not decrypt with its key.
         """
+        header, user, stamp, cipher = self._keyring.opener
+        if cipher and token[:HEADER_BYTES] == header and self._user() == user and self._stamp() == stamp:
+            try:
+                plaintext: bytes = cipher.decrypt_raw(
+                    token[HEADER_BYTES:CIPHERTEXT_START], token[CIPHERTEXT_START:], cipher.header + place
+                )
+                return plaintext
+            except Exception:  # noqa: S110  # what is wrong with it is found out below
+                pass
+        return self._open_first(token, place)
+
+    def _open_first(self, token: bytes, place: bytes) -> bytes:
         try:
-            return self._tokens.opened(token, place)
+            cipher, is_known = self._tokens.decryptor(token)
+            plaintext = cipher.decrypt(token, place)
         except (DataError, UndefinedError) as error:
             raise self._explain(error, place) from None
+        if is_known:
+            self._keyring.opener = cipher.header, self._user(), self._stamp(), cipher
+        return plaintext
 
     def _open_text(self, token: bytes, place: bytes) -> str:
         """Decrypt a value that is text; see ``_open_bytes``."""
-        try:
-            return to_text(self._tokens.opened(token, place))
-        except (DataError, UndefinedError) as error:
-            raise self._explain(error, place) from None
+        header, user, stamp, cipher = self._keyring.opener
+        if cipher and token[:HEADER_BYTES] == header and self._user() == user and self._stamp() == stamp:
+            try:
+                text: str = cipher.decrypt_raw(
+                    token[HEADER_BYTES:CIPHERTEXT_START], token[CIPHERTEXT_START:], cipher.header + place
+                ).decode()
+                return text
+            except Exception:  # noqa: S110  # what is wrong with it is found out below
+                pass
+        return to_text(self._open_first(token, place))
 
     def _seal_bytes(self, key: str, plaintext: bytes, place: bytes) -> bytes:
         """Encrypt a value under a fresh nonce.
@@ -60,11 +87,23 @@ class Cells:
             PrivilegeError: the current user may not encrypt with the key.
             KeyStateError: it is disabled, destroyed or expired.
         """
-        return self._tokens.encryptor(key).encrypt(plaintext, place)
+        name, user, stamp, cipher = self._keyring.sealer
+        if not (cipher and key == name and self._user() == user and self._stamp() == stamp):
+            cipher = self._sealer(key)
+        return cipher.encrypt(plaintext, place)
 
     def _seal_text(self, key: str, plaintext: str, place: bytes) -> bytes:
         """Encrypt a value that is text; see ``_seal_bytes``."""
-        return self._tokens.encryptor(key).encrypt(plaintext.encode(), place)
+        name, user, stamp, cipher = self._keyring.sealer
+        if not (cipher and key == name and self._user() == user and self._stamp() == stamp):
+            cipher = self._sealer(key)
+        return cipher.encrypt(plaintext.encode(), place)
+
+    def _sealer(self, key: str) -> TokenCipher:
+        cipher = self._tokens.encryptor(key)
+        if self._tokens.is_kept(key):
+            self._keyring.sealer = key, self._user(), self._stamp(), cipher
+        return cipher
 
     def _seal_deterministic(self, key: str, plaintext: bytes, place: bytes) -> bytes:
         """Encrypt a value so that equal ones have equal ciphertexts; see ``_seal_bytes``."""
@@ -81,9 +120,10 @@ class Cells:
         Returns:
             The new ciphertext, of the same suite.
         """
-        cipher: TokenCipher = self._tokens.encryptor(key)
-        plaintext = self._open_bytes(token, place)
-        return cipher.encrypt_like(token, plaintext, place)
+        name, user, stamp, cipher = self._keyring.sealer
+        if not (cipher and key == name and self._user() == user and self._stamp() == stamp):
+            cipher = self._sealer(key)
+        return cipher.encrypt_like(token, self._open_bytes(token, place), place)
 
     def _key_by(self, key: str, value: str | None) -> str:
         """Return the name of the key for one value of the column that ``key_by`` names.

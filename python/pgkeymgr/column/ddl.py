@@ -34,15 +34,17 @@ class Ddl:
         if table is None:
             return
         with self._relations.busy():
+            self._check_own(table)
+            self._refuse_index(table)
             if command == "CREATE INDEX":
-                self._refuse_index(table)
                 return
             changed = describe(self._database, altered) if altered else None
             view = describe(self._database, table.relation) if table.relation != table.base else None
             if view is None:
                 table.relation = table.base
             elif command in ("GRANT", "REVOKE"):
-                self._views.follow_privileges(table)
+                if not self._views.follow_grant(table, command):
+                    return
             elif changed is not None and changed.oid == view.oid:
                 self._follow_view(table, view)
             else:
@@ -68,15 +70,17 @@ class Ddl:
                     hint="add_blind_index() gives equality search.",
                 )
 
-    def _follow_base(self, table: EncryptedTable) -> None:
+    def _check_own(self, table: EncryptedTable) -> None:
         base = self._relations.described(table.base)
-        there = {column.name for column in base.columns}
-        lost_own = sorted(table.own_columns() - there)
-        if lost_own:
+        lost = sorted(table.own_columns() - {column.name for column in base.columns})
+        if lost:
             raise UnsupportedError(
-                f'column "{lost_own[0]}" of {base} is pgkeymgr\'s own',
+                f'column "{lost[0]}" of {base} is pgkeymgr\'s own',
                 hint="decrypt_column() and drop_blind_index() take such columns away.",
             )
+
+    def _follow_base(self, table: EncryptedTable) -> None:
+        there = {column.name for column in self._relations.described(table.base).columns}
         shown = set(table.columns) - table.encrypted.keys() - table.shown_blind_indexes().keys()
         lost, new = sorted(shown - there), sorted(there - shown - table.own_columns())
         if len(lost) == 1 and len(new) == 1:

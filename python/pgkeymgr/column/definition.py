@@ -112,7 +112,9 @@ class Definition:
             function = "_seal_deterministic"
             if column.form.kind != BYTES:
                 encoded = f"pg_catalog.convert_to({encoded}, 'UTF8')"
-        return f"{self._schema}.{function}({self.key(column, row)}, {encoded}, {self.place(column, row)})"
+        sealed = f"{self._schema}.{function}({self.key(column, row)}, {encoded}, {self.place(column, row)})"
+        # NULL needs no key, and so is not to make one.
+        return f"CASE WHEN {value} IS NOT NULL THEN {sealed} END" if column.key_by else sealed
 
     def key(self, column: EncryptedColumn, row: str) -> str:
         """Return the expression for the name of the key of a row."""
@@ -165,6 +167,7 @@ class Definition:
     def insert_function(self) -> str:
         """Return the body of the function of the INSTEAD OF INSERT trigger."""
         statements = [*self._refuse_given(), *self._fill_identity(), *self._check_row()]
+        declarations = self._declarations()
         names, values, omitted = [], [], []
         for column in self._plain.values():
             if column.generated is None:
@@ -172,15 +175,22 @@ class Definition:
                 values.append(f"NEW.{quote_name(column.name)}")
         for encrypted in self._table.encrypted.values():
             for name, expression in self._written(encrypted):
+                names.append(quote_name(name))
                 if name in self._blind:
                     # As RETURNING is to have it.
                     statements.append(f"NEW.{quote_name(name)} := {expression};")
-                    expression = f"NEW.{quote_name(name)}"  # noqa: PLW2901
-                names.append(quote_name(name))
-                values.append(expression)
+                    values.append(f"NEW.{quote_name(name)}")
+                elif name == encrypted.plain:
+                    values.append(expression)
+                else:
+                    # A variable is cheaper than an expression in the statement.
+                    variable = f"written_{len(values)}"
+                    declarations.append(f"{variable} pg_catalog.bytea;")
+                    statements.append(f"{variable} := {expression};")
+                    values.append(variable)
         if not self.is_by_column:
             statements.append(self._insert(names, values))
-            return _body(self._declarations(), [*statements, "RETURN NEW;"])
+            return _body(declarations, [*statements, "RETURN NEW;"])
         # Without the privilege on all columns, those that the user may not name are left to their defaults.
         arguments = ", ".join(values)
         for number, name in enumerate(names, 1):
@@ -197,7 +207,7 @@ class Definition:
             f" USING {arguments};",
         ]
         return _body(
-            [*self._declarations(), "names pg_catalog.text;", "places pg_catalog.text;"],
+            [*declarations, "names pg_catalog.text;", "places pg_catalog.text;"],
             [
                 *statements,
                 f"IF pg_catalog.has_table_privilege({self._base_oid()}, 'INSERT') THEN",
@@ -281,7 +291,8 @@ class Definition:
             if encrypted.key_by:
                 conditions.append(_changed(encrypted.key_by))
             # While it is in two places, each row that is written anyway goes to the new one.
-            statements.append(f"{flag} := {'true' if encrypted.plain else ' OR '.join(conditions)};")
+            is_forced = encrypted.plain and not self.is_by_column
+            statements.append(f"{flag} := {'true' if is_forced else ' OR '.join(conditions)};")
             for name, expression in self._written(encrypted):
                 variable = f"written_{len(conditional)}"
                 kind = "pg_catalog.bytea" if name in (encrypted.cipher, encrypted.blind) else encrypted.type
@@ -453,7 +464,8 @@ class Definition:
         lines = []
         for column in self._plain.values():
             if column.generated is not None or column.identity == "a":
-                lines += self._refuse_column(_changed(column.name), column, "update")
+                given = f"NEW.{quote_name(column.name)} IS NOT NULL AND {_changed(column.name)}"
+                lines += self._refuse_column(given, column, "update")
         return lines
 
     def _refuse_column(self, condition: str, column: Column, event: str) -> list[str]:
@@ -547,7 +559,8 @@ def _body(declarations: list[str], statements: list[str]) -> str:
 
 
 def _indent(lines: list[str]) -> list[str]:
-    return ["    " + line.replace("\n", "\n    ") for line in lines]
+    # The first line of each only: the others may be within a literal.
+    return ["    " + line for line in lines]
 
 
 def _row(row: str, names: list[str]) -> str:

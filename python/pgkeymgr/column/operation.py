@@ -25,6 +25,12 @@ BATCH_SIZE_MAX = 1_000_000
 _LOCK_TIMEOUT = "100ms"
 _PAUSE_SECONDS = 0.2
 _LOCK_NOT_AVAILABLE = "55P03"
+_SETTINGS = {
+    "search_path": "pg_catalog, pg_temp",
+    "row_security": "off",
+    # Our own queries on the catalog: planned once, not in each batch.
+    "plan_cache_mode": "force_generic_plan",
+}
 
 
 class _Walk:
@@ -134,9 +140,9 @@ class Operations:
 
     def _load(self, relation: str, column_name: str) -> tuple[EncryptedTable, EncryptedColumn]:
         """Begin a transaction: what its statements run under, what is registered, and who may."""
-        for setting, value in (("search_path", "pg_catalog, pg_temp"), ("row_security", "off")):
-            self._database.query("SELECT pg_catalog.set_config($1, $2, true)", ("text", setting), ("text", value))
-        self._keys.keyring.forget_checks()
+        for setting, value in _SETTINGS.items():
+            self._relations.set_local(setting, value)
+        self._keys.forget_checks()
         table, column = self._relations.encrypted_column(relation, column_name)
         self._relations.check_owner(table.base)
         record = self._keys.usable(column.key, TOKEN_KEY_TYPE, encrypt=True)
@@ -170,8 +176,8 @@ class Operations:
         if self._registry.operation(column) is None or column.state != operation or (
             self._registry.operation(column) or {}
         ).get("operation") != operation:  # fmt: skip
-            walk = self._walk_of(table, column, operation)
             base = self._relations.described(table.base)
+            walk = self._walk_of(table, column, base, operation)
             (row,) = self._database.run(f"SELECT count(*) AS count FROM {base.qualified} AS b WHERE {walk.needs}")
             self._registry.start_operation(column, operation, row["count"])
         self._database.commit()
@@ -241,7 +247,7 @@ class Operations:
             self._database.commit()
             return None
         base = self._relations.described(table.base)
-        walk = self._walk_of(table, column, operation)
+        walk = self._walk_of(table, column, base, operation)
         block = 0 if is_patient else state["position_block"]
         # By block and by row number there is always a way without reading the whole table.
         for setting in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
@@ -251,8 +257,8 @@ class Operations:
                 f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.qualified} AS b"
                 f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT {batch_size}"
                 f" FOR NO KEY UPDATE OF b{'' if is_patient else ' SKIP LOCKED'}),"
-                f" written AS (UPDATE {base.qualified} AS b SET {walk.assignments} FROM batch"
-                f" WHERE b.ctid = batch.tid AND {walk.needs} RETURNING 1)"
+                f" written AS (UPDATE {base.qualified} AS b SET {walk.assignments}"
+                f" WHERE b.ctid = ANY (ARRAY(SELECT tid FROM batch)) AND {walk.needs} RETURNING 1)"
                 " SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM batch) AS found,"
                 " (SELECT (max(tid)::text::point)[0]::bigint FROM batch) AS block"
             )
@@ -270,7 +276,7 @@ class Operations:
             self._database.commit()
             return True
         base = self._relations.described(table.base)
-        walk = self._walk_of(table, column, operation)
+        walk = self._walk_of(table, column, base, operation)
         (row,) = self._database.run(
             f"SELECT EXISTS (SELECT FROM {base.qualified} AS b WHERE {walk.needs}) AS is_left"
         )
@@ -367,8 +373,7 @@ class Operations:
     def _present(column: EncryptedColumn) -> str:
         return f"pgkeymgr_{column.id}_present"
 
-    def _walk_of(self, table: EncryptedTable, column: EncryptedColumn, operation: str) -> _Walk:
-        base = self._relations.described(table.base)
+    def _walk_of(self, table: EncryptedTable, column: EncryptedColumn, base: Table, operation: str) -> _Walk:
         definition = Definition(table, base, self._database.schema)
         cipher = quote_name(column.cipher)
         if operation == ROTATING:

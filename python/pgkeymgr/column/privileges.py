@@ -8,18 +8,21 @@ from .quoting import quote_name
 _Grant = tuple[str, str, str, bool]  # column or nothing, grantee's OID, privilege, with grant option
 
 
-def copy_privileges(
+def differing_privileges(
     database: Database, source: int, target: int, names: Mapping[str, Iterable[str]], keys: Iterable[str] = ()
-) -> None:
-    """Give every role the privileges on one relation that it has on another, and no more.
+) -> tuple[set[_Grant], set[_Grant]]:
+    """Compare the privileges on two relations.
 
     Args:
-        database: with ``search_path`` = pg_catalog, as the owner of the target or with greater rights.
+        database: with ``search_path`` = pg_catalog.
         source: the OID of the relation with the right privileges.
         target: the OID of the other one.
         names: for the columns of the source, those of the target that they stand for.
         keys: columns of the target that are part of writing any other: who may INSERT some columns may INSERT
             these, and who may UPDATE some may read these.
+
+    Returns:
+        What the target lacks, and what it has beyond.
     """
     wanted = set()
     for column, grantee, privilege, grantable in _grants(database, source):
@@ -31,14 +34,29 @@ def copy_privileges(
     # Not a second time without the option of granting it on.
     wanted -= {(*grant[:3], False) for grant in wanted if grant[3]}
     have = _grants(database, target)
+    return wanted - have, have - wanted
+
+
+def copy_privileges(
+    database: Database, source: int, target: int, names: Mapping[str, Iterable[str]], keys: Iterable[str] = ()
+) -> None:
+    """Give every role the privileges on one relation that it has on another, and no more.
+
+    Args:
+        database: as the owner of the target or with greater rights; otherwise see ``differing_privileges``.
+        source: see there.
+        target: see there.
+        names: see there.
+        keys: see there.
+    """
+    lacking, excess = differing_privileges(database, source, target, names, keys)
     (row,) = database.query("SELECT $1::regclass::text AS name", ("oid", target))
-    for column, grantee, privilege, _ in have - wanted:
+    for column, grantee, privilege, _ in excess:
         database.run(f"REVOKE {_privilege(privilege, column)} ON {row['name']} FROM {_role(database, grantee)}")
-    for column, grantee, privilege, grantable in sorted(wanted - have):
+    for column, grantee, privilege, grantable in sorted(lacking):
         option = " WITH GRANT OPTION" if grantable else ""
-        database.run(
-            f"GRANT {_privilege(privilege, column)} ON {row['name']} TO {_role(database, grantee)}{option}"
-        )
+        role = _role(database, grantee)
+        database.run(f"GRANT {_privilege(privilege, column)} ON {row['name']} TO {role}{option}")
 
 
 def inserters(database: Database, relation: int) -> set[str]:

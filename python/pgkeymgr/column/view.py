@@ -3,7 +3,7 @@
 from ..errors import UnsupportedError
 from .catalog import Table, describe
 from .definition import Definition
-from .privileges import copy_privileges, grantees, inserters
+from .privileges import copy_privileges, differing_privileges, grantees, inserters
 from .quoting import quote_body, quote_literal, quote_name
 from .registry import EncryptedTable
 from .relations import Relations
@@ -140,6 +140,33 @@ class Views:
                 "cannot be honoured"
             )
         self.grant_schema(table)
+
+    def follow_grant(self, table: EncryptedTable, command: str) -> bool:
+        """Do ``follow_privileges`` after a GRANT or a REVOKE, if it was one on the view.
+
+        Args:
+            table: which it may have been about.
+            command: ``GRANT`` or ``REVOKE``.
+
+        Returns:
+            Whether it was.
+
+        Raises:
+            UnsupportedError: it was one on the base table.
+        """
+        lacking, excess = differing_privileges(
+            self._database, table.relation, table.base, self._names_in_base(table), table.key_columns
+        )
+        if not (lacking or excess):
+            return False
+        if excess if command == "GRANT" else lacking:
+            base = self._relations.described(table.base)
+            raise UnsupportedError(
+                f"the privileges on {base} are those on the view {table.name}",
+                hint=f"{command} them on the view; the base table follows.",
+            )
+        self.follow_privileges(table)
+        return True
 
     def grant_schema(self, table: EncryptedTable) -> None:
         """Let the roles that have privileges on the view call what it calls."""

@@ -15,6 +15,7 @@ suite's name as personalization, so that no key serves two algorithms.
 """
 
 import os
+from collections.abc import Iterator
 from functools import cache
 from hashlib import blake2b
 from typing import Any
@@ -44,7 +45,21 @@ _PERSONS = {RANDOMIZED: b"pgkeymgrtokengcm", DETERMINISTIC: b"pgkeymgrtokensiv"}
 _SUBKEY_BYTES = {RANDOMIZED: 32, DETERMINISTIC: 64}
 
 _RANDOMIZED_BYTE = bytes([RANDOMIZED])
-_CIPHERTEXT_START = HEADER_BYTES + NONCE_BYTES
+CIPHERTEXT_START = HEADER_BYTES + NONCE_BYTES
+
+_NONCES_DRAWN = 256
+
+
+def _draw_nonces() -> Iterator[bytes]:
+    # A call of the system for each would cost a third as much as the encryption.
+    while True:
+        drawn = os.urandom(NONCE_BYTES * _NONCES_DRAWN)
+        for start in range(0, len(drawn), NONCE_BYTES):
+            yield drawn[start : start + NONCE_BYTES]
+
+
+fresh_nonce = _draw_nonces().__next__
+"""Return 12 random bytes that nobody has had."""
 
 
 @cache
@@ -86,9 +101,15 @@ def read_header(token: bytes) -> tuple[int, int]:
 
 
 class TokenCipher:
-    """What encrypts to tokens, and decrypts them, under one data key."""
+    """What encrypts to tokens, and decrypts them, under one data key.
 
-    __slots__ = ("_decrypt", "_encrypt", "_header", "_invalid_tag", "_key_id", "_secret", "_siv")
+    Attributes:
+        header: the first five bytes of the tokens of suite 1.
+        encrypt_raw: the AEAD of suite 1: nonce, plaintext, associated data to ciphertext and tag.
+        decrypt_raw: and back; any exception means that it does not verify.
+    """
+
+    __slots__ = ("_invalid_tag", "_key_id", "_secret", "_siv", "decrypt_raw", "encrypt_raw", "header")
 
     def __init__(self, key_id: int, secret: bytes) -> None:
         """Take a data key.
@@ -107,12 +128,12 @@ class TokenCipher:
             )
         gcm_siv, _, self._invalid_tag = _library()
         self._key_id = key_id.to_bytes(4, "big")
-        self._header = _RANDOMIZED_BYTE + self._key_id
+        self.header = _RANDOMIZED_BYTE + self._key_id
         self._secret = secret
         # Bound methods of an object that is made once: making one costs as much as using it.
         cipher = gcm_siv(self._subkey(RANDOMIZED))
-        self._encrypt = cipher.encrypt
-        self._decrypt = cipher.decrypt
+        self.encrypt_raw = cipher.encrypt
+        self.decrypt_raw = cipher.decrypt
         self._siv: Any = None
 
     def __reduce__(self) -> str:
@@ -141,9 +162,9 @@ class TokenCipher:
         """
         if len(plaintext) > PLAINTEXT_BYTES_MAX:
             raise _too_long(plaintext)
-        nonce = os.urandom(NONCE_BYTES)
-        header = self._header
-        token: bytes = header + nonce + self._encrypt(nonce, plaintext, header + associated_data)
+        nonce = fresh_nonce()
+        header = self.header
+        token: bytes = header + nonce + self.encrypt_raw(nonce, plaintext, header + associated_data)
         return token
 
     def encrypt_deterministic(self, plaintext: bytes, associated_data: bytes) -> bytes:
@@ -186,11 +207,11 @@ class TokenCipher:
         """
         try:
             plaintext: bytes
-            if token[:HEADER_BYTES] == self._header:
-                plaintext = self._decrypt(
-                    token[HEADER_BYTES:_CIPHERTEXT_START],
-                    token[_CIPHERTEXT_START:],
-                    self._header + associated_data,
+            if token[:HEADER_BYTES] == self.header:
+                plaintext = self.decrypt_raw(
+                    token[HEADER_BYTES:CIPHERTEXT_START],
+                    token[CIPHERTEXT_START:],
+                    self.header + associated_data,
                 )
             else:
                 read_header(token)

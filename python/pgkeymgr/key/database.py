@@ -26,6 +26,9 @@ class Database(Protocol):
     def transaction(self) -> int:
         """Return a number that is another for each transaction."""
 
+    def subtransaction(self) -> int:
+        """Return a number that is another for each subtransaction, in this transaction."""
+
     def root_key(self) -> RootKey:
         """Return the root key.
 

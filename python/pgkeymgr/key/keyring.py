@@ -14,6 +14,10 @@ KEYS_MAX = 1024
 """How many unlocked keys a session keeps; the one that was unlocked first goes first."""
 
 
+_Memo = tuple[bytes | str, int, int, TokenCipher | None]
+_NOTHING: _Memo = (b"", -1, -1, None)
+
+
 class Record(NamedTuple):
     """What the key table says of a key, for one user."""
 
@@ -121,6 +125,8 @@ class Keyring:
         encryptors: by key and user, the statement in which that was checked, and the cipher.
         decryptors: the same by the four bytes that a token has for its key's id.
         blinders: by a blind index's key and user: the statement, and what it is keyed with.
+        opener: what was decrypted with last: the token's header, the user, the statement, and the cipher.
+        sealer: the same for encryption, with the key's name instead of the header.
         secrets: by a key's uuid, its type, the user and whether to encrypt: the statement, and the secret.
     """
 
@@ -129,6 +135,8 @@ class Keyring:
         self.decryptors: dict[tuple[bytes, int], tuple[int, TokenCipher]] = {}
         self.secrets: dict[tuple[str, str, int, bool], tuple[int, bytes]] = {}
         self.blinders: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self.opener: _Memo = _NOTHING
+        self.sealer: _Memo = _NOTHING
         self._unlocked: dict[int, Unlocked] = {}
         self._ciphers: dict[int, TokenCipher] = {}
 
@@ -166,6 +174,8 @@ class Keyring:
         for checked in (self.encryptors, self.decryptors, self.secrets, self.blinders):
             if len(checked) > more_than:
                 checked.clear()
+        if more_than < 0:
+            self.opener = self.sealer = _NOTHING
 
     def __len__(self) -> int:
         return len(self._unlocked)

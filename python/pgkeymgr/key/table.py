@@ -34,6 +34,7 @@ class KeyTable:
         self.database = database
         self.keyring = Keyring()
         self._dirty: int | None = None
+        self._remembered: dict[tuple[int, object], tuple[int, int, Any]] = {}
 
     def find(self, key: str | int | bytes) -> Record:
         """Find a key for the current user, whatever its state and their grants.
@@ -95,9 +96,29 @@ class KeyTable:
             which: the key and the user, as that one has them.
             value: what the key gives.
         """
-        if not self._is_dirty():
-            self.keyring.forget_checks(more_than=KEYS_MAX)
-            checked[which] = self.database.stamp(), value
+        if self._is_dirty():
+            if len(self._remembered) > KEYS_MAX:
+                self._remembered.clear()
+            self._remembered[id(checked), which] = self.database.subtransaction(), self.database.stamp(), value
+            return
+        self.keyring.forget_checks(more_than=KEYS_MAX)
+        checked[which] = self.database.stamp(), value
+
+    def remembered(self, checked: dict[_Which, tuple[int, _Value]], which: _Which) -> _Value | None:
+        """Return what ``remember`` was given in a transaction that has changed keys, or None.
+
+        Args:
+            checked: one of the keyring's.
+            which: the key and the user, as that one has them.
+
+        Returns:
+            The value, if neither statement nor subtransaction is another one by now.
+        """
+        known = self._remembered.get((id(checked), which))
+        if known is None or known[:2] != (self.database.subtransaction(), self.database.stamp()):
+            return None
+        value: _Value = known[2]
+        return value
 
     def unlock(self, record: Record) -> bytes:
         """Return a key's secret by its wrap under the root key.
@@ -149,6 +170,9 @@ class KeyTable:
         known = self.keyring.secrets.get(which)
         if known and known[0] == self.database.stamp():
             return known[1]
+        kept = self.remembered(self.keyring.secrets, which)
+        if kept is not None:
+            return kept
         record = self.usable(bytes.fromhex(uuid.replace("-", "")), key_type, encrypt=encrypt)
         secret = self.keyring.secret(record, self.unlock)
         self.remember(self.keyring.secrets, which, secret)
@@ -169,8 +193,14 @@ class KeyTable:
         """
         return self.keyring.cipher(record, self.unlock)
 
-    # In the transaction that changed a key nothing is kept from row to row: it may be rolled back to a savepoint,
-    # and a token of a key that never was could not be decrypted.
+    def forget_checks(self) -> None:
+        """Forget who may use what, so that it is checked again."""
+        self.keyring.forget_checks()
+        self._remembered.clear()
+
+    # In a transaction that has changed a key, what is kept from row to row is kept apart, and only within one
+    # subtransaction: it may be rolled back to a savepoint, and a token of a key that never was could not be
+    # decrypted.
 
     def _is_dirty(self) -> bool:
         return self._dirty is not None and self._dirty == self.database.transaction()
@@ -178,7 +208,7 @@ class KeyTable:
     def change(self, operation: Callable[[], _Result]) -> _Result:
         """Run something that changes keys; see ``Database.as_owner``."""
         self._dirty = self.database.transaction()
-        self.keyring.forget_checks()
+        self.forget_checks()
         return self.database.as_owner(operation)
 
     def create(

@@ -17,6 +17,9 @@ class Tokens:
         self._stamp = table.database.stamp
 
     def _encryptor(self, key: str | int) -> TokenCipher:
+        kept = self._table.remembered(self._encryptors, (key, self._user()))
+        if kept is not None:
+            return kept
         record = self._table.usable(key, TOKEN_KEY_TYPE, encrypt=True)
         if record.superseded_by is not None:
             raise KeyStateError(
@@ -28,6 +31,9 @@ class Tokens:
         return cipher
 
     def _decryptor(self, token: bytes) -> TokenCipher:
+        kept = self._table.remembered(self._decryptors, (token[1:HEADER_BYTES], self._user()))
+        if kept is not None:
+            return kept
         _, key_id = read_header(token)
         cipher = self._table.cipher(self._table.usable(key_id, TOKEN_KEY_TYPE, encrypt=False))
         self._table.remember(self._decryptors, (token[1:HEADER_BYTES], self._user()), cipher)
@@ -38,10 +44,29 @@ class Tokens:
         known = self._encryptors.get((key, self._user()))
         return known[1] if known and known[0] == self._stamp() else self._encryptor(key)
 
-    def knows_encryptor(self, key: str) -> bool:
-        """Tell whether ``encryptor`` has been asked for a key in this statement."""
+    def is_kept(self, key: str) -> bool:
+        """Tell whether ``encryptor`` gives the same for a key until the statement ends, whatever happens in it."""
         known = self._encryptors.get((key, self._user()))
         return known is not None and known[0] == self._stamp()
+
+    def decryptor(self, token: bytes) -> tuple[TokenCipher, bool]:
+        """Return what decrypts a token, for the current user, and whether that is so until the statement ends.
+
+        Raises:
+            Error: see ``token_decrypt``.
+        """
+        which = (token[1:HEADER_BYTES], self._user())
+        known = self._decryptors.get(which)
+        if known and known[0] == self._stamp():
+            return known[1], True
+        cipher = self._decryptor(token)
+        return cipher, which in self._decryptors and self._decryptors[which][0] == self._stamp()
+
+    def knows_encryptor(self, key: str) -> bool:
+        """Tell whether ``encryptor`` has been asked for a key in this statement."""
+        if self.is_kept(key):
+            return True
+        return self._table.remembered(self._encryptors, (key, self._user())) is not None
 
     def opened(self, token: bytes, associated_data: bytes) -> bytes:
         """Return the plaintext of a token; see ``token_decrypt``."""

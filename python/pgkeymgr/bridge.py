@@ -295,6 +295,9 @@ class _Session:
     def run(self, statement: str) -> list[dict[str, Any]]:
         return list(plpy.execute(statement))
 
+    def write(self, statement: str) -> int:
+        return int(plpy.execute(statement).nrows())
+
     def query_unkept(self, query: str, *arguments: tuple[str, Any]) -> list[dict[str, Any]]:
         plan = plpy.prepare(query, [type_ for type_, _ in arguments])
         return list(plpy.execute(plan, [value for _, value in arguments]))

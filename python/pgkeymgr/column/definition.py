@@ -167,7 +167,7 @@ class Definition:
     def insert_function(self) -> str:
         """Return the body of the function of the INSTEAD OF INSERT trigger."""
         statements = [*self._refuse_given(), *self._fill_identity(), *self._check_row()]
-        declarations = self._declarations()
+        declarations = ["made record;"] if self._is_changed_by("insert") else []
         names, values, omitted = [], [], []
         for column in self._plain.values():
             if column.generated is None:
@@ -541,7 +541,7 @@ class Definition:
 
     def _declarations(self) -> list[str]:
         lines = ["changed_by pg_catalog.xid;", "is_unchanged pg_catalog.bool;"]
-        if self._is_changed_by("insert") or self._is_changed_by("update"):
+        if self._is_changed_by("update"):
             lines.append("made record;")
         return lines
 

@@ -236,7 +236,8 @@ class EncryptColumn:
             f"ALTER TABLE {base.qualified} ADD COLUMN {cipher} pg_catalog.bytea,"
             # It does not compress, and parts of it are read: the id of its key.
             f" ALTER COLUMN {cipher} SET STORAGE EXTERNAL,"
-            f" ADD CONSTRAINT {quote_name(check)} CHECK ({cipher} OPERATOR(pg_catalog.~~) {pattern_literal}) NOT VALID,"
+            f" ADD CONSTRAINT {quote_name(check)}"
+            f" CHECK ({cipher} OPERATOR(pg_catalog.~~) {pattern_literal}) NOT VALID,"
             f" ALTER COLUMN {plain} DROP DEFAULT, ALTER COLUMN {plain} DROP NOT NULL"
         )
         self._guard(base, column)

@@ -64,6 +64,7 @@ class Operations:
         self._data_keys = data_keys
         self._database = relations.database
         self._registry = relations.registry
+        self._densest = 1
 
     def migrate_column(self, relation: str, column_name: str, batch_size: int) -> None:
         """Encrypt the rows that were there before ``encrypt_column``, and drop the plaintext column.
@@ -224,22 +225,21 @@ class Operations:
             self._database.pause(_PAUSE_SECONDS)
 
     def _walk(self, relation: str, column_name: str, operation: str, batch_size: int) -> None:
-        is_patient = False
+        self._densest = 1
         while True:
-            left = self._batch(relation, column_name, operation, 1 if is_patient else batch_size, is_patient)
-            if left is None:
+            passed = self._batch(relation, column_name, operation, batch_size)
+            if passed is None or (passed and self._finish(relation, column_name, operation)):
                 return
-            if left:
-                continue
-            # A pass has ended. What it skipped, others had locked: wait for it.
-            is_patient = True
-            if self._finish(relation, column_name, operation):
-                return
+            if passed:
+                # What this pass has skipped, others had locked: wait for one of it, and pass again.
+                self._wait_for_one(relation, column_name, operation)
 
-    def _batch(
-        self, relation: str, column_name: str, operation: str, batch_size: int, is_patient: bool
-    ) -> bool | None:
-        """Do one batch and commit; tell whether the pass goes on, or None if another session has ended it all."""
+    def _batch(self, relation: str, column_name: str, operation: str, batch_size: int) -> bool | None:
+        """Do one batch and commit.
+
+        Returns:
+            Whether the pass has come to the table's end, or None if another session has ended the operation.
+        """
         started = time.monotonic()
         table, column = self._load(relation, column_name)
         state = self._registry.operation(column)
@@ -248,25 +248,98 @@ class Operations:
             return None
         base = self._relations.described(table.base)
         walk = self._walk_of(table, column, base, operation)
-        block = 0 if is_patient else state["position_block"]
+        self._forbid_large_plans()
+        block: int = state["position_block"]
+        blocks = batch_size // self._rows_per_block(base, state["rows_total"])
+        with self._relations.without_triggers(base):
+            if blocks < 1:
+                written, following = self._write_some(base, walk, block, batch_size)
+            else:
+                written, following = self._write_blocks(base, walk, block, block + blocks)
+        if not written and following is not None:
+            following = self._next_block(base, walk, following)
+        self._registry.advance_operation(
+            column, block if following is None else following, written, time.monotonic() - started
+        )
+        self._database.commit()
+        return following is None
+
+    def _forbid_large_plans(self) -> None:
         # By block and by row number there is always a way without reading the whole table.
         for setting in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
             self._relations.set_local(setting, "off")
-        with self._relations.without_triggers(base):
-            (row,) = self._database.run(
-                f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.qualified} AS b"
-                f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT {batch_size}"
-                f" FOR NO KEY UPDATE OF b{'' if is_patient else ' SKIP LOCKED'}),"
-                f" written AS (UPDATE {base.qualified} AS b SET {walk.assignments}"
-                f" WHERE b.ctid = ANY (ARRAY(SELECT tid FROM batch)) AND {walk.needs} RETURNING 1)"
-                " SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM batch) AS found,"
-                " (SELECT (max(tid)::text::point)[0]::bigint FROM batch) AS block"
-            )
-        self._registry.advance_operation(
-            column, row["block"] if row["found"] else block, row["written"], time.monotonic() - started
+
+    def _rows_per_block(self, base: Table, rows: int) -> int:
+        (row,) = self._database.query(
+            "SELECT CASE WHEN relpages > 0 THEN reltuples / relpages ELSE 0 END AS known,"
+            " pg_relation_size(oid) / current_setting('block_size')::int8 AS blocks FROM pg_class WHERE oid = $1",
+            ("oid", base.oid),
         )
+        on_average: int = rows // max(1, row["blocks"])
+        return max(self._densest, round(row["known"]), on_average)
+
+    def _write_blocks(self, base: Table, walk: _Walk, block: int, end: int) -> tuple[int, int | None]:
+        """Write the rows of some blocks; return how many, and the block after them."""
+        within = f"b.ctid >= '({block},0)'::tid AND b.ctid < '({end},0)'::tid AND {walk.needs}"
+        # Usually nobody has locked any, and each is written without being locked before.
+        self._relations.set_local("lock_timeout", _LOCK_TIMEOUT)
+        try:
+            written = self._database.write(f"UPDATE {base.qualified} AS b SET {walk.assignments} WHERE {within}")
+        except Exception as error:
+            if getattr(error, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            written = self._database.write(
+                f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.qualified} AS b WHERE {within}"
+                " FOR NO KEY UPDATE OF b SKIP LOCKED)"
+                f" UPDATE {base.qualified} AS b SET {walk.assignments}"
+                f" WHERE b.ctid = ANY (ARRAY(SELECT tid FROM batch)) AND {walk.needs}"
+            )
+        self._relations.set_local("lock_timeout", "0")
+        # So that the next batch is not larger than it may be.
+        self._densest = max(self._densest, -(-written // (end - block)))
+        return written, end
+
+    def _write_some(self, base: Table, walk: _Walk, block: int, batch_size: int) -> tuple[int, int | None]:
+        """Write fewer rows than a block has; return how many, and the block of the last, or None for the end."""
+        (row,) = self._database.run(
+            f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.qualified} AS b"
+            f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT {batch_size}"
+            " FOR NO KEY UPDATE OF b SKIP LOCKED),"
+            f" written AS (UPDATE {base.qualified} AS b SET {walk.assignments}"
+            f" WHERE b.ctid = ANY (ARRAY(SELECT tid FROM batch)) AND {walk.needs} RETURNING 1)"
+            " SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM batch) AS found,"
+            " (SELECT (max(tid)::text::point)[0]::bigint FROM batch) AS block"
+        )
+        return row["written"], row["block"] if row["found"] == batch_size else None
+
+    def _next_block(self, base: Table, walk: _Walk, block: int) -> int | None:
+        rows = self._database.run(
+            f"SELECT (b.ctid::text::point)[0]::bigint AS block FROM {base.qualified} AS b"
+            f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT 1"
+        )
+        return int(rows[0]["block"]) if rows else None
+
+    def _wait_for_one(self, relation: str, column_name: str, operation: str) -> None:
+        """Write one of the rows that others had locked, as soon as they let it go."""
+        started = time.monotonic()
+        table, column = self._load(relation, column_name)
+        base = self._relations.described(table.base)
+        walk = self._walk_of(table, column, base, operation)
+        with self._relations.without_triggers(base):
+            rows = self._database.run(
+                f"SELECT b.ctid::text AS tid FROM {base.qualified} AS b WHERE {walk.needs} LIMIT 1"
+                " FOR NO KEY UPDATE OF b"
+            )
+            written = 0
+            if rows:
+                written = self._database.write(
+                    f"UPDATE {base.qualified} AS b SET {walk.assignments}"
+                    f" WHERE b.ctid = '{rows[0]['tid']}'::tid AND {walk.needs}"
+                )
+        state = self._registry.operation(column)
+        if state is not None and column.state == operation:
+            self._registry.advance_operation(column, 0, written, time.monotonic() - started)
         self._database.commit()
-        return bool(row["found"] >= batch_size and not is_patient) or bool(is_patient and row["found"])
 
     def _finish(self, relation: str, column_name: str, operation: str) -> bool:
         """End an operation if no row needs it any more; tell whether it is ended."""

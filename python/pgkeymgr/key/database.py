@@ -62,6 +62,9 @@ class Database(Protocol):
         Unlike ``query``, it takes the text as it is, and keeps no plan.
         """
 
+    def write(self, statement: str) -> int:
+        """Run an INSERT, UPDATE or DELETE like ``run``, and return how many rows it wrote."""
+
     def query_unkept(self, query: str, *arguments: tuple[str, Any]) -> Rows:
         """Run a query like ``run``, with arguments like ``query``."""
 

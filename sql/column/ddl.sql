@@ -26,13 +26,32 @@ BEGIN
     IF current_setting('check_function_bodies') = 'off' THEN
         RETURN;
     END IF;
+    IF tg_tag = 'ALTER TYPE' THEN
+        -- What is encrypted holds the old text.
+        FOR one IN
+            SELECT c.column_name, r.name
+            FROM pg_event_trigger_ddl_commands() AS d
+            JOIN pg_type AS altered ON d.objid IN (altered.oid, altered.typrelid)
+            JOIN @extschema@.encrypted_column AS c ON true
+            JOIN pg_type AS t ON t.oid = c.data_type::oid AND altered.oid IN (t.oid, t.typelem, t.typbasetype)
+            JOIN @extschema@.encrypted_relation AS r ON r.id = c.relation_id
+            WHERE altered.typtype = 'c' AND d.objid = altered.typrelid
+                OR altered.typtype = 'e' AND current_query() ~* '\yrename\s+value\y'
+        LOOP
+            RAISE EXCEPTION 'values of the type are encrypted in column "%" of "%", and could not be read any more',
+                one.column_name, one.name
+                USING ERRCODE = '0A000', HINT = 'decrypt_column() makes the column a plain one, which can be changed.';
+        END LOOP;
+    END IF;
     FOR one IN
         SELECT DISTINCT r.base, d.objid AS altered
         FROM pg_event_trigger_ddl_commands() AS d
         JOIN @extschema@.encrypted_relation AS r ON CASE
-            WHEN d.classid = 'pg_namespace'::regclass THEN EXISTS (
-                SELECT FROM pg_class AS c
-                WHERE c.oid IN (r.base::oid, r.relation::oid) AND c.relnamespace = d.objid
+            -- Of the tables, or of types that their triggers name.
+            WHEN d.classid = 'pg_namespace'::regclass THEN true
+            WHEN tg_tag IN ('ALTER TYPE', 'ALTER DOMAIN') THEN EXISTS (
+                SELECT FROM @extschema@.encrypted_column AS c JOIN pg_type AS t ON t.oid = c.data_type::oid
+                WHERE c.relation_id = r.id AND d.objid IN (t.oid, t.typelem, t.typbasetype)
             )
             WHEN d.classid = 'pg_class'::regclass AND d.command_tag = 'CREATE INDEX' THEN
                 r.base::oid = (SELECT i.indrelid FROM pg_index AS i WHERE i.indexrelid = d.objid)
@@ -108,7 +127,8 @@ COMMENT ON FUNCTION @extschema@._refuse_plaintext() IS
     'Internal: guard a column that is being encrypted.';
 
 CREATE EVENT TRIGGER pgkeymgr_ddl ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'ALTER VIEW', 'ALTER SCHEMA', 'CREATE INDEX', 'CREATE TRIGGER', 'ALTER TRIGGER',
+    WHEN TAG IN ('ALTER TABLE', 'ALTER VIEW', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'CREATE INDEX',
+        'CREATE TRIGGER', 'ALTER TRIGGER',
         'GRANT', 'REVOKE')
     EXECUTE FUNCTION @extschema@._on_ddl();
 COMMENT ON EVENT TRIGGER pgkeymgr_ddl IS

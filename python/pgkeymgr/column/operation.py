@@ -275,8 +275,7 @@ class Operations:
             " pg_relation_size(oid) / current_setting('block_size')::int8 AS blocks FROM pg_class WHERE oid = $1",
             ("oid", base.oid),
         )
-        on_average: int = rows // max(1, row["blocks"])
-        return max(self._densest, round(row["known"]), on_average)
+        return int(max(self._densest, round(row["known"]), rows // max(1, row["blocks"])))
 
     def _write_blocks(self, base: Table, walk: _Walk, block: int, end: int) -> tuple[int, int | None]:
         """Write the rows of some blocks; return how many, and the block after them."""

@@ -571,11 +571,11 @@ FROM (VALUES ('none'), ('pgkeymgr_test_alice')) AS roles (role), unnest(ARRAY[
 ]) WITH ORDINALITY AS s (statement, n)
 ORDER BY role, n;
 
--- A row that is matched twice is updated once, also if the first time changes nothing.
+-- A row that is matched twice is updated once.
 SELECT twice('CREATE TABLE matched (id int PRIMARY KEY, v text, w int); INSERT INTO matched VALUES (1, ''a'', 1)');
 SELECT is(encrypt_column('coded.matched', 'v', 'test column')::text, 'coded.matched', 'for rows matched twice');
 SELECT same(
-    'UPDATE matched SET v = n FROM (VALUES (''a''), (''b'')) AS v (n) RETURNING matched.*', 'matched'
+    'UPDATE matched SET v = n FROM (VALUES (''b''), (''c'')) AS v (n) RETURNING matched.*', 'matched'
 );
 
 -- Errors have no plaintext in them, whichever constraint it is.
@@ -961,9 +961,8 @@ SELECT is(result('coded', 'SELECT id FROM secured WHERE leaks_argument(v) AND le
 SELECT matches(current_setting('test.leaked'), 'alice''s', 'it sees what alice may see');
 SELECT doesnt_match(current_setting('test.leaked'), 'bob', 'and no more');
 SELECT throws_ok('GRANT SELECT (id) ON coded.secured TO pgkeymgr_test_late', '0A000', NULL, 'privileges on columns come too late');
-GRANT SELECT (id) ON coded.secured_encrypted TO pgkeymgr_test_late;
-SELECT is(result('coded', 'SELECT id, owner FROM secured WHERE owner <> current_user AND id <> 7', 'pgkeymgr_test_alice'), '',
-    'nor do they turn row-level security off, given on the base table');
+SELECT throws_ok('GRANT SELECT (id) ON coded.secured_encrypted TO pgkeymgr_test_late', '0A000', NULL,
+    'and on the base table they are not to be had');
 
 -- Privileges on single columns.
 SELECT twice($ddl$

@@ -46,6 +46,7 @@ class Table:
     fires_on_columns: bool
     changes_inserts: bool
     changes_updates: bool
+    unique_columns: frozenset[str]
 
     @property
     def qualified(self) -> str:
@@ -88,7 +89,10 @@ def describe(database: Database, oid: int) -> Table | None:
         " EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
         "  AND t.tgtype & 7 = 7 AND t.tgname NOT LIKE 'zz\\_pgkeymgr\\_%') AS changes_inserts,"
         " EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
-        "  AND t.tgtype & 19 = 19 AND t.tgname NOT LIKE 'zz\\_pgkeymgr\\_%') AS changes_updates"
+        "  AND t.tgtype & 19 = 19 AND t.tgname NOT LIKE 'zz\\_pgkeymgr\\_%') AS changes_updates,"
+        " ARRAY(SELECT DISTINCT a.attname::text FROM pg_index AS i JOIN pg_attribute AS a"
+        "  ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])"
+        "  WHERE i.indrelid = c.oid AND i.indisunique) AS unique_columns"
         " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1",
         ("oid", oid),
     )
@@ -115,7 +119,8 @@ def describe(database: Database, oid: int) -> Table | None:
         " WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         ("oid", oid),
     )
-    return Table(**rows[0], columns=tuple(Column(**column) for column in columns))
+    unique = frozenset(rows[0].pop("unique_columns"))
+    return Table(**rows[0], columns=tuple(Column(**column) for column in columns), unique_columns=unique)
 
 
 def key_columns(database: Database, table: Table) -> list[str]:

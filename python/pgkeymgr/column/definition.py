@@ -9,6 +9,8 @@ view, and an update that another transaction has overtaken is refused as a seria
 the other.
 """
 
+from typing import NamedTuple
+
 from .catalog import Column, Table
 from .forms import BYTES, key_expression
 from .quoting import bytes_literal, quote_literal, quote_name
@@ -33,6 +35,14 @@ def place_prefix(column_uuid: bytes) -> bytes:
         The first 22 bytes of the associated data.
     """
     return _PLACE_START + column_uuid
+
+
+class _Assignment(NamedTuple):
+    """What an UPDATE of the base table sets: the column, to what, and if which condition holds it differs."""
+
+    name: str
+    expression: str
+    condition: str
 
 
 class Definition:
@@ -276,11 +286,12 @@ class Definition:
         declarations = self._declarations()
         changed_key = " OR ".join(f"{_image('NEW', name)} OPERATOR(pg_catalog.*<>) {_image('OLD', name)}"
                                   for name in self._table.key_columns)  # fmt: skip
-        assignments: list[tuple[str, str]] = []
+        assignments: list[_Assignment] = []
         conditional: list[tuple[str, str, str]] = []
         for column in self._plain.values():
             if column.generated is None and column.identity != "a":
-                assignments.append((column.name, f"NEW.{quote_name(column.name)}"))
+                new = f"NEW.{quote_name(column.name)}"
+                assignments.append(_Assignment(column.name, new, _changed(column.name)))
                 conditional.append((_changed(column.name), column.name, f"NEW.{quote_name(column.name)}"))
         for number, encrypted in enumerate(self._table.encrypted.values(), 1):
             flag = f"writes_{number}"
@@ -301,7 +312,8 @@ class Definition:
                 if name in self._blind:
                     shown = quote_name(name)
                     statements.append(f"NEW.{shown} := CASE WHEN {flag} THEN {variable} ELSE OLD.{shown} END;")
-                assignments.append((name, f"CASE WHEN {flag} THEN {variable} ELSE b.{quote_name(name)} END"))
+                either = f"CASE WHEN {flag} THEN {variable} ELSE b.{quote_name(name)} END"
+                assignments.append(_Assignment(name, either, flag))
                 conditional.append((flag, name, variable))
         update = self._update(assignments)
         if not self.is_by_column:
@@ -326,19 +338,57 @@ class Definition:
             ],
         )
 
-    def _update(self, assignments: list[tuple[str, str]]) -> list[str]:
-        pairs = ", ".join(f"{quote_name(name)} = {expression}" for name, expression in assignments)
-        lines = [f"UPDATE {self._base.qualified} AS b SET {pairs}", f"WHERE {self._found_row()}"]
-        if self._is_changed_by("update"):
-            read = list(self._plain)
-            lines += [
-                f"RETURNING {', '.join(f'b.{quote_name(name)}' for name in read)}",
-                f"INTO {', '.join(f'made.{quote_name(name)}' for name in read)};",
+    def _update(self, assignments: list[_Assignment]) -> list[str]:
+        # Columns of unique indexes that stay as they are must not be named: PostgreSQL would lock the row against
+        # those who only refer to it.
+        keys = [each for each in assignments if each.name in self._base.unique_columns]
+        others = [each for each in assignments if each not in keys]
+        where = self._found_row()
+        lines = self._returning(self._set(assignments, where))
+        if keys and others:
+            lines = [
+                f"IF {' OR '.join(each.condition for each in keys)} THEN",
+                *_indent(lines),
+                "ELSE",
+                *_indent(self._returning(self._set(others, where))),
+                "END IF;",
             ]
-            after = [f"NEW.{quote_name(name)} := made.{quote_name(name)};" for name in read]
-            return ["made := NEW;", *lines, *self._overtaken(), *after]
-        lines[-1] += ";"
-        return [*lines, *self._overtaken()]
+        lines += self._overtaken(self._update_own(assignments))
+        if self._is_changed_by("update"):
+            lines = ["made := NEW;", *lines]
+            lines += [f"NEW.{quote_name(name)} := made.{quote_name(name)};" for name in self._plain]
+        return lines
+
+    def _set(self, assignments: list[_Assignment], where: str) -> str:
+        pairs = ", ".join(f"{quote_name(each.name)} = {each.expression}" for each in assignments)
+        return f"UPDATE {self._base.qualified} AS b SET {pairs} WHERE {where}"
+
+    def _returning(self, statement: str) -> list[str]:
+        if not self._is_changed_by("update"):
+            return [statement + ";"]
+        return [
+            statement,
+            f"RETURNING {', '.join(f'b.{quote_name(name)}' for name in self._plain)}",
+            f"INTO {', '.join(f'made.{quote_name(name)}' for name in self._plain)};",
+        ]
+
+    def _update_own(self, assignments: list[_Assignment]) -> list[str]:
+        """Update a row that this statement itself has changed otherwise, by a trigger or a foreign key."""
+        changes = [
+            _Assignment(
+                each.name,
+                f"CASE WHEN {each.condition} THEN {each.expression} ELSE b.{quote_name(each.name)} END",
+                each.condition,
+            )
+            for each in assignments
+        ]
+        same = [
+            f"(NOT ({_changed(name)}) OR ROW({self.value(name, 'b')})::pg_catalog.record"
+            f" OPERATOR(pg_catalog.*=) {_image('OLD', name)})"
+            for name in self.columns
+            if name not in self._blind
+        ]
+        return self._returning(self._set(changes, " AND ".join([self._same_key("OLD"), *same])))
 
     def _dynamic_update(self, conditional: list[tuple[str, str, str]]) -> list[str]:
         # $1 to $n are the new values, and after them the old ones of what the user may see.
@@ -376,10 +426,10 @@ class Definition:
 
     def delete_function(self) -> str:
         """Return the body of the function of the INSTEAD OF DELETE trigger."""
-        lines = [f"DELETE FROM {self._base.qualified} AS b WHERE {self._found_row()};", *self._overtaken()]
+        by_key = f"DELETE FROM {self._base.qualified} AS b WHERE {self._same_key('OLD')};"
+        lines = [f"DELETE FROM {self._base.qualified} AS b WHERE {self._found_row()};", *self._overtaken([by_key])]
         if not self.is_by_column:
             return _body(self._declarations(), [*lines, "RETURN OLD;"])
-        by_key = self._same_key("OLD")
         return _body(
             self._declarations(),
             [
@@ -388,7 +438,7 @@ class Definition:
                 "ELSE",
                 *_indent(
                     [
-                        f"DELETE FROM {self._base.qualified} AS b WHERE {by_key};",
+                        by_key,
                         "IF NOT FOUND THEN RETURN NULL; END IF;",
                     ]
                 ),
@@ -420,16 +470,21 @@ class Definition:
         seen = ", ".join(f"OLD.{quote_name(name)}" for name in names)
         return f"ROW({now})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({seen})::pg_catalog.record"
 
-    def _overtaken(self) -> list[str]:
+    def _overtaken(self, again: list[str]) -> list[str]:
         if not self._table.key_columns:
             return ["IF NOT FOUND THEN", *_indent([self._serialization_failure()]), "END IF;"]
         return [
             "IF NOT FOUND THEN",
-            # Deleted; or kept as it is by a policy or a trigger; or changed before by this statement.
+            # Deleted; or kept as it is by a policy or a trigger.
             f"    SELECT b.xmin, {self._unchanged()} INTO changed_by, is_unchanged",
             f"    FROM {self._base.qualified} AS b WHERE {self._same_key('OLD')};",
-            f"    IF NOT FOUND OR is_unchanged OR {self._schema}._is_own(changed_by) THEN RETURN NULL; END IF;",
-            f"    {self._serialization_failure()}",
+            "    IF NOT FOUND OR is_unchanged THEN RETURN NULL; END IF;",
+            f"    IF NOT {self._schema}._is_own(changed_by) THEN",
+            f"        {self._serialization_failure()}",
+            "    END IF;",
+            # By this statement: by a trigger or a foreign key of another row, or matched twice.
+            *_indent(again),
+            "    IF NOT FOUND THEN RETURN NULL; END IF;",
             "END IF;",
         ]
 

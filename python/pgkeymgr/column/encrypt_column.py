@@ -211,7 +211,9 @@ class EncryptColumn:
 
     def _grant_key(self, table: EncryptedTable, column: EncryptedColumn, record: Record) -> None:
         """Let those who could read or write the column use its key."""
-        readers, writers = readers_and_writers(self._database, table.relation, (column.name,))
+        readers, writers = readers_and_writers(
+            self._database, table.relation, column.name, has_default=column.default is not None
+        )
         for role in sorted(readers | writers):
             if role == "0":
                 self._database.notice(

@@ -6,10 +6,12 @@ from ..key.database import Database
 from .quoting import quote_name
 
 _Grant = tuple[str, str, str, bool]  # column or nothing, grantee's OID, privilege, with grant option
+_Implied = tuple[Iterable[str], Iterable[str]]
+_NONE: _Implied = ((), ())
 
 
 def differing_privileges(
-    database: Database, source: int, target: int, names: Mapping[str, Iterable[str]], keys: Iterable[str] = ()
+    database: Database, source: int, target: int, names: Mapping[str, Iterable[str]], implied: _Implied = _NONE
 ) -> tuple[set[_Grant], set[_Grant]]:
     """Compare the privileges on two relations.
 
@@ -18,8 +20,8 @@ def differing_privileges(
         source: the OID of the relation with the right privileges.
         target: the OID of the other one.
         names: for the columns of the source, those of the target that they stand for.
-        keys: columns of the target that are part of writing any other: who may INSERT some columns may INSERT
-            these, and who may UPDATE some may read these.
+        implied: columns of the target that who may INSERT some columns may INSERT, too; and those that who may
+            UPDATE some may SELECT.
 
     Returns:
         What the target lacks, and what it has beyond.
@@ -30,7 +32,7 @@ def differing_privileges(
             wanted.add((name, grantee, privilege, grantable))
         if column and privilege in ("INSERT", "UPDATE"):
             needed = "INSERT" if privilege == "INSERT" else "SELECT"
-            wanted |= {(key, grantee, needed, False) for key in keys}
+            wanted |= {(each, grantee, needed, False) for each in implied[needed == "SELECT"]}
     # Not a second time without the option of granting it on.
     wanted -= {(*grant[:3], False) for grant in wanted if grant[3]}
     have = _grants(database, target)
@@ -38,7 +40,7 @@ def differing_privileges(
 
 
 def copy_privileges(
-    database: Database, source: int, target: int, names: Mapping[str, Iterable[str]], keys: Iterable[str] = ()
+    database: Database, source: int, target: int, names: Mapping[str, Iterable[str]], implied: _Implied = _NONE
 ) -> None:
     """Give every role the privileges on one relation that it has on another, and no more.
 
@@ -47,9 +49,9 @@ def copy_privileges(
         source: see there.
         target: see there.
         names: see there.
-        keys: see there.
+        implied: see there.
     """
-    lacking, excess = differing_privileges(database, source, target, names, keys)
+    lacking, excess = differing_privileges(database, source, target, names, implied)
     (row,) = database.query("SELECT $1::regclass::text AS name", ("oid", target))
     for column, grantee, privilege, _ in excess:
         database.run(f"REVOKE {_privilege(privilege, column)} ON {row['name']} FROM {_role(database, grantee)}")
@@ -64,25 +66,27 @@ def inserters(database: Database, relation: int) -> set[str]:
     return {grantee for _, grantee, privilege, _ in _grants(database, relation) if privilege == "INSERT"}
 
 
-def readers_and_writers(database: Database, relation: int, columns: Iterable[str]) -> tuple[set[str], set[str]]:
+def readers_and_writers(
+    database: Database, relation: int, name: str, *, has_default: bool
+) -> tuple[set[str], set[str]]:
     """Return who may read a column, and who may write it.
 
     Args:
         database: with ``search_path`` = pg_catalog.
-        relation: the OID of the table.
-        columns: the column, under all the names that it has.
+        relation: the OID of the view.
+        name: the column's.
+        has_default: whether who writes other columns writes this one's default.
 
     Returns:
-        The OIDs of roles with SELECT, UPDATE or DELETE, which all read rows; and those with INSERT or UPDATE.
-        ``0`` stands for PUBLIC.
+        The OIDs of roles with SELECT, or with UPDATE of anything or DELETE, who read whole rows; and those with
+        INSERT or UPDATE. ``0`` stands for PUBLIC.
     """
     readers, writers = set(), set()
     for column, grantee, privilege, _ in _grants(database, relation):
-        if column and column not in columns and privilege != "UPDATE":
-            continue
-        if privilege in ("SELECT", "UPDATE", "DELETE"):
+        is_of_it = column in ("", name)
+        if privilege in ("UPDATE", "DELETE") or (privilege == "SELECT" and is_of_it):
             readers.add(grantee)
-        if privilege in ("INSERT", "UPDATE"):
+        if (privilege in ("INSERT", "UPDATE") and is_of_it) or (privilege == "INSERT" and has_default):
             writers.add(grantee)
     return readers, writers
 

@@ -102,6 +102,15 @@ class Views:
             names[column.name] = [name for name in (column.cipher, column.plain, column.blind) if name]
         return names
 
+    @staticmethod
+    def _implied(table: EncryptedTable) -> tuple[list[str], list[str]]:
+        # A row is sealed for its key, and the defaults of encrypted columns are sealed by whoever inserts it.
+        inserted = list(table.key_columns)
+        for column in table.encrypted.values():
+            if column.default is not None:
+                inserted += [name for name in (column.cipher, column.plain, column.blind) if name]
+        return inserted, table.key_columns
+
     def refresh_encrypted_view(self, relation: str) -> str:
         """Make a view again what its base table needs, or bring it back.
 
@@ -132,7 +141,7 @@ class Views:
             UnsupportedError: they cannot be honoured.
         """
         database = self._database
-        copy_privileges(database, table.relation, table.base, self._names_in_base(table), table.key_columns)
+        copy_privileges(database, table.relation, table.base, self._names_in_base(table), self._implied(table))
         base = self._relations.described(table.base)
         if base.has_row_security and base.has_column_grants:
             raise UnsupportedError(
@@ -155,7 +164,7 @@ class Views:
             UnsupportedError: it was one on the base table.
         """
         lacking, excess = differing_privileges(
-            self._database, table.relation, table.base, self._names_in_base(table), table.key_columns
+            self._database, table.relation, table.base, self._names_in_base(table), self._implied(table)
         )
         if not (lacking or excess):
             return False

@@ -1,0 +1,1 @@
+"""A clinic: a Django project with one app."""

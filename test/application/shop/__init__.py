@@ -1,0 +1,1 @@
+"""A shop on SQLAlchemy: ``application.shop.schema`` makes its tables, ``python -m application.shop`` tests it."""

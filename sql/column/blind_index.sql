@@ -9,6 +9,7 @@ CREATE FUNCTION @extschema@.add_blind_index(
 RETURNS void
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
 SET row_security = off
 AS $$
 @load@
@@ -27,6 +28,7 @@ CREATE FUNCTION @extschema@.drop_blind_index(
 RETURNS void
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
 AS $$
 @load@
 return GD['pgkeymgr'].drop_blind_index(relation, column_name)

@@ -4,6 +4,7 @@ CREATE FUNCTION @extschema@._after_ddl(base oid, altered oid, command text)
 RETURNS void
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
 AS $$
 @load@
 return GD['pgkeymgr']._after_ddl(base, altered, command)
@@ -78,6 +79,7 @@ SET jit = off
 AS $$
 DECLARE
     one record;
+    generated regprocedure;
 BEGIN
     FOR one IN
         SELECT r.id, r.base
@@ -90,9 +92,13 @@ BEGIN
         DELETE FROM @extschema@.encrypted_constraint AS c WHERE c.relation_id = one.id;
         DELETE FROM @extschema@.encrypted_column AS c WHERE c.relation_id = one.id;
         DELETE FROM @extschema@.encrypted_relation AS r WHERE r.id = one.id;
-        EXECUTE format('DROP FUNCTION IF EXISTS @extschema@.%I()', '_insert_' || one.id);
-        EXECUTE format('DROP FUNCTION IF EXISTS @extschema@.%I()', '_update_' || one.id);
-        EXECUTE format('DROP FUNCTION IF EXISTS @extschema@.%I()', '_delete_' || one.id);
+        FOR generated IN
+            SELECT p.oid::regprocedure FROM pg_proc AS p
+            WHERE p.pronamespace = '@extschema@'::regnamespace
+                AND p.proname ~ ('^_(insert|update|delete|check)_' || one.id || '$')
+        LOOP
+            EXECUTE format('DROP FUNCTION %s', generated);
+        END LOOP;
     END LOOP;
     -- With DROP COLUMN ... CASCADE on the base table, the view goes; it comes back without the column.
     IF tg_tag = 'ALTER TABLE' AND current_setting('check_function_bodies') = 'on' THEN

@@ -10,6 +10,7 @@ CREATE FUNCTION @extschema@.encrypt_column(
 RETURNS regclass
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
 SET row_security = off
 AS $$
 @load@
@@ -27,6 +28,7 @@ CREATE FUNCTION @extschema@.refresh_encrypted_view(
 RETURNS regclass
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
 AS $$
 @load@
 return GD['pgkeymgr'].refresh_encrypted_view(relation)

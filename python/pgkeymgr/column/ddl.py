@@ -2,6 +2,7 @@
 
 from ..errors import UnsupportedError
 from .catalog import Table, describe
+from .obstacles import moving_foreign_keys
 from .quoting import quote_name
 from .registry import EncryptedTable
 from .relations import Relations
@@ -34,12 +35,14 @@ class Ddl:
         if table is None:
             return
         with self._relations.busy():
-            self._check_own(table)
+            self._check(table)
             self._refuse_index(table)
             if command == "CREATE INDEX":
                 return
             changed = describe(self._database, altered) if altered else None
             view = describe(self._database, table.relation) if table.relation != table.base else None
+            if view is not None:
+                self._follow_defaults_of_encrypted(table, view)
             if view is None:
                 table.relation = table.base
             elif command in ("GRANT", "REVOKE"):
@@ -50,6 +53,8 @@ class Ddl:
             else:
                 self._follow_base(table)
             self._views.write(table)
+            if command.startswith("ALTER"):
+                self._views.grant_schema(table)  # to a new owner
 
     def _refuse_index(self, table: EncryptedTable) -> None:
         for column in table.encrypted.values():
@@ -70,14 +75,45 @@ class Ddl:
                     hint="add_blind_index() gives equality search.",
                 )
 
-    def _check_own(self, table: EncryptedTable) -> None:
+    def _check(self, table: EncryptedTable) -> None:
+        """Refuse what would have made the table unusable, or its rows unreadable."""
         base = self._relations.described(table.base)
-        lost = sorted(table.own_columns() - {column.name for column in base.columns})
+        there = {column.name for column in base.columns}
+        lost = sorted(table.own_columns() - there)
         if lost:
             raise UnsupportedError(
                 f'column "{lost[0]}" of {base} is pgkeymgr\'s own',
                 hint="decrypt_column() and drop_blind_index() take such columns away.",
             )
+        obstacles = moving_foreign_keys(self._database, base, table.key_columns)
+        if obstacles:
+            raise UnsupportedError(f"{table.name} has encrypted columns: {'; '.join(obstacles)}")
+        if base.has_row_security and base.has_column_grants:
+            raise UnsupportedError(
+                f"{table.name} has encrypted columns: row-level security and privileges on single columns of it "
+                "cannot both be honoured"
+            )
+        # A column that is gone and one that is new: it was renamed, and its mentions are, below.
+        if describe(self._database, table.relation) is None:
+            needed = {*table.key_columns}
+            for column in table.encrypted.values():
+                needed |= {column.key_by} if column.key_by else set()
+            for constraint in table.constraints:
+                needed |= set(constraint.columns)
+            missing = sorted(needed - there - table.encrypted.keys())
+            if missing:
+                raise UnsupportedError(
+                    f'column "{missing[0]}" of {base} is needed by its encrypted columns',
+                    hint="Their ciphertexts are bound to it, their keys follow from it, or a constraint has both.",
+                )
+
+    def _follow_defaults_of_encrypted(self, table: EncryptedTable, view: Table) -> None:
+        # In the registry they are text, which does not follow when a type or a function is renamed.
+        for column in view.columns:
+            encrypted = table.encrypted.get(column.name)
+            if encrypted is not None and encrypted.default != column.default:
+                encrypted.default = column.default
+                self._registry.save_column(encrypted)
 
     def _follow_base(self, table: EncryptedTable) -> None:
         there = {column.name for column in self._relations.described(table.base).columns}
@@ -133,13 +169,9 @@ class Ddl:
             self._registry.save_column(encrypted)
             table.encrypted[new] = table.encrypted.pop(old)
         self._registry.save_table(table)
+        base = self._relations.described(table.base)
         for column in view.columns:
-            encrypted = table.encrypted.get(column.name)
-            if encrypted is not None:
-                if encrypted.default != column.default:
-                    encrypted.default = column.default
-                    self._registry.save_column(encrypted)
-            elif column.name not in table.shown_blind_indexes():
+            if column.name not in table.encrypted.keys() | table.shown_blind_indexes().keys():
                 self._follow_default(base, column.name, column.default)
         if view.owner != base.owner:
             self._database.run(f"ALTER TABLE {base.qualified} OWNER TO {quote_name(view.owner)}")

@@ -178,6 +178,8 @@ class Definition:
         """Return the body of the function of the INSTEAD OF INSERT trigger."""
         statements = [*self._refuse_given(), *self._fill_identity(), *self._check_row()]
         declarations = ["made record;"] if self._is_changed_by("insert") else []
+        if self._table.checks():
+            declarations.append("violated pg_catalog.text;")
         names, values, omitted = [], [], []
         for column in self._plain.values():
             if column.generated is None:
@@ -533,8 +535,9 @@ class Definition:
 
     def _fill_identity(self) -> list[str]:
         return [
-            f"NEW.{quote_name(column.name)} := pg_catalog.nextval({quote_literal(column.sequence or '')}"
-            "::pg_catalog.regclass);"
+            # By the column: the sequence may be renamed.
+            f"NEW.{quote_name(column.name)} := pg_catalog.nextval(pg_catalog.pg_get_serial_sequence("
+            f"{quote_literal(self._base.qualified)}, {quote_literal(column.name)})::pg_catalog.regclass);"
             for column in self._plain.values()
             if column.identity == "a"
         ]
@@ -552,16 +555,42 @@ class Definition:
                     f"    {self._raise('23502', message, column=column.name)}",
                     "END IF;",
                 ]
-        for check in self._table.checks():
-            fields = ", ".join(f"NEW.{quote_name(name)} AS {quote_name(name)}" for name in check.columns)
-            message = f'new row for relation "{self._table.name}" violates check constraint "{check.name}"'
+        if self._table.checks():
+            arguments = ", ".join(f"NEW.{quote_name(name)}" for name in self._checked_columns())
+            message = quote_literal(f'new row for relation "{self._table.name}" violates check constraint "')
             lines += [
-                f"IF (SELECT NOT ({check.definition}) FROM (SELECT {fields}) AS "
-                f"{quote_name(self._table.name)}) THEN",
-                f"    {self._raise('23514', message, constraint=check.name)}",
+                f"violated := {self._schema}._check_{self._table.id}({arguments});",
+                "IF violated IS NOT NULL THEN",
+                f"    RAISE EXCEPTION USING ERRCODE = '23514', CONSTRAINT = violated,"
+                f" MESSAGE = {message} OPERATOR(pg_catalog.||) violated OPERATOR(pg_catalog.||) '\"',"
+                f" TABLE = {quote_literal(self._table.name)}, SCHEMA = {quote_literal(self._base.schema)};",
                 "END IF;",
             ]
         return lines
+
+    def _checked_columns(self) -> list[str]:
+        return sorted({name for check in self._table.checks() for name in check.columns})
+
+    def check_function(self) -> tuple[str, str] | None:
+        """Return parameters and body of the function that gives the name of a CHECK that is violated.
+
+        Constraints are text here, with operators that are not qualified: this function has a search_path of its
+        own, which the triggers cannot have, since the base table's own triggers run in them.
+        """
+        names = self._checked_columns()
+        if not names:
+            return None
+        fields = ", ".join(f"${number} AS {quote_name(name)}" for number, name in enumerate(names, 1))
+        types = [
+            self._table.encrypted[name].type if name in self._table.encrypted else self._plain[name].type
+            for name in names
+        ]
+        statements = [
+            f"IF (SELECT NOT ({check.definition}) FROM (SELECT {fields}) AS {quote_name(self._table.name)}) THEN"
+            f" RETURN {quote_literal(check.name)}; END IF;"
+            for check in self._table.checks()
+        ]
+        return ", ".join(types), _body([], [*statements, "RETURN NULL;"])
 
     def _raise(self, sqlstate: str, message: str, hint: str = "", column: str = "", constraint: str = "") -> str:
         options = {
@@ -595,7 +624,7 @@ class Definition:
         return f"{quote_literal(self._base.qualified)}::pg_catalog.regclass"
 
     def _declarations(self) -> list[str]:
-        lines = ["changed_by pg_catalog.xid;", "is_unchanged pg_catalog.bool;"]
+        lines = ["changed_by pg_catalog.xid;", "is_unchanged pg_catalog.bool;", "violated pg_catalog.text;"]
         if self._is_changed_by("update"):
             lines.append("made record;")
         return lines

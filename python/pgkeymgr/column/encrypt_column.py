@@ -232,7 +232,7 @@ class EncryptColumn:
         # longer expression would take longer than the encryption.
         suite = DETERMINISTIC if column.deterministic else RANDOMIZED
         pattern = bytes([suite]) + b"_" * (OVERHEAD_BYTES[suite] - 1) + b"%"
-        pattern_literal = f"'\\x{pattern.hex()}'::pg_catalog.bytea"
+        pattern_literal = f"E'\\\\x{pattern.hex()}'::pg_catalog.bytea"
         check = new_name(column.cipher, "_check", self._relations.names_of_constraints(base))
         run(
             f"ALTER TABLE {base.qualified} ADD COLUMN {cipher} pg_catalog.bytea,"
@@ -249,8 +249,9 @@ class EncryptColumn:
         plain = quote_name(column.plain or "")
         conditions = {
             "INSERT": f"NEW.{plain} IS NOT NULL",
-            "UPDATE": f"NEW.{plain} IS NOT NULL AND ROW(NEW.{plain})::pg_catalog.record"
-            f" OPERATOR(pg_catalog.*<>) ROW(OLD.{plain})::pg_catalog.record",
+            # Not an operator on rows, which pg_dump would write in a form that PostgreSQL does not read.
+            "UPDATE": f"NEW.{plain} IS NOT NULL"
+            f" AND pg_catalog.record_image_ne(ROW(NEW.{plain}), ROW(OLD.{plain}))",
         }
         for event, condition in conditions.items():
             name = quote_name(f"{_GUARD}{event.lower()}_{column.id}")

@@ -85,6 +85,21 @@ def table_obstacles(database: Database, table: Table, key_columns: list[str]) ->
         ("oid", table.oid),
     ):
         found.append(f"{row['object']} depends on its whole rows")
+    return found + moving_foreign_keys(database, table, key_columns)
+
+
+def moving_foreign_keys(database: Database, table: Table, key_columns: list[str]) -> list[str]:
+    """Return which foreign keys would change the keys of a table's rows behind the view.
+
+    Args:
+        database: whose catalog.
+        table: a table.
+        key_columns: by which its rows are told apart.
+
+    Returns:
+        A phrase for each.
+    """
+    found = []
     for row in database.query(
         "SELECT conname::text AS name FROM pg_constraint AS c WHERE c.conrelid = $1 AND c.contype = 'f'"
         " AND c.confupdtype <> 'a' AND c.confupdtype <> 'r' AND EXISTS (SELECT FROM pg_attribute AS a"

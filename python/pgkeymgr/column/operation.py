@@ -28,6 +28,7 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _SETTINGS = {
     "search_path": "pg_catalog, pg_temp",
     "row_security": "off",
+    "quote_all_identifiers": "off",
     # Our own queries on the catalog: planned once, not in each batch.
     "plan_cache_mode": "force_generic_plan",
 }

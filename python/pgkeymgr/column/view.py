@@ -53,6 +53,7 @@ class Views:
 
     def _write_functions(self, table: EncryptedTable, definition: Definition) -> None:
         # They belong to the extension's owner, since their schema is the extension's; they run as whoever writes.
+        checks = definition.check_function()
         bodies = {
             "insert": definition.insert_function(),
             "update": definition.update_function(),
@@ -60,6 +61,13 @@ class Views:
         }
 
         def write() -> None:
+            self._drop_function(f"_check_{table.id}")  # its parameters may be others now
+            if checks:
+                parameters, body = checks
+                self._database.run(
+                    f"CREATE FUNCTION {self._database.schema}._check_{table.id}({parameters}) RETURNS text"
+                    f" LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS {quote_body(body)}"
+                )
             for event, body in bodies.items():
                 name = f"{self._database.schema}._{event}_{table.id}()"
                 self._database.run(
@@ -145,8 +153,8 @@ class Views:
         base = self._relations.described(table.base)
         if base.has_row_security and base.has_column_grants:
             raise UnsupportedError(
-                f"{table.name} has encrypted columns and row-level security: privileges on single columns of it "
-                "cannot be honoured"
+                f"{table.name} has encrypted columns: row-level security and privileges on single columns of it "
+                "cannot both be honoured"
             )
         self.grant_schema(table)
 
@@ -242,5 +250,14 @@ class Views:
         def drop() -> None:
             for event in _TRIGGERS:
                 self._database.run(f"DROP FUNCTION {self._database.schema}._{event}_{table.id}()")
+            self._drop_function(f"_check_{table.id}")
 
         self._database.as_owner(drop)
+
+    def _drop_function(self, name: str) -> None:
+        for row in self._database.query(
+            "SELECT p.oid::regprocedure::text AS function FROM pg_proc AS p"
+            " WHERE p.pronamespace = '{s}'::regnamespace AND p.proname = $1",
+            ("text", name),
+        ):
+            self._database.run(f"DROP FUNCTION {row['function']}")

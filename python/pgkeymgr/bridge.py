@@ -295,6 +295,9 @@ class _Session:
     def run(self, statement: str) -> list[dict[str, Any]]:
         return list(plpy.execute(statement))
 
+    def parse(self, query: str) -> None:
+        plpy.prepare(query)
+
     def write(self, statement: str) -> int:
         return int(plpy.execute(statement).nrows())
 

@@ -5,6 +5,7 @@ RETURNS void
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
+SET standard_conforming_strings = on
 AS $$
 @load@
 return GD['pgkeymgr']._after_ddl(base, altered, command)

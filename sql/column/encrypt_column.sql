@@ -11,6 +11,7 @@ RETURNS regclass
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
+SET standard_conforming_strings = on
 SET row_security = off
 AS $$
 @load@
@@ -29,6 +30,7 @@ RETURNS regclass
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
+SET standard_conforming_strings = on
 AS $$
 @load@
 return GD['pgkeymgr'].refresh_encrypted_view(relation)

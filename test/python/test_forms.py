@@ -72,7 +72,7 @@ def _place(parts: list[tuple[str, int | str]]) -> bytes:
 @given(_PARTS, st.data())
 def test_no_two_keys_have_the_same_place(parts: list[tuple[str, int | str]], data: st.DataObject) -> None:
     others: list[tuple[str, int | str]] = [
-        (kind, data.draw(st.integers(-(2**63), 2**63 - 1) if kind == "integer" else st.text()))
+        (kind, data.draw(st.integers(-(2**63), 2**63 - 1)) if kind == "integer" else data.draw(st.text()))
         for kind, _ in parts
     ]
     assert (_place(parts) == _place(others)) == (parts == others)

@@ -2,6 +2,7 @@
 
 from ..errors import UnsupportedError
 from .catalog import Table, describe
+from .definition import Definition
 from .obstacles import moving_foreign_keys
 from .quoting import quote_name
 from .registry import EncryptedTable
@@ -53,6 +54,7 @@ class Ddl:
             else:
                 self._follow_base(table)
             self._views.write(table)
+            self._check_constraints(table)
             if command.startswith("ALTER"):
                 self._views.grant_schema(table)  # to a new owner
 
@@ -106,6 +108,19 @@ class Ddl:
                     f'column "{missing[0]}" of {base} is needed by its encrypted columns',
                     hint="Their ciphertexts are bound to it, their keys follow from it, or a constraint has both.",
                 )
+
+    def _check_constraints(self, table: EncryptedTable) -> None:
+        # They are text, which does not follow when a type or a function is renamed.
+        base = self._relations.described(table.base)
+        body = Definition(table, base, self._database.schema).check_query()
+        if body is None:
+            return
+        try:
+            self._database.parse(body)
+        except Exception as error:
+            raise UnsupportedError(
+                f"a CHECK constraint of encrypted columns of {table.name} could not be checked any more: {error}"
+            ) from None
 
     def _follow_defaults_of_encrypted(self, table: EncryptedTable, view: Table) -> None:
         # In the registry they are text, which does not follow when a type or a function is renamed.

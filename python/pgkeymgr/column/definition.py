@@ -581,16 +581,25 @@ class Definition:
         if not names:
             return None
         fields = ", ".join(f"${number} AS {quote_name(name)}" for number, name in enumerate(names, 1))
-        types = [
-            self._table.encrypted[name].type if name in self._table.encrypted else self._plain[name].type
-            for name in names
-        ]
         statements = [
             f"IF (SELECT NOT ({check.definition}) FROM (SELECT {fields}) AS {quote_name(self._table.name)}) THEN"
             f" RETURN {quote_literal(check.name)}; END IF;"
             for check in self._table.checks()
         ]
-        return ", ".join(types), _body([], [*statements, "RETURN NULL;"])
+        return ", ".join(self._type(name) for name in names), _body([], [*statements, "RETURN NULL;"])
+
+    def check_query(self) -> str | None:
+        """Return a query that PostgreSQL can parse as long as it understands the CHECK constraints, or None."""
+        names = self._checked_columns()
+        if not names:
+            return None
+        fields = ", ".join(f"NULL::{self._type(name)} AS {quote_name(name)}" for name in names)
+        checks = ", ".join(f"({check.definition})" for check in self._table.checks())
+        return f"SELECT {checks} FROM (SELECT {fields}) AS {quote_name(self._table.name)}"
+
+    def _type(self, name: str) -> str:
+        encrypted = self._table.encrypted.get(name)
+        return encrypted.type if encrypted else self._plain[name].type
 
     def _raise(self, sqlstate: str, message: str, hint: str = "", column: str = "", constraint: str = "") -> str:
         options = {

@@ -29,6 +29,7 @@ _SETTINGS = {
     "search_path": "pg_catalog, pg_temp",
     "row_security": "off",
     "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
     # Our own queries on the catalog: planned once, not in each batch.
     "plan_cache_mode": "force_generic_plan",
 }

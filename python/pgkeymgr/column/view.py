@@ -66,7 +66,8 @@ class Views:
                 parameters, body = checks
                 self._database.run(
                     f"CREATE FUNCTION {self._database.schema}._check_{table.id}({parameters}) RETURNS text"
-                    f" LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS {quote_body(body)}"
+                    f" LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp"
+                    f" SET standard_conforming_strings = on AS {quote_body(body)}"
                 )
             for event, body in bodies.items():
                 name = f"{self._database.schema}._{event}_{table.id}()"
@@ -137,6 +138,7 @@ class Views:
             if describe(self._database, table.relation) is None:
                 table.relation = table.base
             self.write(table)
+            self.grant_schema(table)
         return str(table.relation)
 
     def follow_privileges(self, table: EncryptedTable) -> None:

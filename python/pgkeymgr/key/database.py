@@ -62,6 +62,9 @@ class Database(Protocol):
         Unlike ``query``, it takes the text as it is, and keeps no plan.
         """
 
+    def parse(self, query: str) -> None:
+        """Have a query parsed, and not run."""
+
     def write(self, statement: str) -> int:
         """Run an INSERT, UPDATE or DELETE like ``run``, and return how many rows it wrote."""
 

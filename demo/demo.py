@@ -1,30 +1,36 @@
 """The main job, shown on throw-away clusters: ``make demo``.
 
-It loads Debian's list of the world's provinces through an encrypting view (demo.sql), looks for their names
-in everything that the server has written, rotates the key, and restores a dump into a second cluster: with no
-root key, with a wrong one, and with the right one. Every row is compared with the list each time.
+An application writes Debian's list of the world's provinces into a plain table, and goes on while the table's
+column is encrypted, migrated and rotated around it (demo.sql). Everything that the server has written is searched
+for their names before and after. At the end a dump is restored into a second cluster: with no root key, with a
+wrong one, and with the right one. Every row is compared with the list each time.
 """
 
 import json
+import re
 import secrets
 import signal
+import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from cluster import Cluster
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
 from rich.table import Table
 
 SQL = Path(__file__).with_name("demo.sql")
+STEP = re.compile(r"^-- (\d+)\. As (a superuser|the owner|the application): ", re.MULTILINE)
+ROLES = {"a superuser": "postgres", "the owner": "registry_owner", "the application": "application"}
+
 ISO_CODES = Path("/usr/share/iso-codes/json")
 DATA_SETS = [("iso_3166-2.json", "3166-2", "code"), ("iso_639-3.json", "639-3", "alpha_3")]
 """File, the list in it, and what identifies an entry: the first that has enough entries is used."""
@@ -33,17 +39,22 @@ ROWS_MIN = 5000
 NAME_BYTES_MIN = 8
 """Shorter names are not searched for: they occur by chance."""
 
-BATCH = 250
+ADDED = ("XX-ATL", "Ατλαντίς")
+"""The place that demo.sql adds."""
+
 ENVIRONMENT = {"PGKEYMGR_GETKEY": ""}
 """For the servers: whatever root key this machine has stays out of it."""
 
-INSUFFICIENT_PRIVILEGE = "42501"
-NO_ROOT_KEY = "55000"
-NOT_AUTHENTIC = "22000"
+_Refusal = tuple[str, str]
+"""An error's SQLSTATE, and what its message says."""
 
-_Item = TypeVar("_Item")
+NO_PRIVILEGE: _Refusal = ("42501", "permission denied")
+NO_ROOT_KEY: _Refusal = ("55000", "there is no root key")
+OTHER_ROOT_KEY: _Refusal = ("55000", "wrapped under the root key")
+DESTROYED: _Refusal = ("55000", "was destroyed")
+NOT_AUTHENTIC: _Refusal = ("22000", "is not authentic")
+
 _Connection = psycopg.Connection[tuple[Any, ...]]
-_Stored = dict[str, tuple[int, bytes, bytes]]
 
 
 class CheckFailedError(Exception):
@@ -65,8 +76,7 @@ class Show:
         self.table = Table(title="What was shown", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
         self.table.add_column("step")
         self.table.add_column("result")
-        for heading in ("rows", "s", "µs a row"):
-            self.table.add_column(heading, justify="right", no_wrap=True)
+        self.table.add_column("s", justify="right", no_wrap=True)
 
     def heading(self, text: str) -> None:
         """Print the heading of a section."""
@@ -78,91 +88,77 @@ class Show:
         self.console.print(text)
 
     def error(self, error: psycopg.Error) -> None:
-        """Print an error as psql would, with its hint."""
+        """Print an error as psql would."""
         self.line(f"[red]ERROR {error.sqlstate}[/]: {escape(error.diag.message_primary or '')}")
-        if error.diag.message_hint:
-            self.line(f"[red]HINT[/]: {escape(error.diag.message_hint)}")
-
-    def progress(self, items: Iterable[_Item], text: str) -> Iterator[_Item]:
-        """Go through the items with a progress bar, which is there only while it runs, on a terminal."""
-        hidden = not self.console.is_terminal
-        yield from track(items, text, console=self.console, transient=True, disable=hidden)
 
     @contextmanager
-    def step(self, name: str, rows: int | None = None) -> Iterator[Callable[[str], None]]:
-        """Time a step and put it into the table; the caller says the result.
-
-        Args:
-            name: what is done.
-            rows: to how many rows, if the time for each is of interest.
-
-        Yields:
-            A function to be called with the result, before the end.
-        """
+    def step(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Time a step and put it into the table; the caller says the result, by the function that it gets."""
         results: list[str] = []
         started = time.perf_counter()
         yield results.append
         seconds = time.perf_counter() - started
-        counts = [f"{rows:,}", f"{seconds:.2f}", f"{seconds / rows * 1e6:.0f}"] if rows else ["", f"{seconds:.2f}"]
         self.line(f"[green]✓[/] {name}: {results[0]} [dim]({seconds:.2f} s)[/]")
-        self.table.add_row(name, results[0], *counts)
+        self.table.add_row(name, results[0], f"{seconds:.2f}")
 
 
-class Search:
-    """Finds which of many byte strings occur in files.
+class Steps:
+    """The numbered steps of demo.sql, each run by psql as the role that it names."""
 
-    An occurrence of at least 7 bytes holds a whole 4-byte word at a file offset that is a multiple of 4,
-    whichever way it lies. So the set of such words of a file, which Python makes fast, tells which few are
-    worth looking for; those then are looked for byte by byte.
-    """
+    def __init__(self, show: Show) -> None:
+        """Read demo.sql."""
+        self._show = show
+        _, *parts = STEP.split(SQL.read_text("utf-8"))
+        numbers = map(int, parts[::3])
+        self._steps = dict(zip(numbers, zip(parts[1::3], parts[2::3], strict=True), strict=True))
 
-    WORD = 4
-    CHUNK = 1 << 20
+    def run(self, cluster: Cluster, number: int) -> str:
+        """Print the statements of a step, run them, and return what psql printed."""
+        role, text = self._steps[number]
+        title, *lines = text.splitlines()
+        lines = [line for line in lines if line and not line.startswith("--")]
+        self._show.line(f"As {role}: {escape(title.split('. ')[0].rstrip('.'))}")
+        for line in lines:
+            self._show.console.print(f"    [bold]{escape(line)}[/]", soft_wrap=True)
+        command = ["psql", "--quiet", "--set=ON_ERROR_STOP=1", f"--username={ROLES[role]}", "--file=-"]
+        return cluster.client(command, "demo", input="\n".join(lines)).stdout
 
-    def __init__(self, needles: Iterable[bytes]) -> None:
-        """Prepare to search.
 
-        Args:
-            needles: what to look for, at least 7 bytes each.
-        """
-        # For the first whole word of a needle, in each of the ways it can lie: the needle and all its words.
-        self._by_word: defaultdict[int, list[tuple[bytes, frozenset[int]]]] = defaultdict(list)
-        self._overlap = 0
-        for needle in needles:
-            self._overlap = max(self._overlap, len(needle))
-            for start in range(self.WORD):
-                words = self._words(needle[start:])
-                self._by_word[words[0]].append((needle, frozenset(words)))
-        self._overlap += -self._overlap % self.WORD
+class Application:
+    """What knows nothing of keys: one session from before the encryption to the end, and the same statements."""
 
-    @classmethod
-    def _words(cls, data: bytes) -> Sequence[int]:
-        return memoryview(data)[: len(data) // cls.WORD * cls.WORD].cast("I")
+    def __init__(self, cluster: Cluster) -> None:
+        """Connect."""
+        self._connection = cluster.connect("demo", "application")
+        self.written: dict[str, str] = {}
+        self.slowest = 0.0
 
-    def in_bytes(self, data: bytes) -> set[bytes]:
-        """Return those that occur in the data."""
-        found: set[bytes] = set()
-        # By chunks, to bound the memory; one begins a little before the end of the one before.
-        for start in range(0, len(data), self.CHUNK):
-            chunk = data[start : start + self.CHUNK + self._overlap]
-            present = set(self._words(chunk))
-            for word in present & self._by_word.keys():
-                for needle, words in self._by_word[word]:
-                    if words <= present and needle in chunk:
-                        found.add(needle)
-        return found
+    def write(self, names: Mapping[str, str]) -> None:
+        """Insert places, or rename those that are there, each in a transaction of its own."""
+        for code, name in names.items():
+            started = time.perf_counter()
+            if code in self.written:
+                query = "UPDATE registry.place SET name = %(name)s WHERE code = %(code)s"
+            else:
+                query = "INSERT INTO registry.place (code, name) VALUES (%(code)s, %(name)s)"
+            done = self._connection.execute(query, {"code": code, "name": name})
+            require(done.rowcount == 1, f"the application could not write {code}")
+            self.written[code] = name
+            self.slowest = max(self.slowest, time.perf_counter() - started)
 
-    def in_files(self, files: Iterable[Path]) -> dict[bytes, list[Path]]:
-        """Return those that occur, each with the files it is in."""
-        found: dict[bytes, list[Path]] = defaultdict(list)
-        for file in files:
-            try:
-                data = file.read_bytes()
-            except FileNotFoundError:
-                continue  # The server removed it meanwhile.
-            for needle in self.in_bytes(data):
-                found[needle].append(file)
-        return found
+    def verify(self, show: Show, name: str) -> None:
+        """Compare every row with what was written."""
+        with show.step(name) as result:
+            seen = dict(self._connection.execute("SELECT code, name FROM registry.place").fetchall())
+            wrong = [
+                code for code in seen.keys() | self.written.keys() if seen.get(code) != self.written.get(code)
+            ]
+            require(not wrong, f"{len(wrong)} rows are not what was written, {wrong[:1]} for one")
+            result(f"all {len(seen):,} rows as written")
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._connection.close()
 
 
 def read_data() -> tuple[str, dict[str, str]]:
@@ -180,194 +176,207 @@ def read_data() -> tuple[str, dict[str, str]]:
     raise CheckFailedError(f"no data set in {ISO_CODES} has {ROWS_MIN} rows: update the package iso-codes")
 
 
-def written_files(cluster: Cluster) -> list[Path]:
-    """Return all that the server has written: the data directory, with the WAL, and the log."""
-    return [*sorted(path for path in cluster.data.rglob("*") if path.is_file()), cluster.log_file]
+def searchable(names: Iterable[str]) -> set[bytes]:
+    """Return the names that are long enough to be searched for."""
+    return {name.encode() for name in names if len(name.encode()) >= NAME_BYTES_MIN}
 
 
-def value_of(connection: _Connection, query: str, values: Sequence[object] = ()) -> Any:
-    """Return the one value that a query gives."""
-    row = connection.execute(query, values).fetchone()
-    assert row is not None
-    return row[0]
+def occurring(path: Path, needles: set[bytes]) -> dict[bytes, set[str]]:
+    """Return which of many byte strings occur in a file or in the files of a directory, each with where."""
+    command = ["grep", "--text", "--only-matching", "--with-filename", "--null", "--no-messages", "--recursive"]
+    done = subprocess.run(
+        [*command, "--devices=skip", "--fixed-strings", "--file=-", str(path)],
+        env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+        input=b"".join(needle + b"\n" for needle in needles),
+        stdout=subprocess.PIPE,
+        check=False,  # The status is an error if the server has removed a file meanwhile; controls show a failure.
+    )
+    found: defaultdict[bytes, set[str]] = defaultdict(set)
+    for line in done.stdout.splitlines():
+        file, _, needle = line.partition(b"\0")
+        found[needle].add(str(Path(file.decode()).relative_to(path.parent if path.is_file() else path)))
+    # grep gives the longest match only, though a name can be part of another.
+    for whole in list(found):
+        for part in needles:
+            if part in whole and part != whole:
+                found[part] |= found[whole]
+    return found
 
 
-def stored_rows(cluster: Cluster) -> _Stored:
-    """Read the table behind the view, which takes a superuser or its owner."""
-    with cluster.connect("demo") as connection:
-        rows = connection.execute("SELECT code, key_id, nonce, data FROM registry.place_encrypted").fetchall()
-    return {code: (key_id, nonce, data) for code, key_id, nonce, data in rows}
-
-
-def verify(cluster: Cluster, show: Show, name: str, names: Mapping[str, str]) -> None:
-    """Compare every row, as the application sees it, with the data set."""
-    with cluster.connect("demo", "application") as connection, show.step(name, len(names)) as result:
-        seen = dict(connection.execute("SELECT code, name FROM registry.place").fetchall())
-        wrong = [code for code in seen.keys() | names.keys() if seen.get(code) != names.get(code)]
-        require(not wrong, f"{len(wrong)} rows differ from the data set, {wrong[:1]} for one")
-        result("all as in the data set")
-
-
-def load(cluster: Cluster, show: Show, names: Mapping[str, str]) -> None:
-    """Insert every row through the view, as the application."""
-    rows = list(names.items())
-    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    with cluster.connect("demo", "application") as connection, show.step("load", len(rows)) as result:
-        cursor = connection.cursor()
-        for batch in show.progress(batches, "Loading"):
-            cursor.executemany("INSERT INTO registry.place (code, name) VALUES (%s, %s)", batch)
-        result("under derived key 1")
-
-
-def show_rows(cluster: Cluster, show: Show, names: Mapping[str, str]) -> None:
-    """Print some rows as they are stored and as they are seen."""
-    beyond_ascii = [code for code, name in names.items() if not name.isascii()]
-    codes = [next(iter(names)), *beyond_ascii[:: len(beyond_ascii) // 4][:4]]
-    stored = stored_rows(cluster)
-    table = Table(title="As stored, and as the application sees it", title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("code", "key", "nonce", "data", "name"):
-        table.add_column(heading, no_wrap=heading != "name")
-    with cluster.connect("demo", "application") as connection:
-        for code in codes:
-            key_id, nonce, data = stored[code]
-            row = connection.execute("SELECT name FROM registry.place WHERE code = %s", [code]).fetchone()
-            require(row == (names[code],), f"the view shows another name for {code}")
-            cells = (code, str(key_id), f"\\x{nonce.hex()[:10]}…", f"\\x{data.hex()[:18]}…", names[code])
-            table.add_row(*map(escape, cells))
-    show.console.print(table)
-
-
-def expect_error(connection: _Connection, query: str, sqlstate: str) -> psycopg.Error:
-    """Run a query that must fail in this way, and return its error."""
-    try:
-        connection.execute(query)
-    except psycopg.Error as error:
-        require(error.sqlstate == sqlstate, f"expected the error {sqlstate}, got {error.sqlstate}: {error}")
-        return error
-    raise CheckFailedError(f"expected the error {sqlstate}, got none: {query}")
-
-
-def show_rights(cluster: Cluster, show: Show) -> None:
-    """Show that the application has the view, and neither the table nor the keys."""
-    with cluster.connect("demo", "application") as connection:
-        for query in ("SELECT data FROM registry.place_encrypted", "SELECT pgkeymgr.derive_key(1)"):
-            show.line(f"The application: [bold]{query}[/]")
-            show.error(expect_error(connection, query, INSUFFICIENT_PRIVILEGE))
-
-
-def searched_for(cluster: Cluster, show: Show, names: Mapping[str, str]) -> set[bytes]:
-    """Choose the names to search for: those that a cluster without them does not hold anyway."""
-    long_names = {name.encode() for name in names.values() if len(name.encode()) >= NAME_BYTES_MIN}
+def on_disk(cluster: Cluster, needles: set[bytes]) -> dict[bytes, set[str]]:
+    """Return which occur in what the server has written: the data directory, with the WAL, and the log."""
     with cluster.connect("demo") as connection:
         connection.execute("CHECKPOINT")
-    with show.step("search before the load") as result:
-        there_anyway = Search(long_names).in_files(show.progress(written_files(cluster), "Searching"))
-        chosen = long_names - there_anyway.keys()
-        result(f"{len(chosen):,} names to look for")
-    left_out = len(there_anyway)
-    show.line(f"  {len(long_names):,} names have {NAME_BYTES_MIN} bytes or more; {left_out} are left out,")
-    show.line("  because PostgreSQL's own files have them: comments on collations, for one")
-    return chosen
+    return occurring(cluster.directory, needles)
 
 
 def write_in_the_clear(cluster: Cluster) -> bytes:
-    """Store one text unencrypted, so that the search can show that it finds what there is."""
-    text = f"Ατλαντίς {secrets.token_hex(8)}"
+    """Store a text in a plain table, so that the search can show that it finds what there is."""
+    text = f"in the clear {secrets.token_hex(8)}"
     with cluster.connect("demo") as connection:
-        connection.execute("CREATE TABLE registry.in_the_clear (name text)")
+        connection.execute("CREATE TABLE IF NOT EXISTS registry.in_the_clear (text text)")
         connection.execute("INSERT INTO registry.in_the_clear VALUES (%s)", [text])
     return text.encode()
 
 
-def search(cluster: Cluster, show: Show, name: str, chosen: set[bytes], control: bytes) -> None:
-    """Search all that the server has written for the names, and for one text that is there."""
-    with cluster.connect("demo") as connection:
-        connection.execute("CHECKPOINT")
-    files = written_files(cluster)
+def search(cluster: Cluster, show: Show, name: str, needles: set[bytes]) -> None:
+    """Search all that the server has written; nothing may be there but a text that was stored in the clear."""
+    control = write_in_the_clear(cluster)
     with show.step(name) as result:
-        found = Search(chosen | {control}).in_files(show.progress(files, "Searching"))
-        where = [str(file.relative_to(cluster.directory)) for file in found.pop(control, [])]
+        found = on_disk(cluster, needles | {control})
+        where = sorted(found.pop(control, []))
         for kind, directory in (("table", "data/base/"), ("WAL", "data/pg_wal/")):
             require(
                 any(file.startswith(directory) for file in where),
                 f"the search missed the control in its {kind}",
             )
-        require(not found, f"{len(found)} names are on disk in the clear, in {sorted(found.values())[:1]}")
-        result(f"0 of {len(chosen):,} names found")
-    show.line(f"  {len(files):,} files; the one text that was stored in the clear is in {', '.join(where)}")
+        require(
+            not found, f"{len(found)} names are on disk in the clear, in {sorted(found.values(), key=str)[:1]}"
+        )
+        result(f"0 of {len(needles):,} names found")
+    show.line(f"  A text that was stored in the clear just now was found: {', '.join(where)}")
 
 
-def rotate(cluster: Cluster, show: Show, rows: int) -> None:
-    """Re-encrypt every row under another key, as the owner."""
+def while_writing(
+    application: Application, show: Show, what: str, names: Mapping[str, str], run: Callable[[], object]
+) -> None:
+    """Run something while the application writes, and require that it wrote meanwhile."""
+    application.slowest = 0.0
+    with ThreadPoolExecutor(1) as executor, show.step(what) as result:
+        writing = executor.submit(application.write, names)
+        first = next(iter(names))
+        while application.written.get(first) != names[first] and not writing.done():
+            time.sleep(0.001)
+        run()
+        meanwhile = sum(application.written.get(code) == name for code, name in list(names.items()))
+        writing.result()
+        require(meanwhile > 1, "the application wrote nothing meanwhile")
+        result(f"{meanwhile:,} writes went on meanwhile")
+    show.line(f"  The application had no error; its slowest write took {application.slowest * 1000:.0f} ms")
+
+
+def stored_rows(cluster: Cluster) -> dict[str, tuple[bytes, int]]:
+    """Read the ciphertext of each row, and the key that it needs."""
+    query = (
+        "SELECT code, name_encrypted, (pgkeymgr.token_info(name_encrypted)).key_id FROM registry.place_encrypted"
+    )
+    with cluster.connect("demo") as connection:
+        return {code: (ciphertext, key) for code, ciphertext, key in connection.execute(query).fetchall()}
+
+
+def show_rows(cluster: Cluster, show: Show, names: Mapping[str, str]) -> None:
+    """Print some rows as they are stored and as they are seen."""
+    beyond_ascii = [code for code, name in names.items() if not name.isascii()]
+    stored = stored_rows(cluster)
+    table = Table(title="As stored, and as the application sees it", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("code", "key", "name_encrypted", "name"):
+        table.add_column(heading, no_wrap=heading != "name")
+    for code in [next(iter(names)), *beyond_ascii[:: len(beyond_ascii) // 4][:4]]:
+        ciphertext, key = stored[code]
+        cells = (code, str(key), f"\\x{ciphertext.hex()[:36]}…", names[code])
+        table.add_row(*map(escape, cells))
+    show.console.print(table)
+
+
+def expect_error(
+    connection: _Connection, query: str, values: Sequence[object], refusal: _Refusal
+) -> psycopg.Error:
+    """Run a query that must fail in this way, and return its error."""
+    sqlstate, text = refusal
+    try:
+        connection.execute(query, values)
+    except psycopg.Error as error:
+        as_expected = error.sqlstate == sqlstate and text in (error.diag.message_primary or "")
+        require(as_expected, f"expected the error {sqlstate}, {text}, got {error.sqlstate}: {error}")
+        return error
+    raise CheckFailedError(f"expected the error {sqlstate}, got none: {query}")
+
+
+def show_rights(cluster: Cluster, show: Show) -> None:
+    """Show that the application gets no key."""
+    query = "SELECT pgkeymgr.derive_key(1)"
+    with cluster.connect("demo", "application") as connection:
+        show.line(f"As the application: try to get a key\n    [bold]{query}[/]")
+        show.error(expect_error(connection, query, [], NO_PRIVILEGE))
+
+
+def put_back(cluster: Cluster, show: Show, name: str, code: str, ciphertext: bytes, refusal: _Refusal) -> None:
+    """Put a ciphertext into a row, as a superuser could, and require that it does not open there."""
+    query = "SELECT name FROM registry.place WHERE code = %s"
+    with cluster.connect("demo") as connection, connection.transaction(force_rollback=True):
+        connection.execute(
+            "UPDATE registry.place_encrypted SET name_encrypted = %s WHERE code = %s", [ciphertext, code]
+        )
+        with show.step(name) as result:
+            error = expect_error(connection, query, [code], refusal)
+            result("refused")
+    show.error(error)
+
+
+def look_up(cluster: Cluster, show: Show, output: str) -> None:
+    """Check what the lookup of demo.sql printed, and that the same in a big table would not read all of it."""
+    show.line(escape(output.rstrip()))
+    require(" | ".join(ADDED) in output, "the lookup did not find the place")
+    query = "SELECT name FROM registry.place WHERE name_bidx = pgkeymgr.blind_index('registry.place', 'name', 'x')"
+    with cluster.connect("demo", "application") as connection, show.step("look up by blind index") as result:
+        plan = "\n".join(line for (line,) in connection.execute(f"EXPLAIN (COSTS off) {query}").fetchall())
+        require("Index" in plan and "Seq Scan" not in plan, f"the lookup does not use the index:\n{plan}")
+        result("found, by the index")
+
+
+def rotate(cluster: Cluster, show: Show, application: Application, steps: Steps, names: Mapping[str, str]) -> None:
+    """Rotate the key while the application writes, and destroy the old version."""
     before = stored_rows(cluster)
-    require({key_id for key_id, _, _ in before.values()} == {1}, "a row is not under key 1")
-    with cluster.connect("demo") as connection, show.step("rotate", rows) as result:
-        connection.execute("SET ROLE registry_owner")
-        rotated = 0
-        # One call more than it takes: the last one finds nothing left.
-        for _ in show.progress(range(-(-rows // BATCH) + 1), "Rotating"):
-            count = value_of(connection, "SELECT registry.rotate(2, %s)", [BATCH])
-            rotated += count
-        require(count == 0 and rotated == rows, f"{rotated} rows of {rows} were rotated")
-        result("all under derived key 2")
+    (old_key,) = {key for _, key in before.values()}
+    while_writing(application, show, "rotate", names, lambda: steps.run(cluster, 8))
     after = stored_rows(cluster)
-    require({key_id for key_id, _, _ in after.values()} == {2}, "a row is not under key 2")
-    for index, what in ((1, "nonce"), (2, "ciphertext")):
-        values = {row[index] for row in after.values()}
-        require(len(values) == rows, f"two rows have the same {what}")
-        require(values.isdisjoint(row[index] for row in before.values()), f"an old {what} is still there")
-    show.line("  every row has key 2, and a nonce and a ciphertext that no row had before")
+    require(after.keys() == application.written.keys(), "there are other rows than were written")
+    keys = {key for _, key in after.values()}
+    require(len(keys) == 1 and old_key not in keys, f"the rows are under the keys {keys}")
+    ciphertexts = {ciphertext for ciphertext, _ in after.values()}
+    require(len(ciphertexts) == len(after), "two rows have the same ciphertext")
+    require(ciphertexts.isdisjoint(ciphertext for ciphertext, _ in before.values()), "an old ciphertext is there")
+    show.line(f"  every row is under key {keys.pop()}, none under key {old_key}, and every ciphertext is new")
+    steps.run(cluster, 9)
+    code = next(iter(before))
+    put_back(cluster, show, "a row of an old backup", code, before[code][0], DESTROYED)
 
 
-def dump(cluster: Cluster, show: Show, rows: int, chosen: set[bytes], control: bytes) -> tuple[str, str]:
+def dump(cluster: Cluster, show: Show, names: set[bytes]) -> tuple[str, str]:
     """Dump the roles and the database, and search the dump as well."""
-    with show.step("dump", rows) as result:
+    control = write_in_the_clear(cluster)
+    file = cluster.directory / "dump.sql"
+    # A dump has bytea in hexadecimal: names could be in it in that form, too.
+    needles = names | {name.hex().encode() for name in names}
+    with show.step("dump") as result:
         roles = cluster.client(["pg_dumpall", "--roles-only"]).stdout
         database = cluster.client(["pg_dump", "--create", "demo"]).stdout
-        found = Search(chosen | {control}).in_bytes((roles + database).encode())
+        file.write_text(roles + database, "utf-8")
+        found = occurring(file, needles | {control})
         require(control in found, "the search missed the text in the clear in the dump")
-        require(found == {control}, f"{len(found) - 1} names are in the dump in the clear")
-        result(f"0 of {len(chosen):,} names found")
+        require(found.keys() == {control}, f"{len(found) - 1} names are in the dump in the clear")
+        result(f"0 of {len(names):,} names found")
     return roles, database
 
 
-def restore(cluster: Cluster, show: Show, rows: int, dumped: tuple[str, str]) -> None:
+def restore(cluster: Cluster, show: Show, dumped: tuple[str, str]) -> None:
     """Restore into a second cluster, which has no root key."""
     roles, database = dumped
-    with show.step("restore", rows) as result:
+    with show.step("restore") as result:
         # Not to be stopped by an error: the role postgres is in the dump, and exists already.
         cluster.client(["psql", "--quiet"], input=roles)
         cluster.client(["psql", "--quiet", "--set=ON_ERROR_STOP=1"], input=database)
         result("into the second cluster")
 
 
-def nothing_opens(cluster: Cluster, show: Show, name: str, names: Mapping[str, str], sqlstate: str) -> None:
+def nothing_opens(cluster: Cluster, show: Show, name: str, codes: Iterable[str], refusal: _Refusal) -> None:
     """Try every row on its own, as the application; each must fail in this way."""
     query = "SELECT name FROM registry.place WHERE code = %s"
     with cluster.connect("demo", "application") as connection:
-        show.line("The application: [bold]SELECT * FROM registry.place[/]")
-        show.error(expect_error(connection, "SELECT * FROM registry.place", sqlstate))
-        outcomes: Counter[str | None] = Counter()
-        with show.step(name, len(names)) as result:
-            for code in show.progress(names, "Trying each row"):
-                try:
-                    connection.execute(query, [code]).fetchall()
-                    outcomes["decrypted"] += 1
-                except psycopg.Error as error:
-                    outcomes[error.sqlstate] += 1
-            require(outcomes == {sqlstate: len(names)}, f"not every row fails with {sqlstate}: {outcomes}")
-            result(f"0 rows decrypt ({sqlstate})")
-
-
-def find_all(cluster: Cluster, show: Show, chosen: set[bytes]) -> None:
-    """Copy the view into an ordinary table, after which the same search must find every name."""
-    with cluster.connect("demo") as connection:
-        connection.execute("CREATE TABLE registry.all_in_the_clear AS SELECT * FROM registry.place")
-        connection.execute("CHECKPOINT")
-    with show.step("search after a clear copy") as result:
-        found = Search(chosen).in_files(show.progress(written_files(cluster), "Searching"))
-        require(found.keys() == chosen, f"the search misses {len(chosen - found.keys())} names that are there")
-        result(f"{len(found):,} of {len(chosen):,} found")
+        with show.step(name) as result:
+            errors = [expect_error(connection, query, [code], refusal) for code in codes]
+            result(f"0 of {len(errors):,} rows open")
+        show.error(errors[0])
 
 
 def getkey(root_key: str) -> str:
@@ -375,50 +384,102 @@ def getkey(root_key: str) -> str:
     return f"#!/bin/sh\necho {root_key}\n"
 
 
+def encrypt(cluster: Cluster, show: Show) -> tuple[dict[str, str], tuple[str, str]]:
+    """Do the work on the first cluster.
+
+    Returns:
+        What the application wrote, by code, and the dump.
+    """
+    file, names = read_data()
+    rows = list(names.items())
+    before = dict(rows[: len(rows) * 3 // 5])
+    # In both, new places and new names of places that are there.
+    during_migration = {code: name.upper() for code, name in rows[:300]} | dict(
+        rows[len(before) : len(rows) * 4 // 5]
+    )
+    during_rotation = {code: name.upper() for code, name in rows[300:600]} | dict(rows[len(rows) * 4 // 5 :])
+    afterwards = {*during_migration.values(), *during_rotation.values(), ADDED[1]}
+    steps = Steps(show)
+
+    steps.run(cluster, 1)
+    # PostgreSQL's own files have some of them: comments on collations, for one.
+    there_anyway = on_disk(cluster, searchable({*before.values(), *afterwards})).keys()
+    in_before = searchable(before.values()) - there_anyway
+
+    show.heading(f"A plain table, with {len(before):,} rows of {file}")
+    steps.run(cluster, 2)
+    application = Application(cluster)
+    with show.step("write") as result:
+        application.write(before)
+        result("in the clear")
+    with cluster.connect("demo") as connection:
+        connection.execute("ANALYZE registry.place")  # As autovacuum would, sooner or later.
+    with show.step("search data, WAL and log") as result:
+        # All of them: some names of the other rows are parts of names of these.
+        found = on_disk(cluster, searchable({*before.values(), *afterwards})).keys()
+        require(in_before <= found, f"the search misses {len(in_before - found)} names that are there")
+        result(f"all {len(in_before):,} names found")
+    in_afterwards = searchable(afterwards) - found
+
+    show.heading("Encrypt the column")
+    steps.run(cluster, 3)
+    while_writing(application, show, "migrate", during_migration, lambda: steps.run(cluster, 4))
+    application.verify(show, "read and compare")
+    show_rows(cluster, show, application.written)
+    show_rights(cluster, show)
+
+    show.heading("What is on disk, after a CHECKPOINT")
+    search(cluster, show, "search for what was written since", in_afterwards)
+    remains = on_disk(cluster, in_before).keys() & in_before
+    show.line(
+        f"{len(remains):,} of the {len(in_before):,} names from before are still in dead rows, statistics and WAL"
+    )
+    steps.run(cluster, 5)
+    search(cluster, show, "search for all", in_before | in_afterwards)
+
+    show.heading("Look a name up")
+    steps.run(cluster, 6)
+    look_up(cluster, show, steps.run(cluster, 7))
+    application.written.update([ADDED])
+
+    show.heading("Ciphertext in another row")
+    thief, victim = list(before)[:2]
+    put_back(cluster, show, "a ciphertext moved", thief, stored_rows(cluster)[victim][0], NOT_AUTHENTIC)
+
+    show.heading("Another key")
+    rotate(cluster, show, application, steps, during_rotation)
+    application.verify(show, "read and compare again")
+    application.close()
+    search(cluster, show, "search for all again", in_before | in_afterwards)
+    return application.written, dump(cluster, show, in_before | in_afterwards)
+
+
 def run(show: Show) -> None:
     """Do all of it; an error if anything is not as it should be."""
-    file, names = read_data()
     root_key = secrets.token_hex(32)
 
     show.heading("A cluster with a new root key")
-    with Cluster(environment=ENVIRONMENT, root_keys=[root_key]) as first:
+    with Cluster({"wal_recycle": "off"}, ENVIRONMENT, [root_key]) as first:
         first.create_database("demo")
-        first.client(["psql", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"], "demo", input=SQL.read_text())
         with first.connect("demo") as connection:
-            show.line(f"PostgreSQL {value_of(connection, 'SHOW server_version')}")
-            fingerprint = value_of(connection, "SELECT fingerprint FROM pgkeymgr.root_key_status()")
-            show.line(f"The root key's fingerprint: {fingerprint}")
-        chosen = searched_for(first, show, names)
+            query = "SELECT current_setting('server_version'), fingerprint FROM pgkeymgr.root_key_status()"
+            for version, fingerprint in connection.execute(query).fetchall():
+                show.line(f"PostgreSQL {version}, root key with the fingerprint {fingerprint}")
+        names, dumped = encrypt(first, show)
 
-        show.heading(f"{len(names):,} rows of {file}, through an encrypting view")
-        control = write_in_the_clear(first)
-        load(first, show, names)
-        verify(first, show, "read and compare", names)
-        show_rows(first, show, names)
-        show_rights(first, show)
-
-        show.heading("What is on disk, after a CHECKPOINT")
-        search(first, show, "search data, WAL and log", chosen, control)
-
-        show.heading("Another key")
-        rotate(first, show, len(names))
-        verify(first, show, "read and compare again", names)
-        search(first, show, "search again", chosen, control)
-        dumped = dump(first, show, len(names), chosen, control)
-
-    show.heading("A second cluster, without the root key")
+    show.heading("The dump in a second cluster, without a root key")
     with Cluster(environment=ENVIRONMENT, root_keys=None) as second:
-        restore(second, show, len(names), dumped)
+        restore(second, show, dumped)
         nothing_opens(second, show, "without a root key", names, NO_ROOT_KEY)
-        show.heading("With a wrong root key")
+        show.heading("With another root key")
         second.install_getkey(getkey(secrets.token_hex(32)))
-        nothing_opens(second, show, "with a wrong root key", names, NOT_AUTHENTIC)
-        show.heading("With the right root key")
+        nothing_opens(second, show, "with another root key", names, OTHER_ROOT_KEY)
+        show.heading("With the same root key")
         second.install_getkey(getkey(root_key))
-        verify(second, show, "with the right root key", names)
-
-        show.heading("Would the search have found them?")
-        find_all(second, show, chosen)
+        same = Application(second)
+        same.written = names
+        same.verify(show, "with the same root key")
+        same.close()
 
     left = [cluster.directory for cluster in (first, second) if cluster.directory.exists()]
     require(not left, f"the clusters were not removed: {left}")

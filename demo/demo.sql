@@ -1,95 +1,46 @@
--- A table with an encrypted column: copy this, and put your own names in.
+-- A column of a table in use, encrypted: copy this, and put your own names in.
 --
--- The names of the places are stored under a derived key, each with a nonce of its own. The application reads
--- and writes the view place, and has no right to the table place_encrypted behind it. Nothing here belongs
--- to a superuser or runs as one: the owner can use derived keys by their number, but can't see them.
---
--- secretbox does not bind a row's name to its code: who may write the table could swap two names unnoticed.
--- Where that matters, use crypto_aead_det_encrypt, with the code as its additional data.
+-- The extension is in the schema pgkeymgr, and the server has a root key. Each step says who runs it. `make demo`
+-- runs them one after the other, with an application at work, and looks at what each has done.
 
-CREATE ROLE registry_owner NOLOGIN;
+-- 1. As a superuser: the owner of the table, and the application. Only the owner has to do with keys.
+CREATE ROLE registry_owner LOGIN;
 CREATE ROLE application LOGIN;
-GRANT pgkeymgr_user TO registry_owner, application;
-
+GRANT pgkeymgr_admin TO registry_owner;
 CREATE SCHEMA registry AUTHORIZATION registry_owner;
-SET ROLE registry_owner;
-GRANT USAGE ON SCHEMA registry TO application;
 
-CREATE TABLE registry.place_encrypted (
+-- 2. As the owner: a table like any other. Yours is there already.
+CREATE TABLE registry.place (
     code text PRIMARY KEY,
-    key_id bigint NOT NULL,
-    nonce bytea NOT NULL,
-    data bytea NOT NULL
+    name text NOT NULL CHECK (name <> '')
 );
-COMMENT ON TABLE registry.place_encrypted IS 'Places; data is the name, encrypted. Use the view place.';
+GRANT USAGE ON SCHEMA registry TO application;
+GRANT SELECT, INSERT, UPDATE ON registry.place TO application;
 
--- Which key a new row gets. The primary key allows one row only.
-CREATE TABLE registry.current_key (
-    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    key_id bigint NOT NULL
-);
-INSERT INTO registry.current_key (key_id) VALUES (1);
+-- 3. As the owner: encrypt what is written from now on.
+SELECT pgkeymgr.encrypt_column('registry.place', 'name');
 
--- The table is read with the rights of the view's owner, but a function in a view is called with the rights
--- of whoever reads the view: the application needs pgkeymgr_user for this one.
-CREATE VIEW registry.place AS
-    SELECT code, convert_from(pgkeymgr.crypto_secretbox_open(data, nonce, key_id), 'utf8') AS name
-    FROM registry.place_encrypted;
-GRANT SELECT, INSERT ON registry.place TO application;
+-- 4. As the owner: encrypt what was there before, in batches.
+CALL pgkeymgr.migrate_column('registry.place', 'name');
 
--- A trigger's function runs with the rights of whoever writes the view, so it must be SECURITY DEFINER to
--- write the table. It encrypts before it inserts: a name that was stored first and encrypted by an UPDATE
--- afterwards would stay in the table's file, as a dead row, and in the WAL.
-CREATE FUNCTION registry.place_insert() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    new_key_id bigint := (SELECT key_id FROM registry.current_key);
-    new_nonce bytea := pgkeymgr.crypto_secretbox_noncegen();
-BEGIN
-    INSERT INTO registry.place_encrypted (code, key_id, nonce, data)
-    VALUES (
-        NEW.code,
-        new_key_id,
-        new_nonce,
-        pgkeymgr.crypto_secretbox(convert_to(NEW.name, 'utf8'), new_nonce, new_key_id)
-    );
-    RETURN NEW;
-END
-$$;
-REVOKE ALL ON FUNCTION registry.place_insert() FROM PUBLIC;
+-- 5. As a superuser: remove what files still hold of the time before. VACUUM FULL locks the table while it writes it
+-- anew, without the dead rows; pg_statistic had samples of the column. Old WAL files are kept and overwritten later
+-- unless wal_recycle is off, and a WAL archive or a backup of that time remains.
+VACUUM (FULL, ANALYZE) registry.place_encrypted, pg_catalog.pg_statistic;
+SELECT pg_switch_wal();
+CHECKPOINT;
 
-CREATE TRIGGER place_insert INSTEAD OF INSERT ON registry.place
-    FOR EACH ROW EXECUTE FUNCTION registry.place_insert();
+-- 6. As the owner: an index to search by, whatever the case of the letters.
+SELECT pgkeymgr.add_blind_index('registry.place', 'name', 'casefold');
 
--- Re-encrypts some of the rows that are not under this key yet, each with a new nonce, and returns how many.
--- Call it until it returns 0: with each call a transaction of its own, nobody waits for long.
-CREATE FUNCTION registry.rotate(new_key_id bigint, max_rows integer) RETURNS integer
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    place record;
-    new_nonce bytea;
-    rotated integer := 0;
-BEGIN
-    -- New rows first: else they would go on coming in under the old key.
-    UPDATE registry.current_key SET key_id = new_key_id WHERE key_id <> new_key_id;
-    FOR place IN
-        SELECT code, key_id, nonce, data FROM registry.place_encrypted
-        WHERE key_id <> new_key_id LIMIT max_rows FOR UPDATE
-    LOOP
-        new_nonce := pgkeymgr.crypto_secretbox_noncegen();
-        UPDATE registry.place_encrypted
-        SET key_id = new_key_id,
-            nonce = new_nonce,
-            data = pgkeymgr.crypto_secretbox(
-                pgkeymgr.crypto_secretbox_open(place.data, place.nonce, place.key_id), new_nonce, new_key_id)
-        WHERE code = place.code;
-        rotated := rotated + 1;
-    END LOOP;
-    RETURN rotated;
-END
-$$;
-REVOKE ALL ON FUNCTION registry.rotate(bigint, integer) FROM PUBLIC;
+-- 7. As the application: a new place, which the index finds.
+INSERT INTO registry.place (code, name) VALUES ('XX-ATL', 'Ατλαντίς');
+SELECT code, name FROM registry.place
+WHERE name_bidx = pgkeymgr.blind_index('registry.place', 'name', 'ΑΤΛΑΝΤΊΣ');
 
-RESET ROLE;
+-- 8. As the owner: a new version of the key, and all rows under it.
+CALL pgkeymgr.rotate_column('registry.place', 'name');
+
+-- 9. As the owner: destroy the old version. Backups of the time before need it, and are lost without it.
+SELECT pgkeymgr.destroy_data_key(id, name) FROM pgkeymgr.data_keys
+WHERE name = 'registry.place.name' AND superseded_by IS NOT NULL;

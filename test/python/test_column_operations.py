@@ -932,7 +932,7 @@ def test_two_sessions_at_once(target: Target, operation: str, is_not_null: bool)
             expected = {number: (ssn or "", n) for number, (ssn, n) in expected.items()}
             admin.execute("UPDATE customer SET ssn = '' WHERE ssn IS NULL")
             admin.execute("ALTER TABLE customer ALTER ssn SET NOT NULL")
-        for _ in range(3):
+        for _ in range(2):
             make_ready(admin, operation)
             for call in [Call(target, operation, 50), Call(target, operation, 200)]:
                 call.finish()
@@ -1215,6 +1215,7 @@ def memory(pid: int) -> int:
 
 
 def test_memory_is_bounded(target: Target, report: Callable[[str], None]) -> None:
+    """With 200,000 rows, or as many as ``$PGKEYMGR_TEST_ROWS`` says."""
     count = int(os.environ.get("PGKEYMGR_TEST_ROWS", "200000"))
     with target.session() as admin:
         admin.execute("CREATE TABLE customer (id bigint PRIMARY KEY, ssn text, n integer NOT NULL)")

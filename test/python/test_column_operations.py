@@ -6,7 +6,6 @@ test after each kill and at the end.
 """
 
 import contextlib
-import functools
 import itertools
 import os
 import random
@@ -21,7 +20,7 @@ from typing import Any, Self
 
 import psycopg
 import pytest
-from cluster import PORT, Cluster
+from cluster import Cluster
 from conftest import Connection, rows, value
 from psycopg import errors
 
@@ -784,34 +783,6 @@ def test_under_load(target: Target, operation: str, report: Callable[[str], None
 STOPS = ["backend"] * 8 + ["server"] * 4 + ["cancel"] * 3
 
 
-def kill_all(server: Cluster) -> None:
-    """Kill all processes of a server with SIGKILL at once, and wait until they are gone.
-
-    ``Cluster.kill`` kills the postmaster, whose sessions finish what they are at, and waits until the parent of it
-    has asked how it ended, which can take seconds.
-    """
-    postmaster = int((server.data / "postmaster.pid").read_text().split()[0])
-    # While it is stopped, it makes no new ones, nor does it tell the others that one is gone.
-    os.kill(postmaster, signal.SIGSTOP)
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-    pids = [*map(int, children), postmaster]
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    for pid in pids:
-        wait_until(functools.partial(is_gone, pid), "a process to be gone")
-    (server.data / "postmaster.pid").unlink()
-    (server.directory / f".s.PGSQL.{PORT}.lock").unlink()
-
-
-def is_gone(pid: int) -> bool:
-    """Tell whether a process has ended; whoever has to may still have to ask how."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 @dataclass
 class Stopped:
     """An operation that is stopped again and again, while the workload goes on."""
@@ -865,7 +836,7 @@ class Stopped:
             return
         self.workload.expects_crash = True
         if how == "server":
-            kill_all(server)
+            server.kill()
             server.start()
             return
         os.kill(call.pid, signal.SIGKILL)

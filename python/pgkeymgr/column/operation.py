@@ -9,8 +9,9 @@ block that was noted with the last commit.
 
 import time
 from collections.abc import Callable
+from typing import Any
 
-from ..errors import DataError, KeyStateError, ParameterError, UnsupportedError
+from ..errors import DataError, KeyStateError, ParameterError, UndefinedError, UnsupportedError
 from ..key.data_key import DataKeys
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
 from .catalog import Table
@@ -152,6 +153,33 @@ class Operations:
         record.check_usage(encrypt=False)
         return table, column
 
+    def _load_locked(self, relation: str, column_name: str) -> tuple[EncryptedTable, EncryptedColumn] | None:
+        """Begin a transaction in which no other session begins or ends an operation; None for a plain column."""
+        try:
+            _, column = self._load(relation, column_name)
+            self._registry.lock_column(column)
+            # As it is after the wait.
+            return self._load(relation, column_name)
+        except UndefinedError:
+            self._database.commit()
+            return None
+
+    def _load_running(
+        self, relation: str, column_name: str, operation: str
+    ) -> tuple[EncryptedTable, EncryptedColumn, dict[str, Any]] | None:
+        """Do ``_load_locked`` for an operation that has begun; None if another session has ended it."""
+        try:
+            _, column = self._load(relation, column_name)
+            self._registry.lock_column(column)
+            table, column = self._load(relation, column_name)
+            state = self._registry.operation(column)
+        except UndefinedError:
+            state = None
+        if state is None or column.state != operation or state["operation"] != operation:
+            self._database.commit()
+            return None
+        return table, column, state
+
     def _start(
         self,
         relation: str,
@@ -160,7 +188,10 @@ class Operations:
         prepare: Callable[[EncryptedTable, EncryptedColumn], None] | None,
     ) -> bool:
         """Begin an operation, or find it begun; tell whether there is something to do."""
-        table, column = self._load(relation, column_name)
+        found = self._load_locked(relation, column_name)
+        if found is None:
+            return False
+        table, column = found
         if operation == MIGRATING and column.state == ENCRYPTED:
             return False
         if operation == MIGRATING and column.state != MIGRATING:
@@ -170,15 +201,22 @@ class Operations:
                 f'column "{column_name}" of {table.name} is {column.state}',
                 hint="Call migrate_column() first." if column.state == MIGRATING else None,
             )
-        with self._relations.without_triggers(self._relations.described(table.base)):
-            pass  # whether it may
+        base = self._relations.described(table.base)
+        with self._relations.without_triggers(base):
+            # Whether it may, and whether it sees all rows: with row_security = off, it is refused otherwise.
+            self._database.run(f"SELECT FROM {base.qualified} LIMIT 1")
         if prepare and column.state != operation:
             if operation == DECRYPTING:
                 self._lock_both(table)
             prepare(table, column)
-        if self._registry.operation(column) is None or column.state != operation or (
-            self._registry.operation(column) or {}
-        ).get("operation") != operation:  # fmt: skip
+            # What follows reads the whole table: not under this lock.
+            self._database.commit()
+            found = self._load_locked(relation, column_name)
+            if found is None:
+                return False
+            table, column = found
+        state = self._registry.operation(column)
+        if state is None or state["operation"] != operation:
             base = self._relations.described(table.base)
             walk = self._walk_of(table, column, base, operation)
             (row,) = self._database.run(f"SELECT count(*) AS count FROM {base.qualified} AS b WHERE {walk.needs}")
@@ -243,11 +281,10 @@ class Operations:
             Whether the pass has come to the table's end, or None if another session has ended the operation.
         """
         started = time.monotonic()
-        table, column = self._load(relation, column_name)
-        state = self._registry.operation(column)
-        if state is None or column.state != operation:
-            self._database.commit()
+        found = self._load_running(relation, column_name, operation)
+        if found is None:
             return None
+        table, column, state = found
         base = self._relations.described(table.base)
         walk = self._walk_of(table, column, base, operation)
         self._forbid_large_plans()
@@ -323,7 +360,14 @@ class Operations:
     def _wait_for_one(self, relation: str, column_name: str, operation: str) -> None:
         """Write one of the rows that others had locked, as soon as they let it go."""
         started = time.monotonic()
-        table, column = self._load(relation, column_name)
+        try:
+            table, column = self._load(relation, column_name)
+        except UndefinedError:
+            self._database.commit()
+            return
+        if column.state != operation:
+            self._database.commit()
+            return
         base = self._relations.described(table.base)
         walk = self._walk_of(table, column, base, operation)
         with self._relations.without_triggers(base):
@@ -337,18 +381,19 @@ class Operations:
                     f"UPDATE {base.qualified} AS b SET {walk.assignments}"
                     f" WHERE b.ctid = '{rows[0]['tid']}'::tid AND {walk.needs}"
                 )
-        state = self._registry.operation(column)
-        if state is not None and column.state == operation:
-            self._registry.advance_operation(column, 0, written, time.monotonic() - started)
+        # Not while the row is locked: who has the operation may wait for the table.
+        self._database.commit()
+        if (found := self._load_running(relation, column_name, operation)) is None:
+            return
+        self._registry.advance_operation(found[1], 0, written, time.monotonic() - started)
         self._database.commit()
 
     def _finish(self, relation: str, column_name: str, operation: str) -> bool:
         """End an operation if no row needs it any more; tell whether it is ended."""
-        table, column = self._load(relation, column_name)
-        state = self._registry.operation(column)
-        if state is None or column.state != operation:
-            self._database.commit()
+        found = self._load_running(relation, column_name, operation)
+        if found is None:
             return True
+        table, column, _ = found
         base = self._relations.described(table.base)
         walk = self._walk_of(table, column, base, operation)
         (row,) = self._database.run(
@@ -368,10 +413,10 @@ class Operations:
         if operation == MIGRATING:
             self._validate(relation, column_name)
         self._wait_for_snapshots()
-        table, column = self._load(relation, column_name)
-        if column.state != operation:
-            self._database.commit()
+        found = self._load_running(relation, column_name, operation)
+        if found is None:
             return True
+        table, column, _ = found
         self._lock_both(table)
         if operation == MIGRATING:
             with self._relations.busy():
@@ -411,7 +456,9 @@ class Operations:
 
     def _validate(self, relation: str, column_name: str) -> None:
         """Have what holds for all rows verified without a lock that anybody notices."""
-        table, column = self._load(relation, column_name)
+        if (found := self._load_running(relation, column_name, MIGRATING)) is None:
+            return
+        table, column, _ = found
         base = self._relations.described(table.base)
         cipher = quote_name(column.cipher)
         if column.not_null:
@@ -426,7 +473,9 @@ class Operations:
                 self._lock_both(table)
                 self._alter(base, f"ADD CONSTRAINT {name} CHECK ({cipher} IS NOT NULL) NOT VALID")
                 self._database.commit()
-                table, column = self._load(relation, column_name)
+                if (found := self._load_running(relation, column_name, MIGRATING)) is None:
+                    return
+                table, column, _ = found
         rows = self._database.query(
             "SELECT quote_ident(c.conname) AS name FROM pg_constraint AS c WHERE c.conrelid = $1 AND "
             "c.contype = 'c'"

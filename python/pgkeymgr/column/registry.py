@@ -256,6 +256,14 @@ class Registry:
         )
         table.constraints.remove(constraint)
 
+    def lock_column(self, column: EncryptedColumn) -> None:
+        """Wait for others that begin or end an operation on a column."""
+        self._write(
+            # Not a lock on the column's row, which the user's own DDL takes while it has the table.
+            "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('pgkeymgr encrypted_column'), $1)",
+            ("integer", column.id),
+        )
+
     def operation(self, column: EncryptedColumn) -> dict[str, Any] | None:
         """Return the row of ``column_operation`` of a column, locked until the transaction ends, or None."""
         rows = self._write(

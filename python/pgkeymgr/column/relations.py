@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import DataError, PrivilegeError, UndefinedError
+from ..errors import DataError, PrivilegeError, UndefinedError, UnsupportedError
 from ..key.database import Database
 from .catalog import Table, describe
 from .registry import EncryptedColumn, EncryptedTable, Registry
@@ -120,24 +120,32 @@ class Relations:
         """Keep the user's triggers from firing on rows that stay what they are.
 
         Raises:
+            UnsupportedError: there are some that nothing keeps from it.
             PrivilegeError: there are some, and the current user may not keep them from it.
         """
         (row,) = self.database.query(
-            "SELECT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = $1 AND NOT t.tgisinternal"
-            " AND t.tgtype & 16 = 16 AND t.tgenabled IN ('O', 'A') AND t.tgname NOT LIKE "
-            "'zz\\_pgkeymgr\\_%') AS fire,"
+            "SELECT coalesce(bool_or(t.tgenabled = 'O'), false) AS fire,"
+            " coalesce(bool_or(t.tgenabled = 'A'), false) AS always,"
+            " coalesce(bool_or(t.tgenabled = 'R'), false) AS replica,"
             " has_parameter_privilege('session_replication_role', 'SET') AS may,"
-            " current_setting('session_replication_role') AS role",
+            " current_setting('session_replication_role') AS role"
+            " FROM pg_trigger AS t WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgtype & 17 = 17"
+            " AND t.tgname NOT LIKE 'zz\\_pgkeymgr\\_%'",
             ("oid", base.oid),
         )
+        if row["always"] or (row["replica"] and (row["fire"] or row["role"] == "replica")):
+            raise UnsupportedError(
+                f"{base} has triggers enabled as ALWAYS or REPLICA, which nothing keeps from firing for rows that "
+                "stay what they are",
+                hint="ALTER TABLE … ENABLE TRIGGER, without the word, until this is done.",
+            )
         if not row["fire"] or row["role"] == "replica":
             yield
             return
         if not row["may"]:
             raise PrivilegeError(
-                f"the triggers of {base} would fire for each row, and only who may set "
-                "session_replication_role can "
-                "keep them from it",
+                f"the triggers of {base} would fire for each row, and only who may set session_replication_role "
+                "can keep them from it",
                 hint="Call it as a superuser, or GRANT SET ON PARAMETER session_replication_role.",
             )
         self.set_local("session_replication_role", "replica")

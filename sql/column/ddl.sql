@@ -23,9 +23,23 @@ SET jit = off
 AS $$
 DECLARE
     one record;
+    is_used boolean;
 BEGIN
     -- A dump holds the views and triggers themselves, and loads the registry before it is complete.
     IF current_setting('check_function_bodies') = 'off' THEN
+        RETURN;
+    END IF;
+    IF to_regclass('@extschema@.encrypted_relation') IS NULL THEN
+        -- The extension's schema has another name now, and nothing here is found any more.
+        EXECUTE format(
+            'SELECT EXISTS (SELECT FROM %s.encrypted_relation)',
+            (SELECT p.pronamespace::regnamespace FROM pg_event_trigger AS e JOIN pg_proc AS p ON p.oid = e.evtfoid
+            WHERE e.evtname = 'pgkeymgr_ddl')
+        ) INTO is_used;
+        IF is_used THEN
+            RAISE EXCEPTION 'tables with encrypted columns need the schema of pgkeymgr by its name'
+                USING ERRCODE = '0A000';
+        END IF;
         RETURN;
     END IF;
     IF tg_tag = 'ALTER TYPE' THEN
@@ -82,6 +96,9 @@ DECLARE
     one record;
     generated regprocedure;
 BEGIN
+    IF to_regclass('@extschema@.encrypted_relation') IS NULL THEN
+        RETURN;
+    END IF;
     FOR one IN
         SELECT r.id, r.base
         FROM pg_event_trigger_dropped_objects() AS d

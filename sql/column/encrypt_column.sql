@@ -49,7 +49,7 @@ CREATE PROCEDURE @extschema@.migrate_column(
 LANGUAGE plpython3u
 AS $$
 @load@
-GD['pgkeymgr'].migrate_column(relation, column_name, batch_size)
+return GD['pgkeymgr'].migrate_column(relation, column_name, batch_size)
 $$;
 REVOKE ALL ON PROCEDURE @extschema@.migrate_column(regclass, name, integer) FROM PUBLIC;
 GRANT EXECUTE ON PROCEDURE @extschema@.migrate_column(regclass, name, integer) TO pgkeymgr_admin;
@@ -65,7 +65,7 @@ CREATE PROCEDURE @extschema@.rotate_column(
 LANGUAGE plpython3u
 AS $$
 @load@
-GD['pgkeymgr'].rotate_column(relation, column_name, batch_size)
+return GD['pgkeymgr'].rotate_column(relation, column_name, batch_size)
 $$;
 REVOKE ALL ON PROCEDURE @extschema@.rotate_column(regclass, name, integer) FROM PUBLIC;
 GRANT EXECUTE ON PROCEDURE @extschema@.rotate_column(regclass, name, integer) TO pgkeymgr_admin;
@@ -81,7 +81,7 @@ CREATE PROCEDURE @extschema@.decrypt_column(
 LANGUAGE plpython3u
 AS $$
 @load@
-GD['pgkeymgr'].decrypt_column(relation, column_name, batch_size)
+return GD['pgkeymgr'].decrypt_column(relation, column_name, batch_size)
 $$;
 REVOKE ALL ON PROCEDURE @extschema@.decrypt_column(regclass, name, integer) FROM PUBLIC;
 GRANT EXECUTE ON PROCEDURE @extschema@.decrypt_column(regclass, name, integer) TO pgkeymgr_admin;

@@ -244,6 +244,11 @@ ARGUMENTS: dict[str, list[str]] = {
     "uuid": ["'00000000-0000-0000-0000-000000000000'", "'11111111-1111-1111-1111-111111111111'", "NULL"],
     "jsonb": ["'{}'", "NULL"],
     "key_type": ["'secretbox'", "'data'", "NULL"],
+    "regclass": ["'public.hunted'", "'pg_class'", "NULL"],
+    "name": ["'value'", "'other'", "'id'", "NULL"],
+    "name[]": ["'{id}'", "'{}'", "NULL"],
+    "xid": ["'3'", "NULL"],
+    "anyelement": ["'abcd'::text", "42", "NULL::text"],
 }
 
 
@@ -264,10 +269,12 @@ def test_no_function_returns_the_root_key(cluster: Cluster, connection: Connecti
     # Keys for the functions that use one, and Argon2id spared.
     connection.execute("SELECT create_data_key('data'), create_key('secretbox', 'abcd')")
     connection.execute("SET client_min_messages = error")
+    connection.execute("CREATE TABLE public.hunted (id integer PRIMARY KEY, value text, other text)")
+    connection.execute("SELECT encrypt_column('hunted', 'value')")
     for name, types in functions:
         for choice in range(6):
             values = [ARGUMENTS[t][(choice + i * (choice // 2)) % len(ARGUMENTS[t])] for i, t in enumerate(types)]
-            call = ", ".join(f"{v}::{t}" for v, t in zip(values, types, strict=True))
+            call = ", ".join(v if t == "anyelement" else f"{v}::{t}" for v, t in zip(values, types, strict=True))
             try:
                 found = str(rows(connection, f"SELECT {name}({call})::text")).encode()
                 results += 1
@@ -277,6 +284,7 @@ def test_no_function_returns_the_root_key(cluster: Cluster, connection: Connecti
             searched += len(found)
             for needle in NEEDLES:
                 assert needle not in found, name
+    connection.execute("DROP TABLE public.hunted_encrypted CASCADE")
     assert results > 150
     assert refusals > 150
     assert searched > 10_000

@@ -68,6 +68,7 @@ class Operations:
         self._database = relations.database
         self._registry = relations.registry
         self._densest = 1
+        self._column_id = 0
 
     def migrate_column(self, relation: str, column_name: str, batch_size: int) -> None:
         """Encrypt the rows that were there before ``encrypt_column``, and drop the plaintext column.
@@ -144,8 +145,7 @@ class Operations:
 
     def _load(self, relation: str, column_name: str) -> tuple[EncryptedTable, EncryptedColumn]:
         """Begin a transaction: what its statements run under, what is registered, and who may."""
-        for setting, value in _SETTINGS.items():
-            self._relations.set_local(setting, value)
+        self._relations.set_local(_SETTINGS)
         self._keys.forget_checks()
         table, column = self._relations.encrypted_column(relation, column_name)
         self._relations.check_owner(table.base)
@@ -157,7 +157,8 @@ class Operations:
         """Begin a transaction in which no other session begins or ends an operation; None for a plain column."""
         try:
             _, column = self._load(relation, column_name)
-            self._registry.lock_column(column)
+            self._column_id = column.id
+            self._registry.lock_column(column.id)
             # As it is after the wait.
             return self._load(relation, column_name)
         except UndefinedError:
@@ -168,14 +169,18 @@ class Operations:
         self, relation: str, column_name: str, operation: str
     ) -> tuple[EncryptedTable, EncryptedColumn, dict[str, Any]] | None:
         """Do ``_load_locked`` for an operation that has begun; None if another session has ended it."""
+        self._registry.lock_column(self._column_id)
         try:
-            _, column = self._load(relation, column_name)
-            self._registry.lock_column(column)
             table, column = self._load(relation, column_name)
             state = self._registry.operation(column)
         except UndefinedError:
             state = None
-        if state is None or column.state != operation or state["operation"] != operation:
+        if (
+            state is None
+            or column.id != self._column_id
+            or column.state != operation
+            or state["operation"] != operation
+        ):
             self._database.commit()
             return None
         return table, column, state
@@ -248,14 +253,14 @@ class Operations:
 
     def _try_lock(self, statement: str) -> bool:
         """Take a lock, unless it is not to be had in a moment: whoever comes after us would have to wait, too."""
-        self._relations.set_local("lock_timeout", _LOCK_TIMEOUT)
+        self._relations.set_local({"lock_timeout": _LOCK_TIMEOUT})
         try:
             self._database.run(statement)
         except Exception as error:
             if getattr(error, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
                 raise
             return False
-        self._relations.set_local("lock_timeout", "0")
+        self._relations.set_local({"lock_timeout": "0"})
         return True
 
     def _lock_both(self, table: EncryptedTable) -> None:
@@ -305,8 +310,7 @@ class Operations:
 
     def _forbid_large_plans(self) -> None:
         # By block and by row number there is always a way without reading the whole table.
-        for setting in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
-            self._relations.set_local(setting, "off")
+        self._relations.set_local(dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off"))
 
     def _rows_per_block(self, base: Table, rows: int) -> int:
         (row,) = self._database.query(
@@ -320,7 +324,7 @@ class Operations:
         """Write the rows of some blocks; return how many, and the block after them."""
         within = f"b.ctid >= '({block},0)'::tid AND b.ctid < '({end},0)'::tid AND {walk.needs}"
         # Usually nobody has locked any, and each is written without being locked before.
-        self._relations.set_local("lock_timeout", _LOCK_TIMEOUT)
+        self._relations.set_local({"lock_timeout": _LOCK_TIMEOUT})
         try:
             written = self._database.write(f"UPDATE {base.qualified} AS b SET {walk.assignments} WHERE {within}")
         except Exception as error:
@@ -332,7 +336,7 @@ class Operations:
                 f" UPDATE {base.qualified} AS b SET {walk.assignments}"
                 f" WHERE b.ctid = ANY (ARRAY(SELECT tid FROM batch)) AND {walk.needs}"
             )
-        self._relations.set_local("lock_timeout", "0")
+        self._relations.set_local({"lock_timeout": "0"})
         # So that the next batch is not larger than it may be.
         self._densest = max(self._densest, -(-written // (end - block)))
         return written, end

@@ -256,12 +256,12 @@ class Registry:
         )
         table.constraints.remove(constraint)
 
-    def lock_column(self, column: EncryptedColumn) -> None:
+    def lock_column(self, column_id: int) -> None:
         """Wait for others that begin or end an operation on a column."""
         self._write(
             # Not a lock on the column's row, which the user's own DDL takes while it has the table.
             "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('pgkeymgr encrypted_column'), $1)",
-            ("integer", column.id),
+            ("integer", column_id),
         )
 
     def operation(self, column: EncryptedColumn) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """Relations with encrypted columns: found, locked, described, for those who own them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from ..errors import DataError, PrivilegeError, UndefinedError, UnsupportedError
@@ -148,9 +148,9 @@ class Relations:
                 "can keep them from it",
                 hint="Call it as a superuser, or GRANT SET ON PARAMETER session_replication_role.",
             )
-        self.set_local("session_replication_role", "replica")
+        self.set_local({"session_replication_role": "replica"})
         yield
-        self.set_local("session_replication_role", row["role"])
+        self.set_local({"session_replication_role": row["role"]})
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -183,6 +183,9 @@ class Relations:
         (row,) = self.database.query_unkept(f"SELECT {expression} AS value", ("text", value))
         return str(row["value"])
 
-    def set_local(self, setting: str, value: str) -> None:
-        """Set a setting until the transaction ends."""
-        self.database.query("SELECT pg_catalog.set_config($1, $2, true)", ("text", setting), ("text", value))
+    def set_local(self, settings: Mapping[str, str]) -> None:
+        """Change settings until the transaction ends."""
+        calls = ", ".join(
+            f"pg_catalog.set_config(${number}, ${number + 1}, true)" for number in range(1, 2 * len(settings), 2)
+        )
+        self.database.query(f"SELECT {calls}", *(("text", text) for pair in settings.items() for text in pair))

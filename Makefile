@@ -159,6 +159,7 @@ run-demo:
 run-bench:
 	@$(PGK_VENV)/bin/python bench/primitives.py $(ARGS)
 	@$(PGK_VENV)/bin/python bench/tokens.py $(ARGS)
+	@$(PGK_VENV)/bin/python bench/columns.py $(ARGS)
 
 lint: venv $(PGK_SCRIPT)
 	$(PGK_VENV)/bin/ruff check .

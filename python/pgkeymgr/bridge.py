@@ -90,8 +90,7 @@ _COLUMN_FUNCTIONS = (
     "migrate_column",
     "rotate_column",
     "decrypt_column",
-    "_key_columns",
-    "_equal_column",
+    "upsert",
 )
 _PREFIXES = ("crypto_", "randombytes_", "sodium_")
 
@@ -298,8 +297,11 @@ class _Session:
     def parse(self, query: str) -> None:
         plpy.prepare(query)
 
-    def write(self, statement: str) -> int:
-        return int(plpy.execute(statement).nrows())
+    def write(self, statement: str, *arguments: tuple[str, Any]) -> int:
+        if not arguments:
+            return int(plpy.execute(statement).nrows())
+        plan = plpy.prepare(statement, [type_ for type_, _ in arguments])
+        return int(plpy.execute(plan, [value for _, value in arguments]).nrows())
 
     def query_unkept(self, query: str, *arguments: tuple[str, Any]) -> list[dict[str, Any]]:
         plan = plpy.prepare(query, [type_ for type_, _ in arguments])

@@ -53,6 +53,12 @@ class UndefinedError(Error):
     sqlstate = "42704"
 
 
+class UndefinedColumnError(Error):
+    """There is no such column."""
+
+    sqlstate = "42703"
+
+
 class DuplicateKeyError(Error):
     """The name is taken."""
 

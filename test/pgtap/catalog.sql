@@ -213,8 +213,7 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('_reseal(text,bytea,bytea)', 'v', 'PUBLIC', 'u'),
     ('_key_by(text,text)', 'v', 'PUBLIC', 'u'),
     ('_blind(integer,text,text)', 's', 'PUBLIC', 's'),
-    ('_key_columns(regclass)', 's', 'PUBLIC', 'u'),
-    ('_equal_column(regclass,name)', 's', 'PUBLIC', 'u'),
+    ('upsert(regclass,jsonb,name[],text)', 'v', 'PUBLIC', 'u'),
     ('_after_ddl(oid,oid,text)', 'v', NULL, 'u');
 INSERT INTO expected VALUES
     ('create_key(key_type,text,bytea,bytea,uuid,bytea,timestamp with time zone,text)', 'v', 'pgkeymgr_admin', 'u',
@@ -224,7 +223,6 @@ INSERT INTO expected VALUES
     ('_to_text(anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_from_text(text,anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_is_own(xid)', 'v', 'PUBLIC', 'u', 'plpgsql'),
-    ('upsert(regclass,jsonb,name[],text)', 'v', 'PUBLIC', 'u', 'plpgsql'),
     ('_refuse_plaintext()', 'v', 'pgkeymgr_admin', 'u', 'plpgsql'),
     ('_on_ddl()', 'v', NULL, 'u', 'plpgsql'),
     ('_on_drop()', 'v', NULL, 'u', 'plpgsql'),

@@ -1,50 +1,102 @@
-"""What ``upsert`` needs to know of a table with encrypted columns."""
+"""INSERT ... ON CONFLICT for tables with encrypted columns."""
 
+from collections.abc import Sequence
+
+from ..errors import ParameterError, UndefinedColumnError
 from .definition import Definition
 from .quoting import quote_name
+from .registry import EncryptedTable
 from .relations import Relations
+
+_UNIQUE_VIOLATION = "23505"
 
 
 class Upserts:
-    """The columns that rows are looked for by, for one session."""
+    """Rows inserted or updated, for one session."""
 
     def __init__(self, relations: Relations) -> None:
         self._relations = relations
+        self._database = relations.database
 
-    def _key_columns(self, relation: str) -> list[str]:
-        """Return the columns that tell the rows of a table apart.
-
-        Args:
-            relation: the view, or the base table.
-
-        Returns:
-            Their names; none if there is no key.
-
-        Raises:
-            UndefinedError: the relation has no encrypted columns.
-        """
-        return self._relations.encrypted_table(relation).key_columns
-
-    def _equal_column(self, relation: str, column_name: str) -> str:
-        """Return the condition that a column is equal in the rows ``target`` and ``new``.
+    def upsert(
+        self, relation: str, new_row: str, conflict_columns: Sequence[str] | None, on_conflict: str
+    ) -> bool:
+        """Insert a row, or update the one that it is in conflict with.
 
         Args:
-            relation: the view, or the base table.
-            column_name: a column of the view.
+            relation: the view of a table with encrypted columns, or the base table.
+            new_row: a JSON object: columns and their values. Columns that it does not have keep their values in an
+                update, and get their defaults in an insert.
+            conflict_columns: a row that is equal in these is updated; None for the primary key.
+            on_conflict: ``update`` or ``nothing``.
 
         Returns:
-            The condition, which uses the blind index where there is one that takes equal values for equal.
+            Whether the row was inserted.
 
         Raises:
+            ParameterError: an argument is out of range.
+            UndefinedColumnError: there is no such column, or the row lacks a column of the conflict.
             UndefinedError: the relation has no encrypted columns.
         """
+        if relation is None:
+            raise ParameterError("relation must not be NULL")
+        given = self._keys_of(new_row)
+        if on_conflict not in ("update", "nothing"):
+            raise ParameterError("on_conflict must be update or nothing")
         table = self._relations.encrypted_table(relation)
+        conflict = list(conflict_columns) if conflict_columns is not None else table.key_columns
+        if not conflict:
+            raise ParameterError(f"{table.name} has no primary key: name the columns of the conflict")
+        view = self._database.as_owner(lambda: self._relations.described(table.relation))
+        columns = {column.name for column in view.columns}
+        for name in (*given, *conflict):
+            if name not in columns:
+                raise UndefinedColumnError(f'{table.name} has no column "{name}"')
+            if name not in given:
+                raise UndefinedColumnError(f'column "{name}" of the conflict is not in new_row')
+        conditions = " AND ".join(self._database.as_owner(lambda: [self._equal(table, each) for each in conflict]))
+        source = f"pg_catalog.jsonb_populate_record(NULL::{view.qualified}, $1) AS new"
+        find = f"SELECT FROM {view.qualified} AS target, {source} WHERE {conditions}"
+        others = ", ".join(
+            f"{quote_name(name)} = new.{quote_name(name)}" for name in given if name not in conflict
+        )
+        names = ", ".join(map(quote_name, given))
+        update = f"UPDATE {view.qualified} AS target SET {others} FROM {source} WHERE {conditions}"
+        insert = f"INSERT INTO {view.qualified} ({names}) SELECT {names} FROM {source}"
+        row = ("jsonb", new_row)
+        while True:
+            if self._database.write(update if on_conflict == "update" and others else find, row):
+                return False
+            try:
+                self._database.write(insert, row)
+                return True
+            except Exception as error:
+                # Inserted by another session in between, and then found; or in conflict with another column.
+                is_found = getattr(error, "sqlstate", None) == _UNIQUE_VIOLATION and self._database.write(
+                    find, row
+                )
+                if not is_found:
+                    raise
+
+    @staticmethod
+    def _keys_of(new_row: str) -> list[str]:
+        import json
+
+        row = None if new_row is None else json.loads(new_row)
+        if not isinstance(row, dict):
+            raise ParameterError("new_row must be a JSON object")
+        if not row:
+            raise ParameterError("new_row has no columns")
+        return list(row)
+
+    def _equal(self, table: EncryptedTable, column_name: str) -> str:
+        # The blind index, if there is one that takes equal values for equal.
         name = quote_name(column_name)
         column = table.encrypted.get(column_name)
         if column is None or not column.blind or not table.key_columns:
             return f"target.{name} = new.{name}"
         base = self._relations.described(table.base)
-        definition = Definition(table, base, self._relations.database.schema)
+        definition = Definition(table, base, self._database.schema)
         keys = [quote_name(key) for key in table.key_columns]
         return (
             f"({', '.join(f'target.{key}' for key in keys)}) IN (SELECT {', '.join(f'b.{key}' for key in keys)}"

@@ -65,8 +65,8 @@ class Database(Protocol):
     def parse(self, query: str) -> None:
         """Have a query parsed, and not run."""
 
-    def write(self, statement: str) -> int:
-        """Run an INSERT, UPDATE or DELETE like ``run``, and return how many rows it wrote."""
+    def write(self, statement: str, *arguments: tuple[str, Any]) -> int:
+        """Run a statement like ``run``, with arguments like ``query``; return how many rows it wrote or found."""
 
     def query_unkept(self, query: str, *arguments: tuple[str, Any]) -> Rows:
         """Run a query like ``run``, with arguments like ``query``."""

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 from ..errors import ParameterError, UndefinedColumnError
+from .catalog import Table
 from .definition import Definition
+from .forms import form_of
 from .quoting import quote_name
 from .registry import EncryptedTable
 from .relations import Relations
 
 _UNIQUE_VIOLATION = "23505"
+_EQUAL = "OPERATOR(pg_catalog.=)"
 
 
 class Upserts:
@@ -54,7 +57,9 @@ class Upserts:
                 raise UndefinedColumnError(f'{table.name} has no column "{name}"')
             if name not in given:
                 raise UndefinedColumnError(f'column "{name}" of the conflict is not in new_row')
-        conditions = " AND ".join(self._database.as_owner(lambda: [self._equal(table, each) for each in conflict]))
+        conditions = " AND ".join(
+            self._database.as_owner(lambda: [self._equal(table, view, each) for each in conflict])
+        )
         source = f"pg_catalog.jsonb_populate_record(NULL::{view.qualified}, $1) AS new"
         find = f"SELECT FROM {view.qualified} AS target, {source} WHERE {conditions}"
         others = ", ".join(
@@ -89,17 +94,20 @@ class Upserts:
             raise ParameterError("new_row has no columns")
         return list(row)
 
-    def _equal(self, table: EncryptedTable, column_name: str) -> str:
+    def _equal(self, table: EncryptedTable, view: Table, column_name: str) -> str:
         # The blind index, if there is one that takes equal values for equal.
         name = quote_name(column_name)
         column = table.encrypted.get(column_name)
         if column is None or not column.blind or not table.key_columns:
-            return f"target.{name} = new.{name}"
+            form = form_of(self._database, view.column(column_name).type_oid)
+            is_builtin = form is not None and form.base != ""
+            return f"target.{name} {_EQUAL if is_builtin else '='} new.{name}"
         base = self._relations.described(table.base)
         definition = Definition(table, base, self._database.schema)
-        keys = [quote_name(key) for key in table.key_columns]
+        same_key = " AND ".join(
+            f"b.{quote_name(key)} {_EQUAL} target.{quote_name(key)}" for key in table.key_columns
+        )
         return (
-            f"({', '.join(f'target.{key}' for key in keys)}) IN (SELECT {', '.join(f'b.{key}' for key in keys)}"
-            f" FROM {base.qualified} AS b WHERE b.{quote_name(column.blind)} ="
+            f"EXISTS (SELECT FROM {base.qualified} AS b WHERE {same_key} AND b.{quote_name(column.blind)} {_EQUAL}"
             f" {definition.blinded(column, f'new.{name}')})"
         )

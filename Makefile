@@ -24,7 +24,8 @@ PGK_SQL_SOURCES = sql/header.sql sql/roles.sql sql/root_key.sql \
 	secretstream.sql auth.sql box.sql sign.sql signcrypt.sql hash.sql generichash.sql shorthash.sql \
 	kdf.sql kx.sql pwhash.sql randombytes.sql utils.sql) \
 	$(addprefix sql/key/,tables.sql internal.sql data_key.sql token.sql wrap_key.sql) \
-	$(addprefix sql/column/,tables.sql cell.sql encrypt_column.sql blind_index.sql upsert.sql ddl.sql) \
+	$(addprefix sql/column/,tables.sql cell.sql encrypt_column.sql view.sql operation.sql \
+	blind_index.sql deterministic.sql upsert.sql ddl.sql) \
 	$(addprefix sql/compat/,pgsodium.sql pgcryptokey.sql pg_kmgr.sql)
 PGK_PY_SOURCES := $(shell find python/pgkeymgr -name '*.py' -o -name py.typed)
 

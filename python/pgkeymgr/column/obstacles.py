@@ -175,7 +175,12 @@ def _sort(  # one row of the query above, with what it is about
             found.obstacles.append(f"{row['object']}{unique}")
         else:
             found.uniques.append(unique)
-    elif (kind == "pg_rewrite" and row["view"] == view) or (kind == "pg_attrdef" and row["defaulted"] == number):
+    elif (
+        (kind == "pg_rewrite" and row["view"] == view)
+        or (kind == "pg_attrdef" and row["defaulted"] == number)
+        # NOT NULL, which is a constraint with a name since PostgreSQL 18.
+        or (kind == "pg_constraint" and row["constraint"] == "n" and row["constrained"] == table.oid)
+    ):
         pass
     elif kind == "pg_attrdef":
         (generated,) = [column.name for column in table.columns if column.number == row["defaulted"]]

@@ -1365,6 +1365,28 @@ def test_parallel_scan(admin: Connection) -> None:
 # Sessions with odd settings
 
 
+def test_merge(admin: Connection) -> None:
+    """PostgreSQL does it on a view with triggers since 17; before, it says that it does not."""
+    admin.execute("CREATE TABLE merged (id integer PRIMARY KEY, secret text, n integer DEFAULT 5)")
+    admin.execute("SELECT encrypt_column('merged', 'secret')")
+    admin.execute("INSERT INTO merged VALUES (1, 'one', 1), (2, 'two', 2)")
+    statement = (
+        "MERGE INTO merged AS t USING (VALUES (1, 'uno'), (2, NULL), (3, 'tre')) AS s (id, secret) ON t.id = s.id"
+        " WHEN MATCHED AND s.secret IS NULL THEN DELETE"
+        " WHEN MATCHED THEN UPDATE SET secret = s.secret || ' was ' || t.secret"
+        " WHEN NOT MATCHED THEN INSERT (id, secret) VALUES (s.id, s.secret)"
+    )
+    if admin.info.server_version < 170000:
+        with pytest.raises(errors.FeatureNotSupported):
+            admin.execute(statement)
+        return
+    admin.execute(statement)
+    found = rows(admin, "SELECT * FROM merged ORDER BY id")
+    assert found == [(1, "uno was one", 1), (3, "tre", 5)]
+    tokens = rows(admin, "SELECT (token_info(secret_encrypted)).suite FROM merged_encrypted")
+    assert tokens == [("aes-256-gcm-siv",)] * 2
+
+
 @pytest.mark.parametrize("setting", ["standard_conforming_strings = off", "quote_all_identifiers = on"])
 def test_string_settings(database: Database, admin: Connection, setting: str) -> None:
     rows(admin, f"SET {setting}")

@@ -1365,6 +1365,34 @@ def test_parallel_scan(admin: Connection) -> None:
 # Sessions with odd settings
 
 
+@pytest.mark.parametrize(
+    "ddl",
+    [
+        "ALTER TABLE bound_encrypted ADD FOREIGN KEY (id) REFERENCES parent ON UPDATE CASCADE",
+        "ALTER TABLE bound_encrypted DROP COLUMN n CASCADE",
+        "ALTER TABLE bound_encrypted DROP COLUMN tenant CASCADE",
+        "ALTER TABLE bound_encrypted DROP COLUMN id CASCADE",
+        "ALTER TABLE bound_encrypted DROP COLUMN secret_encrypted CASCADE",
+        "ALTER TABLE bound_encrypted RENAME COLUMN n TO m",
+    ],
+)
+def test_ddl_that_would_make_it_unusable(admin: Connection, ddl: str) -> None:
+    """Rows that do not open any more, or triggers that do not run: it is refused, and nothing has changed."""
+    admin.execute("CREATE TABLE parent (id integer PRIMARY KEY); INSERT INTO parent VALUES (1)")
+    admin.execute(
+        "CREATE TABLE bound (id integer PRIMARY KEY, secret text, n integer, tenant integer,"
+        " CHECK (secret <> 'no' OR n > 0))"
+    )
+    admin.execute("SELECT encrypt_column('bound', 'secret', key_by => 'tenant')")
+    admin.execute("INSERT INTO bound VALUES (1, 'kept', 1, 7)")
+    with pytest.raises(errors.FeatureNotSupported):
+        rows(admin, ddl)
+    admin.execute("UPDATE bound SET secret = 'still ' || secret")
+    assert rows(admin, "SELECT * FROM bound") == [(1, "still kept", 1, 7)]
+    with pytest.raises(errors.CheckViolation):
+        admin.execute("INSERT INTO bound VALUES (2, 'no', 0, 7)")
+
+
 def test_merge(admin: Connection) -> None:
     """PostgreSQL does it on a view with triggers since 17; before, it says that it does not."""
     admin.execute("CREATE TABLE merged (id integer PRIMARY KEY, secret text, n integer DEFAULT 5)")

@@ -183,11 +183,11 @@ class Definition:
         names, values, omitted = [], [], []
         for column in self._plain.values():
             if column.generated is None:
-                names.append(quote_name(column.name))
+                names.append(column.name)
                 values.append(f"NEW.{quote_name(column.name)}")
         for encrypted in self._table.encrypted.values():
             for name, expression in self._written(encrypted):
-                names.append(quote_name(name))
+                names.append(name)
                 if name in self._blind:
                     # As RETURNING is to have it.
                     statements.append(f"NEW.{quote_name(name)} := {expression};")
@@ -207,8 +207,8 @@ class Definition:
         arguments = ", ".join(values)
         for number, name in enumerate(names, 1):
             omitted.append(
-                f"CASE WHEN pg_catalog.has_column_privilege({self._base_oid()}, {_literal_name(name)}, 'INSERT')"
-                f" THEN ARRAY[{quote_literal(name)}, {quote_literal(f'${number}')}] END"
+                f"CASE WHEN pg_catalog.has_column_privilege({self._base_oid()}, {quote_literal(name)}, 'INSERT')"
+                f" THEN ARRAY[{quote_literal(quote_name(name))}, {quote_literal(f'${number}')}] END"
             )
         dynamic = [
             "SELECT pg_catalog.string_agg(c.pair[1], ', '), pg_catalog.string_agg(c.pair[2], ', ')",
@@ -233,7 +233,7 @@ class Definition:
 
     def _insert(self, names: list[str], values: list[str]) -> str:
         insert = (
-            f"INSERT INTO {self._base.qualified} AS b ({', '.join(names)}){self._overriding()}\n"
+            f"INSERT INTO {self._base.qualified} AS b ({', '.join(map(quote_name, names))}){self._overriding()}\n"
             f"VALUES ({', '.join(values)})"
         )
         if not self._is_changed_by("insert"):
@@ -667,7 +667,3 @@ def _image(row: str, name: str) -> str:
 def _changed(name: str) -> str:
     # The image: a value can differ where its type calls it equal, as 1.0 and 1.00.
     return f"{_image('NEW', name)} OPERATOR(pg_catalog.*<>) {_image('OLD', name)}"
-
-
-def _literal_name(quoted: str) -> str:
-    return quote_literal(quoted[1:-1].replace('""', '"'))

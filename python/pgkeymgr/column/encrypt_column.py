@@ -278,13 +278,13 @@ class EncryptColumn:
         plain = column.plain or ""
         self.drop_guard(base, column)
         column.plain, column.state = None, ENCRYPTED
+        table.going = {plain}
         self._registry.save_column(column)
         if table.relation != table.base:
             self._views.write(table)
         not_null = f", ALTER COLUMN {quote_name(column.cipher)} SET NOT NULL" if column.not_null else ""
         self._database.run(f"ALTER TABLE {base.qualified} DROP COLUMN {quote_name(plain)}{not_null}")
-        if table.relation != table.base:
-            self._views.write(table)
+        table.going = set()
 
     def dependents_of(self, record: Record) -> list[str]:
         """Tell which encrypted columns need a key.
@@ -302,7 +302,7 @@ class EncryptColumn:
         found = []
         for row in self._database.execute(
             "SELECT r.name::text AS relation, r.base::oid::bigint AS base, c.column_name::text AS name,"
-            " c.cipher_column::text AS cipher, c.key_name AS key, c.blind_key, c.key_by IS NOT NULL AS has_keys_by"
+            " c.cipher_column::text AS cipher, c.key_name AS key, c.blind_key"
             " FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
             " ON r.id OPERATOR(pg_catalog.=) c.relation_id"
             " WHERE c.key_name OPERATOR(pg_catalog.=) $1 OR c.blind_key OPERATOR(pg_catalog.=) $2"

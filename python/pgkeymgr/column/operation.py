@@ -120,7 +120,7 @@ class Operations:
             UnsupportedError: it is called in a transaction.
         """
         relation = self._begin(relation, column_name, batch_size)
-        if self._start(relation, column_name, DECRYPTING, self._start_decryption):
+        if self._start(relation, column_name, DECRYPTING, self._decrypt_column.start):
             self._walk(relation, column_name, DECRYPTING, batch_size)
 
     # The steps.
@@ -237,25 +237,23 @@ class Operations:
         column.state, column.oldest_key = ROTATING, oldest
         self._registry.save_column(column)
 
-    def _start_decryption(self, table: EncryptedTable, column: EncryptedColumn) -> None:
-        self._decrypt_column.start(table, column)
-
     def _wait_for_writers(self, relation: str, column_name: str) -> None:
         """Let all statements end that may have begun to write under the old key."""
         while True:
             table, _ = self._load(relation, column_name)
-            names = [self._relations.described(oid).qualified for oid in (table.relation, table.base)]
-            done = self._try_lock(f"LOCK TABLE {', '.join(names)} IN SHARE MODE")
+            done = self._try_lock(table, "SHARE")
             self._database.commit()
             if done:
                 return
             self._database.pause(_PAUSE_SECONDS)
 
-    def _try_lock(self, statement: str) -> bool:
+    def _try_lock(self, table: EncryptedTable, mode: str) -> bool:
         """Take a lock, unless it is not to be had in a moment: whoever comes after us would have to wait, too."""
+        # The view first, as those who use it do.
+        names = [self._relations.described(oid).qualified for oid in (table.relation, table.base)]
         self._relations.set_local({"lock_timeout": _LOCK_TIMEOUT})
         try:
-            self._database.run(statement)
+            self._database.run(f"LOCK TABLE {', '.join(names)} IN {mode} MODE")
         except Exception as error:
             if getattr(error, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
                 raise
@@ -264,9 +262,7 @@ class Operations:
         return True
 
     def _lock_both(self, table: EncryptedTable) -> None:
-        # The view first, as those who use it do.
-        names = [self._relations.described(oid).qualified for oid in (table.relation, table.base)]
-        while not self._try_lock(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE"):
+        while not self._try_lock(table, "ACCESS EXCLUSIVE"):
             self._database.pause(_PAUSE_SECONDS)
 
     def _walk(self, relation: str, column_name: str, operation: str, batch_size: int) -> None:

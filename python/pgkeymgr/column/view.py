@@ -26,7 +26,7 @@ class Views:
         definition = Definition(table, base, database.schema)
         view = describe(database, table.relation) if table.relation != table.base else None
         schema = view.schema if view else base.schema
-        self._write_functions(table, definition)
+        self._write_functions(table, definition, base.owner)
         database.run(definition.view(schema))
         qualified = f"{quote_name(schema)}.{quote_name(table.name)}"
         if view is None:
@@ -51,7 +51,7 @@ class Views:
         if view is None:
             copy_privileges(database, table.base, table.relation, self._names_in_view(table, base))
 
-    def _write_functions(self, table: EncryptedTable, definition: Definition) -> None:
+    def _write_functions(self, table: EncryptedTable, definition: Definition, owner: str) -> None:
         # They belong to the extension's owner, since their schema is the extension's; they run as whoever writes.
         checks = definition.check_function()
         bodies = {
@@ -75,10 +75,7 @@ class Views:
                     f"CREATE OR REPLACE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS {quote_body(body)}"
                 )
                 self._database.run(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
-                self._database.run(
-                    f"GRANT EXECUTE ON FUNCTION {name} TO "
-                    f"{quote_name(self._relations.described(table.base).owner)}"
-                )
+                self._database.run(f"GRANT EXECUTE ON FUNCTION {name} TO {quote_name(owner)}")
                 self._database.run(f"COMMENT ON FUNCTION {name} IS 'pgkeymgr: writes through {table.id}'")
 
         self._database.as_owner(write)

@@ -23,7 +23,8 @@ PGK_SQL_SOURCES = sql/header.sql sql/roles.sql sql/root_key.sql \
 	$(addprefix sql/crypto/,secretbox.sql aead_ietf.sql aead_det.sql stream_xchacha20.sql \
 	secretstream.sql auth.sql box.sql sign.sql signcrypt.sql hash.sql generichash.sql shorthash.sql \
 	kdf.sql kx.sql pwhash.sql randombytes.sql utils.sql) \
-	$(addprefix sql/key/,tables.sql internal.sql data_key.sql token.sql wrap_key.sql) \
+	$(addprefix sql/key/,tables.sql audit.sql internal.sql data_key.sql token.sql wrap_key.sql) \
+	$(addprefix sql/sealed/,exchange.sql passphrase.sql transport.sql user_key.sql sharing.sql session_keyring.sql) \
 	$(addprefix sql/column/,tables.sql cell.sql encrypt_column.sql view.sql operation.sql \
 	blind_index.sql deterministic.sql upsert.sql ddl.sql) \
 	$(addprefix sql/compat/,pgsodium.sql pgcryptokey.sql pg_kmgr.sql)
@@ -31,6 +32,7 @@ PGK_PY_SOURCES := $(shell find python/pgkeymgr -name '*.py' -o -name py.typed)
 
 PGK_SCRIPT = build/pgkeymgr--$(PGK_VERSION).sql
 PGK_TREE = build/$(PGK_PYTAG)
+PGK_COMMAND_TREE = build/$(PGK_PYTAG)-command
 PGK_VENV = build/venv-$(PGK_PYTAG)
 
 export PG_CONFIG
@@ -41,7 +43,7 @@ REGRESS = $(patsubst test/regress/sql/%.sql,%,$(wildcard test/regress/sql/*.sql)
 REGRESS_OPTS = --inputdir=build/regress --outputdir=build/regress
 EXTRA_CLEAN = build
 
-all: python-tree
+all: python-tree command-tree
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(wildcard $(PGXS)),)
@@ -54,12 +56,14 @@ all install uninstall installcheck clean:
 	@echo "There is no PGXS for '$(PG_CONFIG)': run 'make deps', or set PG_CONFIG." >&2; exit 1
 endif
 
-.PHONY: all help deps python-tree install-python uninstall-python venv demo test lint lock dist bench run-demo run-bench \
-	test-pgtap test-regress test-python
+.PHONY: all help deps python-tree command-tree install-python uninstall-python venv demo test lint lock dist bench \
+	run-demo run-bench test-pgtap test-regress test-python
 .DEFAULT_GOAL := all
 
 # pg_regress wants sql/ and expected/ side by side; here sql/ holds the install script's sources.
 installcheck: build/regress
+# A walkthrough calls the installed command.
+installcheck: export PATH := $(PREFIX)/bin:$(PATH)
 build/regress: FORCE
 	mkdir -p $@
 	ln -sfn $(CURDIR)/test/regress/sql $@/sql
@@ -94,6 +98,8 @@ $(PGK_SCRIPT): $(PGK_SQL_SOURCES) sql/load.py.in pgkeymgr.control Makefile
 
 python-tree: $(PGK_TREE)/.done
 
+command-tree: $(PGK_COMMAND_TREE)/.done
+
 # Wheels only, by hash: nothing is compiled, and nothing but what was reviewed is installed.
 build/$(PGK_PYTAG)-libraries/.done: requirements/runtime.txt
 	rm -rf $(@D)
@@ -112,21 +118,45 @@ $(PGK_TREE)/.done: build/$(PGK_PYTAG)-libraries/.done $(PGK_PY_SOURCES)
 	$(PGK_PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s $(@D) -p $(PGK_LIBDIR)/$(PGK_PYTAG) $(@D)
 	touch $@
 
+# What the command imports beyond that: in a tree of its own, since no session of the server should find it.
+$(PGK_COMMAND_TREE)/.done: requirements/command.txt requirements/runtime.txt
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	@# Each requirement is a line and its indented hashes; those of the server's tree are left out.
+	awk 'FNR == NR { if (/^[^ #]/) theirs[$$1]; next } /^[^ ]/ { wanted = !($$1 in theirs) } wanted' \
+		requirements/runtime.txt requirements/command.txt > $(@D).txt
+	$(PGK_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		--require-hashes --no-compile --target $(@D) -r $(@D).txt
+	rm -rf $(@D)/bin
+	$(PGK_PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s $(@D) \
+		-p $(PGK_LIBDIR)/$(PGK_PYTAG)-command $(@D)
+	touch $@
+
 # Swapped in whole: sessions of a running server may import from it at any moment.
-install-python: python-tree
-	install -d '$(DESTDIR)$(PGK_LIBDIR)' '$(DESTDIR)$(PGK_SHAREDIR)'
-	rm -rf '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG)'.*
-	cp -r $(PGK_TREE) '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG).new'
-	rm '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG).new/.done'
+define PGK_INSTALL_TREE
+	rm -rf '$(DESTDIR)$(PGK_LIBDIR)/$(notdir $(1))'.*
+	cp -r $(1) '$(DESTDIR)$(PGK_LIBDIR)/$(notdir $(1)).new'
+	rm '$(DESTDIR)$(PGK_LIBDIR)/$(notdir $(1)).new/.done'
 	chmod -R u=rwX,go=rX '$(DESTDIR)$(PGK_LIBDIR)'
-	! test -d '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG)' || \
-		mv '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG)' '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG).old'
-	mv '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG).new' '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG)'
-	rm -rf '$(DESTDIR)$(PGK_LIBDIR)/$(PGK_PYTAG).old'
+	! test -d '$(DESTDIR)$(PGK_LIBDIR)/$(notdir $(1))' || \
+		mv '$(DESTDIR)$(PGK_LIBDIR)/$(notdir $(1))' '$(DESTDIR)$(PGK_LIBDIR)/$(notdir $(1)).old'
+	mv '$(DESTDIR)$(PGK_LIBDIR)/$(notdir $(1)).new' '$(DESTDIR)$(PGK_LIBDIR)/$(notdir $(1))'
+	rm -rf '$(DESTDIR)$(PGK_LIBDIR)/$(notdir $(1)).old'
+endef
+
+install-python: python-tree command-tree
+	install -d '$(DESTDIR)$(PGK_LIBDIR)' '$(DESTDIR)$(PGK_SHAREDIR)' '$(DESTDIR)$(PREFIX)/bin'
+	$(call PGK_INSTALL_TREE,$(PGK_TREE))
+	$(call PGK_INSTALL_TREE,$(PGK_COMMAND_TREE))
 	install -m 644 scripts/*.sample '$(DESTDIR)$(PGK_SHAREDIR)/'
+	@# A #! line wants a path; and by rename, since a script that is being run is read on.
+	sed -e "s|@python@|$$(command -v $(PGK_PYTHON))|" -e 's|@libdir@|$(PGK_LIBDIR)/$(PGK_PYTAG)|g' \
+		scripts/pgkeymgr.in > '$(DESTDIR)$(PREFIX)/bin/pgkeymgr.new'
+	chmod 755 '$(DESTDIR)$(PREFIX)/bin/pgkeymgr.new'
+	mv '$(DESTDIR)$(PREFIX)/bin/pgkeymgr.new' '$(DESTDIR)$(PREFIX)/bin/pgkeymgr'
 
 uninstall-python:
-	rm -rf '$(DESTDIR)$(PGK_LIBDIR)' '$(DESTDIR)$(PGK_SHAREDIR)'
+	rm -rf '$(DESTDIR)$(PGK_LIBDIR)' '$(DESTDIR)$(PGK_SHAREDIR)' '$(DESTDIR)$(PREFIX)/bin/pgkeymgr'
 	rmdir '$(DESTDIR)$(PREFIX)/lib/pgkeymgr' 2>/dev/null || true
 
 # What the tests, the demo and the benchmark run with; the server does not use it.
@@ -183,8 +213,11 @@ lock: venv
 	$(PGK_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 		--python-version 3.11 pyproject.toml --output-file requirements/runtime.txt
 	$(PGK_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
+		--python-version 3.11 --extra command pyproject.toml --constraint requirements/runtime.txt \
+		--output-file requirements/command.txt
+	$(PGK_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 		--python-version 3.11 --extra test pyproject.toml --constraint requirements/runtime.txt \
-		--output-file requirements/test.txt
+		--constraint requirements/command.txt --output-file requirements/test.txt
 
 dist:
 	@mkdir -p build

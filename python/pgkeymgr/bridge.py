@@ -50,6 +50,12 @@ from .key.table import KeyTable
 from .key.token import Tokens, to_text
 from .key.wrap_key import WrapKey
 from .root_key import LocalRootKey, RootKey
+from .sealed.exchange import Exchange
+from .sealed.passphrase import Passphrases
+from .sealed.session_keyring import SessionKeyring
+from .sealed.sharing import Sharing
+from .sealed.transport import Transport
+from .sealed.user_key import UserKeys
 
 _PRIMITIVES = (
     aead_det,
@@ -70,7 +76,16 @@ _PRIMITIVES = (
     stream_xchacha20,
     utils,
 )
-_PYTHON_ONLY = ("ask_for_dependents", "encryptor", "knows_encryptor", "is_kept", "decryptor", "opened")
+_PYTHON_ONLY = (
+    "ask_for_dependents",
+    "encryptor",
+    "knows_encryptor",
+    "is_kept",
+    "decryptor",
+    "opened",
+    "open",
+    "forget_offer",
+)
 _COLUMN_FUNCTIONS = (
     "_open_text",
     "_open_bytes",
@@ -150,12 +165,21 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     encrypt_column = EncryptColumn(relations, views, blind_indexes, table, data_keys)
     decrypt_column = DecryptColumn(relations, views, blind_indexes, encrypt_column, table)
     data_keys.ask_for_dependents(encrypt_column.dependents_of)
+    passphrase_wraps = PassphraseWraps(table)
+    exchange = Exchange(table)
+    session_keyring = SessionKeyring(table, passphrase_wraps, exchange)
     others: list[_Function] = [derive_key, root_key_status, *_by_id_functions()]
     for functions_of in (
         data_keys,
         tokens,
         WrapKey(session),
-        Cryptokeys(table, PassphraseWraps(table)),
+        exchange,
+        Passphrases(table, passphrase_wraps, exchange),
+        Transport(table, exchange),
+        UserKeys(table, exchange),
+        Sharing(table),
+        session_keyring,
+        Cryptokeys(table, passphrase_wraps),
         PgsodiumKeys(table, data_keys),
     ):
         others += _public_methods(functions_of)
@@ -173,6 +197,8 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     others += by_uuid_functions(table.secret)
     others += [pg_encrypt_text, pg_decrypt_text]
     others += [session._take_key, session._load_latest_key, session._as_owner]
+    others += [session_keyring._session_keyring]
+    others += [table.audit.verify_key_events, table.audit._link_key_events, table.audit._read_last_key_event]
     for function in others:
         setattr(functions, function.__name__, _guard(function))
     globals_["pgkeymgr"] = functions
@@ -268,6 +294,7 @@ class _Session:
     user = server.user_id
     stamp = server.statement_stamp
     transaction = server.transaction_stamp
+    latest_snapshot = staticmethod(server.latest_snapshot)
     subtransaction = server.subtransaction_id
 
     def __init__(self, schema: str) -> None:
@@ -278,6 +305,22 @@ class _Session:
 
     def root_key(self) -> RootKey:
         return _root_key or _load_root_key()
+
+    def is_read_only(self) -> bool:
+        return server.setting("transaction_read_only") == "on"
+
+    def is_confidential(self) -> bool:
+        # As the owner: after SET ROLE, pg_stat_ssl may not tell this session's own row.
+        (row,) = self.as_owner(
+            lambda: self.execute(
+                "SELECT pg_catalog.inet_client_addr() IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_stat_ssl"
+                " WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND ssl) AS is_confidential"
+            )
+        )
+        return bool(row["is_confidential"])
+
+    def log(self, message: str) -> None:
+        plpy.log(f"pgkeymgr: {message}")
 
     def warn(self, message: str, hint: str) -> None:
         plpy.warning(f"pgkeymgr: {message}", hint=hint)
@@ -365,6 +408,9 @@ class _Session:
         root_wrap: bytes | None,
         fingerprint: str | None,
         other_wraps: list[str],
+        user: int,
+        passphrase_wrap: bytes | None,
+        user_wrap: bytes | None,
     ) -> None:
         self._taken = Record(
             key_id,
@@ -382,6 +428,9 @@ class _Session:
             root_wrap,
             fingerprint,
             tuple(other_wraps),
+            user,
+            passphrase_wrap,
+            user_wrap,
         )
 
     def as_owner(self, operation: Callable[[], Any]) -> Any:

@@ -41,6 +41,18 @@ class PassphraseError(Error):
     sqlstate = "28P01"
 
 
+class ChallengeError(Error):
+    """The connection is not confidential, or a sealed message is stale or was sealed for somebody else."""
+
+    sqlstate = "28000"
+
+
+class FingerprintError(Error):
+    """The server's exchange key is not the one that the client has pinned, or has not signed the offer."""
+
+    sqlstate = "28000"
+
+
 class PrivilegeError(Error):
     """The current user has no grant on the key."""
 

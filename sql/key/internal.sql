@@ -18,21 +18,23 @@ CREATE FUNCTION @extschema@._take_key(
     may_decrypt boolean,
     root_wrap bytea,
     fingerprint text,
-    other_wraps text[]
+    other_wraps text[],
+    passphrase_wrap bytea,
+    user_wrap bytea
 )
 RETURNS void
 LANGUAGE plpython3u STABLE PARALLEL SAFE
 AS $$
 @load@
-return GD['pgkeymgr']._take_key(id, uuid, family, name, key_type, state, is_expired, superseded_by, derivation_id, context, may_encrypt, may_decrypt, root_wrap, fingerprint, other_wraps)
+return GD['pgkeymgr']._take_key(id, uuid, family, name, key_type, state, is_expired, superseded_by, derivation_id, context, may_encrypt, may_decrypt, root_wrap, fingerprint, other_wraps, for_user, passphrase_wrap, user_wrap)
 $$;
 REVOKE ALL ON FUNCTION @extschema@._take_key(
     oid, integer, bytea, integer, text, text, text, boolean, integer, bigint, bytea, boolean, boolean, bytea, text,
-    text[]
+    text[], bytea, bytea
 ) FROM PUBLIC;
 COMMENT ON FUNCTION @extschema@._take_key(
     oid, integer, bytea, integer, text, text, text, boolean, integer, bigint, bytea, boolean, boolean, bytea, text,
-    text[]
+    text[], bytea, bytea
 ) IS 'Internal: give a key''s record to the session.';
 
 CREATE FUNCTION @extschema@._load_key(wanted_id integer, wanted_name text, wanted_uuid uuid, for_user oid)
@@ -57,7 +59,16 @@ BEGIN
         coalesce(k.expires <= clock_timestamp(), false), k.superseded_by, k.derivation_id, k.context,
         k.is_owner OR 'encrypt' = ANY (k.usage), k.is_owner OR 'decrypt' = ANY (k.usage),
         w.wrapped, w.fingerprint,
-        ARRAY(SELECT kind::text FROM @extschema@.key_wrap WHERE key_id = k.id AND kind <> 'root')
+        ARRAY(SELECT DISTINCT kind::text FROM @extschema@.key_wrap WHERE key_id = k.id AND kind <> 'root'),
+        -- Only looked for where there is no other way in.
+        CASE WHEN w.wrapped IS NULL THEN (
+            SELECT o.wrapped FROM @extschema@.key_wrap AS o WHERE o.key_id = k.id AND o.kind = 'passphrase'
+        ) END,
+        CASE WHEN w.wrapped IS NULL THEN (
+            SELECT o.wrapped FROM @extschema@.user_key AS u
+            JOIN @extschema@.key_wrap AS o ON o.holder = encode(u.public, 'hex')
+            WHERE u.role = for_user AND o.key_id = k.id AND o.kind = 'user'
+        ) END
     )
     FROM (
         SELECT key.*, pg_has_role(for_user, key.owner::oid, 'USAGE') AS is_owner,

@@ -72,8 +72,8 @@ CREATE TABLE @extschema@.key_wrap (
 );
 REVOKE ALL ON @extschema@.key_wrap FROM PUBLIC;
 COMMENT ON TABLE @extschema@.key_wrap IS
-    'The secrets of data keys, each wrapped under the root key (fingerprint says which), or under a '
-    'passphrase (salt and Argon2id limits say how). A key may have several.';
+    'The secrets of data keys, each wrapped under the root key (fingerprint says which), under a passphrase '
+    '(salt and Argon2id limits say how), or to a user''s public key (holder says which). A key may have several.';
 
 -- Not a foreign key: pg_restore with several jobs loads the two tables in any order.
 CREATE FUNCTION @extschema@._delete_wraps()
@@ -91,6 +91,31 @@ COMMENT ON FUNCTION @extschema@._delete_wraps() IS 'Internal: the wraps of a key
 CREATE TRIGGER delete_wraps AFTER DELETE ON @extschema@.key
     FOR EACH ROW EXECUTE FUNCTION @extschema@._delete_wraps();
 
+CREATE TABLE @extschema@.user_key (
+    role regrole PRIMARY KEY,
+    public bytea NOT NULL UNIQUE CHECK (pg_catalog.octet_length(public) OPERATOR(pg_catalog.=) 32),
+    salt bytea NOT NULL,
+    opslimit integer NOT NULL,
+    memlimit bigint NOT NULL,
+    wrapped bytea NOT NULL,
+    created timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+REVOKE ALL ON @extschema@.user_key FROM PUBLIC;
+COMMENT ON TABLE @extschema@.user_key IS
+    'The X25519 key pairs of users, each secret half wrapped under its user''s passphrase. A data key that is shared '
+    'to a user has a wrap whose holder is the public half, in hexadecimal.';
+
+CREATE TABLE @extschema@.server_key (
+    purpose text PRIMARY KEY CHECK (purpose OPERATOR(pg_catalog.=) 'exchange'),
+    public bytea NOT NULL,
+    fingerprint text NOT NULL,
+    wrapped bytea NOT NULL,
+    created timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+REVOKE ALL ON @extschema@.server_key FROM PUBLIC;
+COMMENT ON TABLE @extschema@.server_key IS
+    'The server''s own key pairs, the secret halves wrapped under the root key (fingerprint says which).';
+
 CREATE TABLE @extschema@.key_grant (
     family integer NOT NULL,
     grantee regrole NOT NULL,
@@ -107,6 +132,8 @@ COMMENT ON TABLE @extschema@.key_grant IS
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.key', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.key_wrap', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.key_grant', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.user_key', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.server_key', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.key_id_seq', '');
 
 CREATE VIEW @extschema@.data_keys WITH (security_barrier) AS
@@ -114,7 +141,7 @@ SELECT
     k.id, k.uuid, k.name, k.key_type, k.state, k.created, k.expires, k.superseded_by, k.owner, k.comment,
     ARRAY(
         SELECT w.kind::pg_catalog.text FROM @extschema@.key_wrap AS w
-        WHERE w.key_id OPERATOR(pg_catalog.=) k.id ORDER BY w.kind
+        WHERE w.key_id OPERATOR(pg_catalog.=) k.id GROUP BY w.kind ORDER BY w.kind
     ) AS wraps,
     u.usage AS my_usage
 FROM @extschema@.key AS k

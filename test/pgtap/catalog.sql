@@ -2,14 +2,15 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(52);
+SELECT plan(68);
 
 -- Who may call a function: PUBLIC what involves no secret; pgkeymgr_user what uses a key by its number, uuid, name,
 -- token or password, and what makes and checks verifiers of passwords; pgkeymgr_admin what takes, makes or gives a
 -- secret key itself, and what changes the key table.
 -- How it behaves: what draws random numbers or writes is VOLATILE (v); what the root key or the key table has a part
 -- in, and what opens something, is STABLE (s), since the planner calls what is IMMUTABLE (i) by itself, and then
--- stores the result. What writes, and what stretches a password, is PARALLEL UNSAFE (u); all else is SAFE (s).
+-- stores the result. What writes, what stretches a password, and what belongs to the exchange of sealed messages is
+-- PARALLEL UNSAFE (u), what tells of the session's memory is RESTRICTED (r) to the leader; all else is SAFE (s).
 CREATE TEMP TABLE expected (
     identity text, volatility "char", callers text, parallel "char" DEFAULT 's', language name DEFAULT 'plpython3u'
 );
@@ -165,7 +166,7 @@ INSERT INTO expected (identity, volatility, callers) VALUES
     ('crypto_kdf_derive_from_key(integer,bigint,bytea,uuid)', 's', 'pgkeymgr_admin'),
     -- how a key is read; the first is for the owner only
     ('_take_key(oid,integer,bytea,integer,text,text,text,boolean,integer,bigint,bytea,boolean,boolean,bytea,text,'
-        'text[])', 's', NULL);
+        'text[],bytea,bytea)', 's', NULL);
 INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('create_data_key(text,integer,timestamp with time zone,text,text)', 'v', 'pgkeymgr_admin', 'u'),
     ('supersede_data_key(text)', 'v', 'pgkeymgr_admin', 'u'),
@@ -214,11 +215,48 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('_key_by(text,text)', 'v', 'PUBLIC', 'u'),
     ('_blind(integer,text,text)', 's', 'PUBLIC', 's'),
     ('upsert(regclass,jsonb,name[],text)', 'v', 'PUBLIC', 'u'),
-    ('_after_ddl(oid,oid,text)', 'v', NULL, 'u');
+    ('_after_ddl(oid,oid,text)', 'v', NULL, 'u'),
+    -- secrets that travel sealed: a user unlocks and changes, an administrator gives and takes away
+    ('exchange_offer()', 'v', 'pgkeymgr_user', 'u'),
+    ('exchange_fingerprint()', 'v', 'pgkeymgr_user', 'u'),
+    ('rotate_exchange_key()', 'v', 'pgkeymgr_admin', 'u'),
+    ('add_passphrase(text,bytea)', 'v', 'pgkeymgr_admin', 'u'),
+    ('add_passphrase(integer,bytea)', 'v', 'pgkeymgr_admin', 'u'),
+    ('unlock_data_key(text,bytea,boolean)', 'v', 'pgkeymgr_user', 'u'),
+    ('unlock_data_key(integer,bytea,boolean)', 'v', 'pgkeymgr_user', 'u'),
+    ('change_passphrase(text,bytea)', 'v', 'pgkeymgr_user', 'u'),
+    ('change_passphrase(integer,bytea)', 'v', 'pgkeymgr_user', 'u'),
+    ('drop_passphrase(text)', 'v', 'pgkeymgr_admin', 'u'),
+    ('drop_passphrase(integer)', 'v', 'pgkeymgr_admin', 'u'),
+    ('add_root_wrap(text)', 'v', 'pgkeymgr_admin', 'u'),
+    ('add_root_wrap(integer)', 'v', 'pgkeymgr_admin', 'u'),
+    ('drop_root_wrap(text)', 'v', 'pgkeymgr_admin', 'u'),
+    ('drop_root_wrap(integer)', 'v', 'pgkeymgr_admin', 'u'),
+    ('supersede_data_key(text,bytea)', 'v', 'pgkeymgr_admin', 'u'),
+    ('supersede_data_key(integer,bytea)', 'v', 'pgkeymgr_admin', 'u'),
+    ('import_data_key(text,bytea,timestamp with time zone,text,text)', 'v', 'pgkeymgr_admin', 'u'),
+    ('export_data_key(text,bytea)', 'v', 'pgkeymgr_admin', 'u'),
+    ('export_data_key(integer,bytea)', 'v', 'pgkeymgr_admin', 'u'),
+    ('create_user_key(bytea)', 'v', 'pgkeymgr_user', 'u'),
+    ('unlock_user_key(bytea,boolean)', 'v', 'pgkeymgr_user', 'u'),
+    ('change_user_passphrase(bytea)', 'v', 'pgkeymgr_user', 'u'),
+    ('rotate_user_key(bytea)', 'v', 'pgkeymgr_user', 'u'),
+    ('drop_user_key(regrole,boolean)', 'v', 'pgkeymgr_admin', 'u'),
+    ('share_data_key(text,regrole)', 'v', 'pgkeymgr_admin', 'u'),
+    ('share_data_key(integer,regrole)', 'v', 'pgkeymgr_admin', 'u'),
+    ('unshare_data_key(text,regrole)', 'v', 'pgkeymgr_admin', 'u'),
+    ('unshare_data_key(integer,regrole)', 'v', 'pgkeymgr_admin', 'u'),
+    ('lock()', 'v', 'pgkeymgr_user', 'u'),
+    ('_session_keyring()', 's', 'pgkeymgr_user', 'r'),
+    -- the audit trail
+    ('verify_key_events(bigint,bytea)', 's', 'pgkeymgr_admin', 'u'),
+    ('_link_key_events()', 'v', NULL, 'u'),
+    ('_read_last_key_event()', 's', NULL, 'u');
 INSERT INTO expected VALUES
     ('create_key(key_type,text,bytea,bytea,uuid,bytea,timestamp with time zone,text)', 'v', 'pgkeymgr_admin', 'u',
         'plpgsql'),
     ('_delete_wraps()', 'v', NULL, 'u', 'plpgsql'),
+    ('_only_grow()', 'v', NULL, 'u', 'plpgsql'),
     ('_load_key(integer,text,uuid,oid)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_to_text(anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_from_text(text,anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
@@ -253,7 +291,8 @@ SELECT set_eq(
     $$SELECT identity, volatility, parallel,
         identity IN ('crypto_cmp(text,text)', 'crypto_kx_seed_new_keypair(bytea)')
             OR identity ~ '^_(open|seal|reseal|blind|to_text)' AS strict,
-        identity IN ('_load_key(integer,text,uuid,oid)', '_as_owner()', '_on_ddl()', '_on_drop()') AS security_definer,
+        identity IN ('_load_key(integer,text,uuid,oid)', '_as_owner()', '_on_ddl()', '_on_drop()', '_link_key_events()')
+            AS security_definer,
         language, callers
     FROM expected$$,
     'the functions'
@@ -308,6 +347,10 @@ SELECT set_eq(
     ('r'::"char", 'key', NULL, NULL::text[]),
     ('r', 'key_wrap', NULL, NULL),
     ('r', 'key_grant', NULL, NULL),
+    ('r', 'user_key', NULL, NULL),
+    ('r', 'server_key', NULL, NULL),
+    ('r', 'key_event', NULL, NULL),
+    ('r', 'key_event_turn', NULL, NULL),
     ('S', 'key_id_seq', NULL, NULL),
     ('S', 'key_derivation_seq', NULL, NULL),
     ('r', 'encrypted_relation', NULL, NULL),
@@ -319,9 +362,23 @@ SELECT set_eq(
     ('v', 'encrypted_columns', 'pgkeymgr_user: SELECT', '{security_barrier=true}'),
     ('v', 'column_progress', 'pgkeymgr_user: SELECT', '{security_barrier=true}'),
     ('v', 'data_keys', 'pgkeymgr_user: SELECT', '{security_barrier=true}'),
+    ('v', 'key_events', 'pgkeymgr_admin: SELECT', '{security_barrier=true}'),
+    -- Without a barrier: its function gives a user no rows but his own.
+    ('v', 'session_keyring', 'pgkeymgr_user: SELECT', NULL),
     ('v', 'valid_key', 'pgkeymgr_user: SELECT', '{security_barrier=true}'),
     ('v', 'pgcryptokey', 'pgkeymgr_admin: SELECT', '{security_barrier=true}')$$,
     'tables and sequences are for nobody but the owner, the views show what they may'
+);
+SELECT set_eq(
+    $$SELECT tgrelid::regclass::text, tgname, tgfoid::regprocedure::text, tgtype, tgdeferrable, tginitdeferred, tgenabled
+    FROM members JOIN pg_trigger ON classid = 'pg_class'::regclass AND objid = tgrelid WHERE NOT tgisinternal$$,
+    -- The type's bits: row 1, before 2, INSERT 4, DELETE 8, UPDATE 16, TRUNCATE 32.
+    $$VALUES
+    ('key', 'delete_wraps'::name, '_delete_wraps()', 1 + 8, false, false, 'O'::"char"),
+    ('key_event', 'only_grow', '_only_grow()', 1 + 2 + 8 + 16, false, false, 'O'),
+    ('key_event', 'only_grow_whole', '_only_grow()', 2 + 32, false, false, 'O'),
+    ('key_event', 'link_key_events', '_link_key_events()', 1 + 4, true, true, 'O')$$,
+    'the triggers'
 );
 SELECT is(
     array_agg(format('%s: %s', attrelid::regclass, attname)), NULL, 'no column has privileges of its own'
@@ -331,7 +388,8 @@ SELECT set_eq(
     FROM pg_extension, unnest(extconfig, extcondition) AS config (dumped, condition) WHERE extname = 'pgkeymgr'$$,
     $$VALUES ('key', ''), ('key_wrap', ''), ('key_grant', ''), ('key_id_seq', ''), ('key_derivation_seq', ''),
     ('encrypted_relation', ''), ('encrypted_relation_id_seq', ''), ('encrypted_column', ''),
-    ('encrypted_column_id_seq', ''), ('encrypted_constraint', ''), ('column_operation', '')$$,
+    ('encrypted_column_id_seq', ''), ('encrypted_constraint', ''), ('column_operation', ''),
+    ('user_key', ''), ('server_key', ''), ('key_event', '')$$,
     'what pg_dump takes along, all of it'
 );
 SELECT is(
@@ -497,6 +555,37 @@ grant_data_key	key text, role regrole, usage text[] DEFAULT '{encrypt,decrypt}':
 grant_data_key	key integer, role regrole, usage text[] DEFAULT '{encrypt,decrypt}'::text[]	void
 revoke_data_key	key text, role regrole, usage text[] DEFAULT '{encrypt,decrypt}'::text[]	void
 revoke_data_key	key integer, role regrole, usage text[] DEFAULT '{encrypt,decrypt}'::text[]	void
+supersede_data_key	key text, sealed bytea	integer
+supersede_data_key	key integer, sealed bytea	integer
+exchange_offer	OUT public bytea, OUT challenge bytea, OUT server_key bytea, OUT signature bytea	record
+exchange_fingerprint		text
+rotate_exchange_key		text
+add_passphrase	key text, sealed bytea	void
+add_passphrase	key integer, sealed bytea	void
+unlock_data_key	key text, sealed bytea, for_transaction boolean DEFAULT false	void
+unlock_data_key	key integer, sealed bytea, for_transaction boolean DEFAULT false	void
+change_passphrase	key text, sealed bytea	void
+change_passphrase	key integer, sealed bytea	void
+drop_passphrase	key text	void
+drop_passphrase	key integer	void
+add_root_wrap	key text	void
+add_root_wrap	key integer	void
+drop_root_wrap	key text	void
+drop_root_wrap	key integer	void
+import_data_key	name text, sealed bytea, expires timestamp with time zone DEFAULT NULL::timestamp with time zone, comment text DEFAULT NULL::text, wrap text DEFAULT 'root'::text	integer
+export_data_key	key text, recipient_public bytea	bytea
+export_data_key	key integer, recipient_public bytea	bytea
+create_user_key	sealed bytea	void
+unlock_user_key	sealed bytea, for_transaction boolean DEFAULT false	void
+change_user_passphrase	sealed bytea	void
+rotate_user_key	sealed bytea	void
+drop_user_key	role regrole, force boolean DEFAULT false	void
+share_data_key	key text, role regrole	void
+share_data_key	key integer, role regrole	void
+unshare_data_key	key text, role regrole	void
+unshare_data_key	key integer, role regrole	void
+lock		void
+verify_key_events	known_link bigint DEFAULT NULL::bigint, known_hash bytea DEFAULT NULL::bytea, OUT events bigint, OUT broken_link bigint, OUT reason text, OUT last_hash bytea	record
 token_encrypt	key text, plaintext bytea, associated_data bytea DEFAULT '\\x'::bytea, deterministic boolean DEFAULT false	bytea
 token_encrypt	key integer, plaintext bytea, associated_data bytea DEFAULT '\\x'::bytea, deterministic boolean DEFAULT false	bytea
 token_encrypt_text	key text, plaintext text, associated_data bytea DEFAULT '\\x'::bytea, deterministic boolean DEFAULT false	bytea
@@ -611,7 +700,7 @@ SELECT throws_ok(
     format('%s cannot read %s', role, relation)
 )
 FROM unnest('{pgkeymgr_test_nobody,pgkeymgr_test_user,pgkeymgr_test_admin}'::text[]) AS role,
-    unnest('{key,key_wrap,key_grant,key_id_seq,key_derivation_seq,
+    unnest('{key,key_wrap,key_grant,key_id_seq,key_derivation_seq,user_key,server_key,key_event,key_event_turn,
         encrypted_relation,encrypted_column,encrypted_constraint,column_operation}'::text[]) AS relation;
 SELECT throws_ok(
     format('SET LOCAL ROLE %I; SELECT FROM %s', role, relation), '42501', NULL,
@@ -619,7 +708,8 @@ SELECT throws_ok(
 )
 FROM (VALUES
     ('pgkeymgr_test_nobody', 'data_keys'), ('pgkeymgr_test_nobody', 'valid_key'),
-    ('pgkeymgr_test_nobody', 'pgcryptokey'),
+    ('pgkeymgr_test_nobody', 'pgcryptokey'), ('pgkeymgr_test_nobody', 'session_keyring'),
+    ('pgkeymgr_test_nobody', 'key_events'), ('pgkeymgr_test_user', 'key_events'),
     ('pgkeymgr_test_nobody', 'encrypted_columns'), ('pgkeymgr_test_nobody', 'column_progress'),
     ('pgkeymgr_test_user', 'pgcryptokey')
 ) AS refusals (role, relation);

@@ -30,7 +30,7 @@ FROM (VALUES
     ('_as_owner()'),
     ('SELECT _as_owner() FROM (SELECT _load_key(id, '''', uuid, 10)) AS loaded'),
     ('_take_key(10, id, uuid_send(uuid), id, ''safe'', ''data'', ''enabled'', false, NULL, NULL, NULL, true, true,
-        NULL, NULL, ''{}'')')
+        NULL, NULL, ''{}'', NULL, NULL)')
 ) AS calls (call);
 SELECT refuses('_as_owner()', '42501', '_as_owner');
 

@@ -263,7 +263,7 @@ def test_internal_functions_give_nothing(keys: Cluster, admin: Connection) -> No
         with pytest.raises(errors.InsufficientPrivilege, match="_as_owner"):
             connection.execute("SELECT _as_owner()")
         with pytest.raises(errors.InsufficientPrivilege):
-            rows(connection, "SELECT _take_key(" + ", ".join(["NULL"] * 16) + ")")
+            rows(connection, "SELECT _take_key(" + ", ".join(["NULL"] * 18) + ")")
 
 
 def test_parallel_workers_check_too(admin: Connection) -> None:
@@ -318,7 +318,7 @@ def test_views_and_prepared_plans_check_their_user(keys: Cluster, admin: Connect
         admin.execute("DROP TABLE public.vault CASCADE")
 
 
-# Passphrase wraps: no SQL function of pgkeymgr's own takes a passphrase, so this is done in Python, in a session.
+# Passphrase wraps below the functions that take sealed passphrases, for which see test_sealed.py: in a session.
 
 PASSPHRASES = """
     CREATE OR REPLACE FUNCTION public.passphrases(step text) RETURNS text LANGUAGE plpython3u AS $$
@@ -336,7 +336,7 @@ PASSPHRASES = """
         elif step == 'add root':
             wraps.add_root_wrap(record, wraps.open_with_passphrase(record, b'horse'))
         elif step == 'lock':
-            wraps.lock()
+            wraps.clear()
         else:
             wraps.drop_wrap(record, step)
     $$
@@ -363,7 +363,7 @@ def test_a_key_under_root_key_passphrase_or_both(keys: Cluster, admin: Connectio
     with pytest.raises(psycopg.Error, match="wrong passphrase for key"):
         step("wrong")
     assert value(admin, decrypt) == b"x"
-    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="only their holders can make anew: passphrase"):
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="has a passphrase, and only who knows it"):
         admin.execute("SELECT supersede_data_key('k')")
     # Under the passphrase only: the server cannot open it any more, this session neither.
     step("root")
@@ -372,7 +372,7 @@ def test_a_key_under_root_key_passphrase_or_both(keys: Cluster, admin: Connectio
         for connection in (admin, other):
             with pytest.raises(errors.ObjectNotInPrerequisiteState, match="is locked") as locked:
                 rows(connection, decrypt)
-            assert locked.value.diag.message_hint == "Unlock it with its passphrase."
+            assert str(locked.value.diag.message_hint).startswith("It is unlocked by unlock_data_key()")
     with pytest.raises(psycopg.Error, match="is its last"):
         step("passphrase")
     step("add root")

@@ -9,6 +9,7 @@ from .keyring import Record
 from .table import KeyTable, check_length, shorten, uuid_text
 
 USAGES = ("encrypt", "decrypt")
+WRAPS = ("root", "user")
 
 
 class DataKeys:
@@ -24,14 +25,14 @@ class DataKeys:
         self._find_dependents = find_dependents
 
     def create_data_key(self, name: str, length: int, expires: str | None, comment: str | None, wrap: str) -> int:
-        """Make a data key of random bytes, wrapped under the root key and owned by the current user.
+        """Make a data key of random bytes, owned by the current user.
 
         Args:
             name: 1 to 255 characters; no other enabled key has it.
             length: 16 to 64 bytes.
             expires: when, as a timestamp's text; None for never.
             comment: for people; None for none.
-            wrap: ``root``.
+            wrap: ``root``, or ``user``, which seals it to the current user's key pair and to nothing else.
 
         Returns:
             Its id.
@@ -40,17 +41,18 @@ class DataKeys:
             ParameterError: an argument is out of range.
             DuplicateKeyError: the name is taken.
             RootKeyError: there is no root key.
+            UndefinedError: the current user has no key pair.
         """
         if wrap is None:
             raise DataError("wrap must not be NULL")
-        if wrap != "root":
-            raise ParameterError(f'wrap must be root, not "{shorten(wrap)}"')
+        if wrap not in WRAPS:
+            raise ParameterError(f'wrap must be root or user, not "{shorten(wrap)}"')
         check_length(length, SECRET_BYTES_MIN, SECRET_BYTES_MAX)
-        secret = os.urandom(length)
-        return self._table.create(name, secret, expires=expires, comment=comment)
+        holders = [self._table.user_public(self._database.user())] if wrap == "user" else []
+        return self._table.create(name, os.urandom(length), expires=expires, comment=comment, holders=holders)
 
     def supersede_data_key(self, key: str | int) -> int:
-        """Make a new version of a key: the same name, lifetime and grants, new random bytes.
+        """Make a new version of a key: the same name, lifetime, grants and holders, new random bytes.
 
         Args:
             key: name or id of its current version.
@@ -60,13 +62,14 @@ class DataKeys:
 
         Raises:
             UndefinedError: there is no such key.
-            KeyStateError: it is not enabled, was superseded before, or has other wraps than the root key's.
+            KeyStateError: it is not enabled, is locked, was superseded before, or has a passphrase.
         """
         record = self._table.find(key)
         record.check_state(allow_expired=True)
-        if record.other_wraps:
+        if "passphrase" in record.other_wraps:
             raise KeyStateError(
-                f"{record} has wraps that only their holders can make anew: " + ", ".join(record.other_wraps)
+                f"{record} has a passphrase, and only who knows it can make a new version",
+                hint="Give the passphrase, sealed, as the second argument, or drop it with drop_passphrase().",
             )
         secret = self._table.keyring.secret(record, self._table.unlock)
         return self._table.supersede(record, os.urandom(len(secret)))
@@ -121,6 +124,7 @@ class DataKeys:
                 raise DuplicateKeyError(f'there is another enabled key "{record.name}"')
 
         self._table.change(update)
+        self._table.audit.record("enable" if state == "enabled" else "disable", record.id, record.name)
 
     def destroy_data_key(self, key_id: int, confirm_name: str, force: bool) -> None:
         """Erase every wrap of a key: what it encrypted is lost, for good, once backups of the table are gone.
@@ -166,6 +170,7 @@ class DataKeys:
             )
 
         self._table.change(erase)
+        self._table.audit.record("destroy", record.id, record.name, "force" if force else None)
 
     def grant_data_key(self, key: str | int, role: str, usage: Sequence[str]) -> None:
         """Let a role use a key, and the versions that come after it.
@@ -179,7 +184,8 @@ class DataKeys:
             UndefinedError: there is no such key.
             ParameterError: a usage is not one.
         """
-        family = self._table.find(key).family
+        record = self._table.find(key)
+        family = record.family
         check_usage(usage)
         if role is None:
             raise DataError("role must not be NULL")
@@ -202,10 +208,12 @@ class DataKeys:
             )
 
         self._table.change(insert)
+        self._record_grant("grant", record, role, usage)
 
     def revoke_data_key(self, key: str | int, role: str, usage: Sequence[str]) -> None:
         """Take a grant back; see ``grant_data_key``."""
-        family = self._table.find(key).family
+        record = self._table.find(key)
+        family = record.family
         check_usage(usage)
         if role is None:
             raise DataError("role must not be NULL")
@@ -225,6 +233,10 @@ class DataKeys:
             )
 
         self._table.change(remove)
+        self._record_grant("revoke", record, role, usage)
+
+    def _record_grant(self, event: str, record: Record, role: str, usage: Sequence[str]) -> None:
+        self._table.audit.record(event, record.id, record.name, f"{', '.join(usage)}, role {role}")
 
 
 def check_usage(usage: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """What the key table needs of the session that it is used in; the bridge has the real one."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from ..root_key import RootKey
@@ -85,6 +86,18 @@ class Database(Protocol):
 
     def setting(self, name: str) -> str | None:
         """Return a setting of the session, or None if there is none."""
+
+    def is_read_only(self) -> bool:
+        """Tell whether this transaction cannot write, as none can on a standby."""
+
+    def is_confidential(self) -> bool:
+        """Tell whether the client came over TLS or a Unix socket."""
+
+    def latest_snapshot(self) -> AbstractContextManager[None]:
+        """Let read-only queries see what is committed by now; within a STABLE function."""
+
+    def log(self, message: str) -> None:
+        """Write to the server's log, whatever becomes of the transaction."""
 
     def warn(self, message: str, hint: str) -> None:
         """Send the client a warning."""

@@ -7,7 +7,7 @@ superseded elsewhere is so here at the next statement; its unlocked secret is ke
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..errors import Error, KeyStateError, PrivilegeError
+from ..errors import KeyStateError, PrivilegeError
 from .cipher import TokenCipher
 
 KEYS_MAX = 1024
@@ -19,7 +19,11 @@ _NOTHING: _Memo = (b"", -1, -1, None)
 
 
 class Record(NamedTuple):
-    """What the key table says of a key, for one user."""
+    """What the key table says of a key, for one user.
+
+    The wraps that are not the root key's are there only if it has none under that: the one under a passphrase, and
+    the one that is sealed to the user.
+    """
 
     id: int
     uuid: bytes
@@ -36,6 +40,9 @@ class Record(NamedTuple):
     root_wrap: bytes | None
     fingerprint: str | None
     other_wraps: tuple[str, ...]
+    user: int
+    passphrase_wrap: bytes | None
+    user_wrap: bytes | None
 
     def __str__(self) -> str:
         return f"key {self.id}" if self.name is None else f'key {self.id} "{self.name}"'
@@ -150,6 +157,8 @@ class Keyring:
         Returns:
             The secret.
         """
+        if record.root_wrap is None:
+            return unlock(record)  # whether it is still unlocked, and for whom, is looked up each time
         unlocked = self._unlocked.get(record.id)
         if unlocked is None or not unlocked.is_of(record):
             self._ciphers.pop(record.id, None)
@@ -164,6 +173,8 @@ class Keyring:
     def cipher(self, record: Record, unlock: Callable[[Record], bytes]) -> TokenCipher:
         """Return what encrypts and decrypts a key's tokens; see ``secret``."""
         secret = self.secret(record, unlock)
+        if record.root_wrap is None:
+            return TokenCipher(record.id, secret)
         cipher = self._ciphers.get(record.id)
         if cipher is None:
             cipher = self._ciphers[record.id] = TokenCipher(record.id, secret)
@@ -185,13 +196,3 @@ class Keyring:
         self.forget_checks()
         self._unlocked.clear()
         self._ciphers.clear()
-
-
-def locked(record: Record) -> Error:
-    """Make the error for a key that this session cannot open."""
-    if not record.other_wraps:
-        return KeyStateError(f"{record} has no wrap: it cannot be opened")
-    return KeyStateError(
-        f"{record} is locked: it has no wrap under the root key",
-        hint="Unlock it with its " + " or ".join(sorted(set(record.other_wraps))) + ".",
-    )

@@ -30,6 +30,10 @@ class Stretching(NamedTuple):
         """Return the present limits with a random salt of 16 bytes."""
         return cls(os.urandom(SALT_BYTES), OPSLIMIT, MEMLIMIT)
 
+    def stretch(self, passphrase: bytes) -> "Stretched":
+        """Return a passphrase stretched this way; see ``wrapping_key``."""
+        return Stretched(self, self.wrapping_key(passphrase))
+
     def wrapping_key(self, passphrase: bytes) -> bytes:
         """Return the key that a passphrase gives. It takes most of a second and 256 MiB, on purpose.
 
@@ -59,3 +63,10 @@ class Stretching(NamedTuple):
             self.memlimit,
             bindings.crypto_pwhash_ALG_ARGON2ID13,
         )
+
+
+class Stretched(NamedTuple):
+    """A passphrase, stretched: for several wraps, it is so once. Their nonces are long enough to be random."""
+
+    stretching: Stretching
+    wrapping_key: bytes

@@ -7,7 +7,7 @@ from ..errors import DataError, KeyStateError, PassphraseError
 from ..wrap import unwrap
 from .database import Rows
 from .keyring import KEYS_MAX, Record
-from .passphrase import Stretching
+from .passphrase import Stretched, Stretching
 from .table import KeyTable
 
 
@@ -21,14 +21,21 @@ class PassphraseWraps:
         self._opened: dict[bytes, bytes] = {}
 
     def open_with_passphrase(self, record: Record, passphrase: bytes) -> bytes:
-        """Return the secret of a key that has a passphrase wrap.
+        """Return the secret of a key that has a passphrase wrap; see ``open_wrap``."""
+        return self.open_wrap(record, passphrase)[0]
+
+    def open_wrap(
+        self, record: Record, passphrase: bytes, stretched: dict[Stretching, bytes] | None = None
+    ) -> tuple[bytes, bytes]:
+        """Open a key's passphrase wrap.
 
         Args:
             record: the key's.
             passphrase: of any length but 0.
+            stretched: what it gave for other wraps, and is to give for this one.
 
         Returns:
-            The secret. It must not be given to SQL, but by functions whose purpose that is.
+            The secret, which must not be given to SQL but by functions whose purpose that is, and the wrap.
 
         Raises:
             PassphraseError: the passphrase is wrong, or the wrap was altered.
@@ -44,17 +51,20 @@ class PassphraseWraps:
 
         rows = self._database.as_owner(read)
         if not rows:
-            raise KeyStateError(f"{record} has no passphrase")
+            raise KeyStateError(f"{record} has no passphrase", hint="add_passphrase() gives it one.")
         (row,) = rows
         # A second call with the same passphrase for the same wrap need not stretch it again.
         which = blake2b(
             record.associated_data + row["wrapped"] + passphrase, digest_size=32, key=self._session_key
         ).digest()
         if which in self._opened:
-            return self._opened[which]
+            return self._opened[which], row["wrapped"]
         stretching = Stretching(row["salt"], row["opslimit"], row["memlimit"])
+        known = {} if stretched is None else stretched
         try:
-            secret = unwrap(row["wrapped"], record.associated_data, stretching.wrapping_key(passphrase))
+            if stretching not in known:
+                known[stretching] = stretching.wrapping_key(passphrase)
+            secret = unwrap(row["wrapped"], record.associated_data, known[stretching])
         except DataError as error:
             if "not authentic" not in error.message:
                 error.message = f"{record}: {error.message}"
@@ -63,22 +73,41 @@ class PassphraseWraps:
         if len(self._opened) >= KEYS_MAX:
             self._opened.clear()
         self._opened[which] = secret
-        return secret
+        return secret, row["wrapped"]
 
-    def add_passphrase(self, record: Record, secret: bytes, passphrase: bytes) -> None:
+    def add_passphrase(
+        self, record: Record, secret: bytes, passphrase: bytes, stretched: Stretched | None = None
+    ) -> None:
         """Wrap a key under a passphrase too, in place of the one it may have had.
 
         Args:
             record: the key's.
             secret: the key's, opened before.
             passphrase: of any length but 0.
+            stretched: the same, if it has been stretched for another wrap.
         """
+        under = stretched or Stretching.new().stretch(passphrase)
 
-        def replace() -> None:
-            self._delete_wrap(record, "passphrase")
-            self._table.insert_passphrase_wrap(record.id, secret, record.associated_data, passphrase)
+        def replace() -> bytes:
+            self._database.execute(
+                "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) $1 AND kind = 'passphrase'",
+                ("integer", record.id),
+            )
+            return self._table.insert_passphrase_wrap(record.id, secret, record.associated_data, under)
 
-        self._table.change(replace)
+        self._table.unlocked.add_wrap(record, self._table.change(replace))
+        self._table.audit.record("set_passphrase", record.id, record.name)
+
+    def check_has_none(self, record: Record) -> None:
+        """Refuse a key that has a passphrase.
+
+        Raises:
+            KeyStateError: it has.
+        """
+        if "passphrase" in record.other_wraps:
+            raise KeyStateError(
+                f"{record} has a passphrase already", hint="change_passphrase() or drop_passphrase() is for that."
+            )
 
     def add_root_wrap(self, record: Record, secret: bytes) -> None:
         """Wrap a key under the root key too.
@@ -92,10 +121,14 @@ class PassphraseWraps:
         """
 
         def replace() -> None:
-            self._delete_wrap(record, "root")
+            self._database.execute(
+                "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) $1 AND kind = 'root'",
+                ("integer", record.id),
+            )
             self._table.insert_root_wrap(record.id, secret, record.associated_data)
 
         self._table.change(replace)
+        self._table.audit.record("add_root_wrap", record.id, record.name)
 
     def drop_wrap(self, record: Record, kind: str) -> None:
         """Remove a wrap of a key, but not its last.
@@ -107,21 +140,10 @@ class PassphraseWraps:
         Raises:
             KeyStateError: it has no such wrap, or no other.
         """
-        kinds = {*record.other_wraps, *(["root"] if record.root_wrap else [])}
-        if kind not in kinds:
+        if not self._table.change(lambda: self._table.delete_wraps([record.id], kind)):
             raise KeyStateError(f"{record} has no {kind} wrap")
-        if len(kinds) == 1:
-            raise KeyStateError(f"the {kind} wrap of {record} is its last: without it, it cannot be opened")
-        self._table.change(lambda: self._delete_wrap(record, kind))
+        self._table.audit.record(f"drop_{kind}_wrap", record.id, record.name)
 
-    def _delete_wrap(self, record: Record, kind: str) -> None:
-        self._database.execute(
-            "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) $1 AND kind = $2::{s}.wrap_kind",
-            ("integer", record.id),
-            ("text", kind),
-        )
-
-    def lock(self) -> None:
-        """Forget everything that this session has unlocked."""
-        self._table.keyring.clear()
+    def clear(self) -> None:
+        """Forget what this session has opened."""
         self._opened.clear()

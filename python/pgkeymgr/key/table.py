@@ -5,15 +5,18 @@ rights of the extension's owner, and only in the callbacks that are handed to ``
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..errors import DataError, DuplicateKeyError, Error, KeyStateError, ParameterError, UndefinedError
 from ..wrap import wrap
+from .audit import Audit
 from .cipher import TokenCipher
 from .database import Database, Rows
-from .keyring import KEYS_MAX, Keyring, Record, locked, wrap_associated_data
-from .passphrase import Stretching
+from .keyring import KEYS_MAX, Keyring, Record, wrap_associated_data
+from .passphrase import Stretched, Stretching
+from .unlocked import Unlocked
+from .user_wrap import user_wrap
 
 NAME_CHARACTERS_MAX = 255
 CHILD_BYTES = 32
@@ -33,6 +36,8 @@ class KeyTable:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.keyring = Keyring()
+        self.unlocked = Unlocked(database)
+        self.audit = Audit(database)
         self._dirty: int | None = None
         self._remembered: dict[tuple[int, object], tuple[int, int, Any]] = {}
 
@@ -121,7 +126,7 @@ class KeyTable:
         return value
 
     def unlock(self, record: Record) -> bytes:
-        """Return a key's secret by its wrap under the root key.
+        """Return a key's secret by its wrap under the root key, or if it has none, as the session has unlocked it.
 
         Args:
             record: the key's.
@@ -130,12 +135,12 @@ class KeyTable:
             The secret. It must not be given to SQL.
 
         Raises:
-            KeyStateError: it has no such wrap.
+            KeyStateError: it is locked.
             RootKeyError: there is no root key, or another one than the wrap was made under.
             DataError: the wrap does not open: the row was altered, or the wrap is another key's.
         """
         if record.root_wrap is None or record.fingerprint is None:
-            raise locked(record)
+            return self.unlocked.secret(record)
         root_key = self.database.root_key()
         try:
             secret = root_key.unwrap(record.root_wrap, record.associated_data, record.fingerprint)
@@ -219,14 +224,15 @@ class KeyTable:
         key_type: str = "data",
         expires: str | None = None,
         comment: str | None = None,
-        family: int | None = None,
-        key_id: int | None = None,
         derivation: tuple[int, bytes, int] | None = None,
         passphrase: bytes | None = None,
         uuid: bytes | None = None,
         user_data: str | None = None,
         owner: int | None = None,
         parent_family: int | None = None,
+        holders: Sequence[bytes] = (),
+        under_root: bool | None = None,
+        event: str = "create",
     ) -> int:
         """Make a key of the current user's.
 
@@ -236,14 +242,15 @@ class KeyTable:
             key_type: what it is for.
             expires: when, as a timestamp's text; None for never.
             comment: for people; None for none.
-            family: the id of its first version; None if it is the first.
-            key_id: its id; None for the next.
             derivation: a derived key's number, context and length.
-            passphrase: wraps it under this instead of the root key.
+            passphrase: wraps it under this.
             uuid: 16 bytes; None for a random one.
             user_data: a JSON text; None for none.
             owner: the OID of its owner; None for the current user.
             parent_family: the family of a key whose grants are this one's, too.
+            holders: seals it to these users' public keys.
+            under_root: wraps it under the root key; None for only if there is no other way to open it.
+            event: what the audit trail is to call it.
 
         Returns:
             Its id.
@@ -253,6 +260,43 @@ class KeyTable:
             DuplicateKeyError: the name is taken.
             RootKeyError: there is no root key.
         """
+        new_id = self._insert(
+            name,
+            secret,
+            key_type=key_type,
+            expires=expires,
+            comment=comment,
+            derivation=derivation,
+            passphrase=passphrase,
+            uuid=uuid,
+            user_data=user_data,
+            owner=owner,
+            parent_family=parent_family,
+            holders=holders,
+            under_root=passphrase is None and not holders if under_root is None else under_root,
+        )
+        self.audit.record(event, new_id, name)
+        return new_id
+
+    def _insert(
+        self,
+        name: str | None,
+        secret: bytes | None,
+        *,
+        key_type: str,
+        expires: str | None,
+        comment: str | None,
+        user_data: str | None,
+        owner: int | None,
+        parent_family: int | None,
+        passphrase: bytes | None,
+        holders: Sequence[bytes],
+        under_root: bool,
+        derivation: tuple[int, bytes, int] | None = None,
+        uuid: bytes | None = None,
+        family: int | None = None,
+        key_id: int | None = None,
+    ) -> int:
         if name is not None or key_type == "data":
             check_name(name)
         owner = owner or self.database.user()
@@ -300,10 +344,13 @@ class KeyTable:
                     f'there is an enabled key "{name}" already',
                     hint="Supersede it, disable it, or choose another name.",
                 )
-            if passphrase is None:
+            for public in holders:
+                self.insert_user_wrap(new_id, body, associated_data, public)
+            if passphrase is not None:
+                stretched = Stretching.new().stretch(passphrase)
+                self.insert_passphrase_wrap(new_id, body, associated_data, stretched)
+            if under_root:
                 self.insert_root_wrap(new_id, body, associated_data)
-            else:
-                self.insert_passphrase_wrap(new_id, body, associated_data, passphrase)
             return int(new_id)
 
         return self.change(insert)
@@ -319,10 +366,11 @@ class KeyTable:
         )
 
     def insert_passphrase_wrap(
-        self, key_id: int, secret: bytes, associated_data: bytes, passphrase: bytes
-    ) -> None:
-        """Store a key's wrap under a passphrase; within ``change``."""
-        stretching = Stretching.new()
+        self, key_id: int, secret: bytes, associated_data: bytes, stretched: Stretched
+    ) -> bytes:
+        """Store a key's wrap under a passphrase, and return it; within ``change``."""
+        stretching = stretched.stretching
+        wrapped = wrap(secret, associated_data, stretched.wrapping_key)
         self.database.execute(
             "INSERT INTO {s}.key_wrap (key_id, kind, salt, opslimit, memlimit, wrapped)"
             " VALUES ($1, 'passphrase', $2, $3, $4, $5)",
@@ -330,16 +378,66 @@ class KeyTable:
             ("bytea", stretching.salt),
             ("integer", stretching.opslimit),
             ("bigint", stretching.memlimit),
-            ("bytea", wrap(secret, associated_data, stretching.wrapping_key(passphrase))),
+            ("bytea", wrapped),
         )
+        return wrapped
+
+    def insert_user_wrap(self, key_id: int, secret: bytes, associated_data: bytes, public: bytes) -> None:
+        """Store a key's wrap for a user, in place of the one there may be; within ``change``."""
+        self.database.execute(
+            "INSERT INTO {s}.key_wrap (key_id, kind, holder, wrapped)"
+            " VALUES ($1, 'user', pg_catalog.encode($2, 'hex'), $3)"
+            " ON CONFLICT (key_id, kind, holder) DO UPDATE SET wrapped = excluded.wrapped",
+            ("integer", key_id),
+            ("bytea", public),
+            ("bytea", user_wrap(secret, associated_data, public)),
+        )
+
+    def user_public(self, user: int) -> bytes:
+        """Return the public key of a user's pair.
+
+        Args:
+            user: the role's OID.
+
+        Returns:
+            32 bytes.
+
+        Raises:
+            UndefinedError: the user has none.
+        """
+        rows = self.database.as_owner(
+            lambda: self.database.execute(
+                "SELECT public FROM {s}.user_key WHERE role::oid OPERATOR(pg_catalog.=) $1", ("oid", user)
+            )
+        )
+        if not rows:
+            raise UndefinedError("the role has no key pair", hint="It makes one with create_user_key().")
+        public: bytes = rows[0]["public"]
+        return public
+
+    def holders(self, record: Record) -> list[bytes]:
+        """Return the public keys of the users to whom a key is sealed; within ``change``.
+
+        Until the transaction ends, no user's key pair is rotated meanwhile, which would miss the wraps to come.
+        """
+        self.database.execute("LOCK TABLE {s}.user_key IN SHARE MODE")
+        rows = self.database.execute(
+            "SELECT u.public FROM {s}.user_key AS u JOIN {s}.key_wrap AS w"
+            " ON w.holder OPERATOR(pg_catalog.=) pg_catalog.encode(u.public, 'hex')"
+            " WHERE w.key_id OPERATOR(pg_catalog.=) $1 AND w.kind = 'user' ORDER BY u.public",
+            ("integer", record.id),
+        )
+        return [row["public"] for row in rows]
 
     def supersede(self, record: Record, secret: bytes, passphrase: bytes | None = None) -> int:
         """Make a new version of a key with given bytes; see ``supersede_data_key``.
 
+        It is sealed to the users to whom the old one is, and wrapped under the root key if that is.
+
         Args:
             record: the current version's.
             secret: the new version's bytes.
-            passphrase: wraps the new version under this instead of the root key.
+            passphrase: wraps the new version under this, too.
 
         Returns:
             The new version's id.
@@ -364,7 +462,7 @@ class KeyTable:
             if not rows:
                 raise KeyStateError(f"{record} was superseded already")
             (row,) = rows
-            return self.create(
+            return self._insert(
                 record.name,
                 secret,
                 key_type=record.key_type,
@@ -376,9 +474,13 @@ class KeyTable:
                 passphrase=passphrase,
                 owner=row["owner"],
                 parent_family=row["parent_family"],
+                holders=self.holders(record) if "user" in record.other_wraps else (),
+                under_root=record.root_wrap is not None,
             )
 
-        return self.change(replace)
+        new_id = self.change(replace)
+        self.audit.record("supersede", record.id, record.name, f"by key {new_id}")
+        return new_id
 
     def create_for(self, record: Record, name: str) -> int:
         """Make a key that has the owner and the grants of another one.
@@ -393,6 +495,7 @@ class KeyTable:
         Raises:
             ParameterError: the name is too long.
             DuplicateKeyError: it is taken.
+            KeyStateError: the other one opens with a passphrase only.
         """
         (row,) = self.database.as_owner(
             lambda: self.database.execute(
@@ -400,8 +503,81 @@ class KeyTable:
                 ("integer", record.id),
             )
         )
-        secret = os.urandom(CHILD_BYTES)
-        return self.create(name, secret, owner=row["owner"], parent_family=record.family)
+        # Opened by whoever opens the other one, and by nobody else.
+        holders = self.database.as_owner(lambda: self.holders(record)) if "user" in record.other_wraps else ()
+        if record.root_wrap is None and not holders:
+            raise KeyStateError(
+                f"{record} opens with a passphrase only: no other key can be made that does",
+                hint="add_root_wrap() first; then drop_passphrase(), add_passphrase(), drop_root_wrap() do both.",
+            )
+        return self.create(
+            name,
+            os.urandom(CHILD_BYTES),
+            owner=row["owner"],
+            parent_family=record.family,
+            holders=holders,
+            under_root=record.root_wrap is not None,
+        )
+
+    def related(self, record: Record, *, also_destroyed: bool = False) -> list[Record]:
+        """Return a key and what belongs to it: all its versions, and the keys that were made for it.
+
+        Args:
+            record: the key's; it comes first.
+            also_destroyed: include those that were destroyed.
+
+        Returns:
+            Their records.
+        """
+        rows = self.database.as_owner(
+            lambda: self.database.execute(
+                "SELECT id FROM {s}.key WHERE (family OPERATOR(pg_catalog.=) $1 OR parent_family"
+                " OPERATOR(pg_catalog.=) $1) AND ($2 OR state <> 'destroyed') AND id OPERATOR(pg_catalog.<>) $3"
+                " ORDER BY id DESC",
+                ("integer", record.family),
+                ("boolean", also_destroyed),
+                ("integer", record.id),
+            )
+        )
+        return [record, *(self.find(row["id"]) for row in rows)]
+
+    def delete_wraps(self, key_ids: Sequence[int], kind: str, holder: str = "") -> list[int]:
+        """Remove a wrap from each of some keys, but not the last of any; within ``change``.
+
+        Args:
+            key_ids: of the keys.
+            kind: of the wraps.
+            holder: of a user's, the public key in hexadecimal.
+
+        Returns:
+            The ids of those that had it.
+
+        Raises:
+            KeyStateError: one of them has no other wrap.
+        """
+        arguments = (("integer[]", list(key_ids)), ("text", kind), ("text", holder))
+        # Written, so that of two sessions that remove the last two wraps one has to wait, or to begin again.
+        self.database.execute(
+            "UPDATE {s}.key SET state = state WHERE id OPERATOR(pg_catalog.=) ANY ($1)", arguments[0]
+        )
+        rows = self.database.execute(
+            "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) ANY ($1)"
+            " AND kind = $2::{s}.wrap_kind AND holder OPERATOR(pg_catalog.=) $3 RETURNING key_id",
+            *arguments,
+        )
+        deleted = [row["key_id"] for row in rows]
+        closed = self.database.execute(
+            "SELECT k.id, k.name FROM {s}.key AS k WHERE k.id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS"
+            " (SELECT FROM {s}.key_wrap AS w WHERE w.key_id OPERATOR(pg_catalog.=) k.id) ORDER BY k.id",
+            ("integer[]", deleted),
+        )
+        if closed:
+            names = ", ".join(f'key {row["id"]} "{row["name"]}"' for row in closed)
+            raise KeyStateError(
+                f"the {kind} wrap of {names} is its last: without it, it cannot be opened",
+                hint="Wrap it in another way first, all its versions and the keys of its blind indexes.",
+            )
+        return deleted
 
     def children(self, record: Record) -> list[int]:
         """Return the ids of the current versions of the keys that were made for another one."""
@@ -421,6 +597,7 @@ class KeyTable:
             self.database.execute("DELETE FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1", ("integer", record.id))
 
         self.change(delete)
+        self.audit.record("drop", record.id, record.name)
 
 
 def check_name(name: str | None) -> None:

@@ -137,6 +137,35 @@ BEGIN
 END
 $$;
 
+-- What a client sends in answer to a new offer of this session, whose signature it has checked: this, sealed.
+CREATE FUNCTION tap.seal_packed(packed bytea) RETURNS bytea
+LANGUAGE plpgsql AS $$
+DECLARE
+    offer record;
+BEGIN
+    SELECT * INTO offer FROM exchange_offer();
+    IF NOT crypto_sign_verify_detached(
+        offer.signature,
+        convert_to('pgkeymgr exchange offer, format 1', 'UTF8') || '\x00' || offer.public || offer.challenge,
+        offer.server_key
+    ) THEN
+        RAISE 'the offer is not signed';
+    END IF;
+    RETURN crypto_box_seal(offer.challenge || packed, offer.public);
+END
+$$;
+
+-- The same for secrets: each is its length and its bytes.
+CREATE FUNCTION tap.seal(VARIADIC secrets bytea[]) RETURNS bytea
+LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN seal_packed((
+        SELECT coalesce(string_agg(int4send(length(secret)) || secret, '' ORDER BY i), '')
+        FROM unnest(secrets) WITH ORDINALITY AS each_secret (secret, i)
+    ));
+END
+$$;
+
 -- One test: the call, in which x is the column of v, fails with 22000 whenever x is altered.
 CREATE FUNCTION tap.refuses_altered(column_name text, call text) RETURNS text
 LANGUAGE plpgsql AS $$

@@ -1,0 +1,245 @@
+"""The audit trail: what was done to keys, by whom and from where, in a chain of hashes.
+
+The hash of an event is SHA-256 of the hash before it and of its fields, each as one byte (0 for NULL, 1 for a
+value) and, for a value, its length in 4 bytes (big-endian) and its UTF-8; so no two events have the same input.
+The first event follows 32 zero bytes. Whoever changes, removes or inserts an event has to make all later hashes
+anew, which a hash that was noted elsewhere gives away.
+
+An event is part of the transaction that it tells of, and is linked to the chain when that commits. A failed unlock
+ends in an error, which undoes what the transaction wrote: so it goes to the server's log at once, and stays in the
+session's memory until a later transaction has written it.
+"""
+
+from hashlib import sha256
+from typing import Any
+
+from ..errors import ParameterError
+from .database import Database
+
+HASH_BYTES = 32
+_START = bytes(HASH_BYTES)
+_BATCH = 10000
+_FIRST = -(2**63)
+_FAILURES_MAX = 1000
+_FIELDS = ("link", "id", "at", "event", "key_id", "key_name", "role", "session_role", "client", "detail")
+_SELECT = (
+    "SELECT link::text AS link, id::text AS id,"
+    " pg_catalog.to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') AS at, event,"
+    " key_id::text AS key_id, key_name, role, session_role, client, detail, hash FROM {s}.key_event"
+)
+_UNLINKED = _SELECT + " WHERE hash IS NULL ORDER BY key_event.at, key_event.id"
+_LINKED = (
+    _SELECT + " WHERE key_event.link OPERATOR(pg_catalog.>) $1 ORDER BY key_event.link LIMIT $2::pg_catalog.int8"
+)
+
+
+def event_hash(previous: bytes, event: dict[str, str | None]) -> bytes:
+    """Return the hash of an event.
+
+    Args:
+        previous: the hash of the event before it, 32 bytes; zeros for the first.
+        event: its fields as text; see ``_FIELDS``.
+
+    Returns:
+        32 bytes.
+    """
+    packed = [previous]
+    for field in _FIELDS:
+        text = event[field]
+        if text is None:
+            packed.append(b"\0")
+        else:
+            encoded = text.encode()
+            packed.append(b"\1" + len(encoded).to_bytes(4, "big") + encoded)
+    return sha256(b"".join(packed)).digest()
+
+
+class Audit:
+    """The audit trail, for one session."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._failures: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._failure_count = 0
+        self._last: list[tuple[int, bytes]] = []
+
+    def record(self, event: str, key_id: int | None, key_name: str | None, detail: str | None = None) -> None:
+        """Write an event of the current user; outside ``Database.as_owner``.
+
+        Args:
+            event: what was done.
+            key_id: to which key, or None.
+            key_name: its name, or None.
+            detail: more of it, without secrets.
+        """
+        fields = self._fields(event, key_id, key_name, detail)
+        if self._database.is_read_only():
+            # As on a standby, where keys are unlocked too.
+            self._database.log(_describe(fields))
+            return
+        self._write_failures()
+        self._database.as_owner(lambda: self._insert(fields))
+
+    def record_failure(self, event: str, key_id: int | None, key_name: str | None) -> int:
+        """Tell the log of a failed unlock, and keep it for the trail.
+
+        Args:
+            event: what failed.
+            key_id: of which key, or None.
+            key_name: its name, or None.
+
+        Returns:
+            How many this session has had by now.
+        """
+        self._failure_count += 1
+        fields = self._fields(event, key_id, key_name, f"attempt {self._failure_count} of this session")
+        self._database.log(_describe(fields))
+        if len(self._failures) >= _FAILURES_MAX:
+            del self._failures[next(iter(self._failures))]  # in a session that cannot write; the log has it
+        self._failures[fields["id"]] = (0, fields)
+        return self._failure_count
+
+    def flush(self) -> None:
+        """Write the failures that no transaction has written yet, if this one can write."""
+        if self._failures and not self._database.is_read_only():
+            self._write_failures()
+
+    def _fields(self, event: str, key_id: int | None, key_name: str | None, detail: str | None) -> dict[str, Any]:
+        from uuid import uuid4  # slow to import
+
+        user = self._database.user()
+
+        def read() -> dict[str, Any]:
+            (row,) = self._database.execute(
+                "SELECT pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC',"
+                ' \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\') AS at,'
+                " coalesce((SELECT rolname::text FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) $1),"
+                " $1::text) AS role, session_user::text AS session_role,"
+                " coalesce(pg_catalog.host(pg_catalog.inet_client_addr()) OPERATOR(pg_catalog.||) ':'"
+                " OPERATOR(pg_catalog.||) pg_catalog.inet_client_port()::text, '[local]') AS client",
+                ("oid", user),
+            )
+            return row
+
+        return {
+            "id": str(uuid4()),
+            "event": event,
+            "key_id": key_id,
+            "key_name": key_name,
+            "detail": detail,
+            **self._database.as_owner(read),
+        }
+
+    def _insert(self, fields: dict[str, Any]) -> int:
+        (row,) = self._database.execute(
+            "INSERT INTO {s}.key_event (id, at, event, key_id, key_name, role, session_role, client, detail)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+            " RETURNING pg_catalog.pg_current_xact_id()::text AS transaction",
+            ("uuid", fields["id"]),
+            ("timestamptz", fields["at"]),
+            ("text", fields["event"]),
+            ("integer", fields["key_id"]),
+            ("text", fields["key_name"]),
+            ("text", fields["role"]),
+            ("text", fields["session_role"]),
+            ("text", fields["client"]),
+            ("text", fields["detail"]),
+        )
+        return int(row["transaction"])
+
+    def _write_failures(self) -> None:
+        if self._failures:
+            self._database.as_owner(self._write_each_failure)
+
+    def _write_each_failure(self) -> None:
+        # One that was written is forgotten when a later transaction sees it: its own may still be undone.
+        for which, (written_in, fields) in list(self._failures.items()):
+            (row,) = self._database.execute(
+                "SELECT pg_catalog.pg_current_xact_id()::text AS transaction,"
+                " EXISTS (SELECT FROM {s}.key_event WHERE id OPERATOR(pg_catalog.=) $1) AS is_written",
+                ("uuid", which),
+            )
+            if not row["is_written"]:
+                self._failures[which] = (self._insert(fields), fields)
+            elif int(row["transaction"]) != written_in:
+                del self._failures[which]
+
+    def _link_key_events(self) -> None:
+        execute = self._database.execute
+        events = execute(_UNLINKED)
+        if not events:
+            return  # the first of this transaction's events has linked them all
+        execute("LOCK TABLE {s}.key_event_turn IN EXCLUSIVE MODE")
+        execute("SELECT {s}._read_last_key_event()")
+        link, previous = self._last.pop()
+        for event in events:
+            link += 1
+            event["link"] = str(link)
+            previous = event_hash(previous, event)
+            execute(
+                "UPDATE {s}.key_event SET link = $2, hash = $3 WHERE id OPERATOR(pg_catalog.=) $1",
+                ("uuid", event["id"]),
+                ("bigint", link),
+                ("bytea", previous),
+            )
+
+    def _read_last_key_event(self) -> None:
+        with self._database.latest_snapshot():
+            rows = self._database.execute(
+                "SELECT link, hash FROM {s}.key_event WHERE link IS NOT NULL ORDER BY link DESC LIMIT 1"
+            )
+        self._last.append((rows[0]["link"], rows[0]["hash"]) if rows else (0, _START))
+
+    def verify_key_events(
+        self, known_link: int | None, known_hash: bytes | None
+    ) -> tuple[int, int | None, str | None, bytes | None]:
+        """Check the chain.
+
+        Args:
+            known_link: a link whose hash was noted elsewhere; None for none.
+            known_hash: that hash.
+
+        Returns:
+            How many events there are, the first broken link and what is wrong with it, both None if nothing is,
+            and the hash of the last event before that.
+
+        Raises:
+            ParameterError: one of the arguments was given without the other.
+        """
+        if (known_link is None) != (known_hash is None):
+            raise ParameterError("known_link and known_hash go together")
+        (count,) = self._database.as_owner(
+            lambda: self._database.execute("SELECT pg_catalog.count(*) AS events FROM {s}.key_event")
+        )
+        link, previous, after = 0, _START, _FIRST
+        while True:
+            events = self._database.as_owner(lambda start=after: self._read_after(start))  # type: ignore[misc]
+            for event in events:
+                expected = link + 1
+                if int(event["link"]) != expected:
+                    return count["events"], expected, "the event is missing", _seen(link, previous)
+                found = event_hash(previous, event)
+                if found != event["hash"]:
+                    return count["events"], expected, "the event was changed", _seen(link, previous)
+                if expected == known_link and found != known_hash:
+                    return count["events"], expected, "the hash is not the known one", _seen(link, previous)
+                link, previous, after = expected, found, expected
+            if len(events) < _BATCH:
+                break
+        if known_link is not None and known_link > link:
+            return count["events"], link + 1, "the event is missing", _seen(link, previous)
+        return count["events"], None, None, _seen(link, previous)
+
+    def _read_after(self, link: int) -> list[dict[str, Any]]:
+        return self._database.execute(_LINKED, ("bigint", link), ("integer", _BATCH))
+
+
+def _seen(link: int, previous: bytes) -> bytes | None:
+    return previous if link else None
+
+
+def _describe(fields: dict[str, Any]) -> str:
+    key = "" if fields["key_id"] is None else f" key {fields['key_id']}"
+    name = "" if fields["key_name"] is None else f' "{fields["key_name"]}"'
+    detail = "" if fields["detail"] is None else f" ({fields['detail']})"
+    return f"{fields['event']}{key}{name} by {fields['role']} from {fields['client']}{detail}"

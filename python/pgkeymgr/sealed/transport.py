@@ -1,0 +1,91 @@
+"""Data keys that come and go, sealed both ways."""
+
+from nacl import bindings
+
+from ..errors import DataError, ParameterError, wrong_length
+from ..key.cipher import SECRET_BYTES_MAX, SECRET_BYTES_MIN
+from ..key.table import KeyTable, check_type, shorten
+from ..key.user_wrap import PUBLIC_KEY_BYTES
+from .attempts import check_passphrase
+from .exchange import Exchange
+
+_KEY_TYPE = "data"
+WRAPS = ("root", "user", "passphrase")
+
+
+class Transport:
+    """The import and export of data keys, for one session."""
+
+    def __init__(self, table: KeyTable, exchange: Exchange) -> None:
+        self._table = table
+        self._exchange = exchange
+
+    def import_data_key(
+        self, name: str, sealed: bytes, expires: str | None, comment: str | None, wrap: str
+    ) -> int:
+        """Make a data key of bytes that were brought along, owned by the current user.
+
+        Args:
+            name: 1 to 255 characters; no other enabled key has it.
+            sealed: the key's 16 to 64 bytes, and, to wrap it under a passphrase, that.
+            expires: when, as a timestamp's text; None for never.
+            comment: for people; None for none.
+            wrap: ``root``, ``user`` (the current user's key pair), or ``passphrase``.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ChallengeError: the message is not for this session's present offer.
+            ParameterError: an argument is out of range.
+            DuplicateKeyError: the name is taken.
+            UndefinedError: the current user has no key pair.
+        """
+        secret, *passphrases = self._exchange.open(sealed, 2 if wrap == "passphrase" else 1)
+        if wrap is None:
+            raise DataError("wrap must not be NULL")
+        if wrap not in WRAPS:
+            raise ParameterError(f'wrap must be root, user or passphrase, not "{shorten(wrap)}"')
+        if not SECRET_BYTES_MIN <= len(secret) <= SECRET_BYTES_MAX:
+            raise DataError(
+                f"the key must be {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes long, not {len(secret)}"
+            )
+        return self._table.create(
+            name,
+            secret,
+            expires=expires,
+            comment=comment,
+            passphrase=check_passphrase(passphrases[0]) if passphrases else None,
+            holders=[self._table.user_public(self._table.database.user())] if wrap == "user" else [],
+            event="import",
+        )
+
+    def export_data_key(self, key: str | int, recipient_public: bytes) -> bytes:
+        """Return a key, sealed to a recipient.
+
+        Args:
+            key: name or id; the current user may decrypt with it, and this session can open it.
+            recipient_public: an X25519 public key, 32 bytes.
+
+        Returns:
+            A libsodium sealed box of the key's bytes.
+
+        Raises:
+            UndefinedError: there is no such key.
+            PrivilegeError: the current user may not decrypt with it.
+            KeyStateError: it is disabled, destroyed, expired or locked.
+            DataError: the public key has the wrong length, or is one that gives no secret.
+        """
+        if len(recipient_public) != PUBLIC_KEY_BYTES:
+            raise wrong_length("recipient_public", recipient_public, PUBLIC_KEY_BYTES)
+        record = self._table.find(key)
+        check_type(record, _KEY_TYPE)
+        record.check_usage(encrypt=False)
+        record.check_state()
+        secret = self._table.keyring.secret(record, self._table.unlock)
+        try:
+            sealed = bindings.crypto_box_seal(secret, recipient_public)
+        except RuntimeError:
+            raise DataError("recipient_public is not a public key that gives a secret") from None
+        self._table.audit.record("export", record.id, record.name, f"to {recipient_public.hex()}")
+        return sealed

@@ -1,0 +1,230 @@
+"""Users' own key pairs: made, unlocked, their passphrases changed, rotated."""
+
+from typing import NamedTuple
+
+from nacl import bindings
+
+from ..errors import DataError, DuplicateKeyError, KeyStateError, PassphraseError, UndefinedError
+from ..key.keyring import wrap_associated_data
+from ..key.passphrase import Stretching
+from ..key.table import KeyTable
+from ..key.user_wrap import open_user_wrap
+from ..wrap import unwrap, wrap
+from .attempts import attempt, check_passphrase
+from .exchange import Exchange
+
+_LABEL = b"user key"
+
+
+class _Row(NamedTuple):
+    public: bytes
+    stretching: Stretching
+    wrapped: bytes
+
+
+class UserKeys:
+    """The functions of users' key pairs, for one session. Each is the current user's own."""
+
+    def __init__(self, table: KeyTable, exchange: Exchange) -> None:
+        self._table = table
+        self._database = table.database
+        self._exchange = exchange
+
+    def create_user_key(self, sealed: bytes) -> None:
+        """Make the current user's key pair, its secret half wrapped under a passphrase.
+
+        Args:
+            sealed: the passphrase.
+
+        Raises:
+            ChallengeError: the message is not for this session's present offer.
+            DuplicateKeyError: the user has a pair already.
+        """
+        (passphrase,) = self._exchange.open(sealed, 1)
+        user = self._database.user()
+        if self._find(user) is not None:
+            raise DuplicateKeyError("the role has a key pair already", hint="rotate_user_key() makes a new one.")
+        public, secret = bindings.crypto_box_keypair()
+        self._store(user, public, secret, check_passphrase(passphrase), replaces=None)
+        self._table.audit.record("create_user_key", None, None, public.hex())
+
+    def unlock_user_key(self, sealed: bytes, for_transaction: bool) -> None:
+        """Unlock the current user's key pair, and so every data key that is shared to it, in this session.
+
+        Args:
+            sealed: the passphrase.
+            for_transaction: until the transaction ends, not the session.
+
+        Raises:
+            ChallengeError: the message is not for this session's present offer.
+            UndefinedError: the user has no pair.
+            PassphraseError: the passphrase is wrong.
+        """
+        (passphrase,) = self._exchange.open(sealed, 1)
+        user = self._database.user()
+        public, secret = self._opened("failed_unlock_user_key", user, passphrase)
+        scope = self._table.unlocked.scope(for_transaction=for_transaction)
+        self._table.unlocked.keep_user(user, public, secret, scope)
+        self._table.forget_checks()
+        self._table.audit.record("unlock_user_key", None, None, f"for the {scope.until}")
+
+    def change_user_passphrase(self, sealed: bytes) -> None:
+        """Wrap the current user's secret key under another passphrase.
+
+        Args:
+            sealed: the present passphrase, and the one to come.
+
+        Raises:
+            ChallengeError: the message is not for this session's present offer.
+            UndefinedError: the user has no pair.
+            PassphraseError: the present passphrase is wrong.
+        """
+        old, new = self._exchange.open(sealed, 2)
+        user = self._database.user()
+        check_passphrase(new)
+        public, secret = self._opened("failed_change_user_passphrase", user, old)
+        self._store(user, public, secret, new, replaces=public)
+        self._table.audit.record("change_user_passphrase", None, None)
+
+    def rotate_user_key(self, sealed: bytes) -> None:
+        """Make a new key pair for the current user, and seal to it whatever was sealed to the old one.
+
+        Args:
+            sealed: the passphrase; or the present one, and the one to come.
+
+        Raises:
+            ChallengeError: the message is not for this session's present offer.
+            UndefinedError: the user has no pair.
+            PassphraseError: the present passphrase is wrong.
+            DataError: a wrap does not open: nothing was rotated.
+        """
+        old, *new = self._exchange.open(sealed, 1, 2)
+        user = self._database.user()
+        passphrase = check_passphrase(new[0] if new else old)
+        old_public, old_secret = self._opened("failed_rotate_user_key", user, old)
+        public, secret = bindings.crypto_box_keypair()
+
+        def reseal() -> int:
+            # What is shared to the user meanwhile, by the old public key, would be lost.
+            self._database.execute("LOCK TABLE {s}.user_key IN SHARE ROW EXCLUSIVE MODE")
+            wraps = self._database.execute(
+                "SELECT k.id, k.key_type::text AS key_type, pg_catalog.uuid_send(k.uuid) AS uuid, w.wrapped"
+                " FROM {s}.key_wrap AS w JOIN {s}.key AS k ON k.id OPERATOR(pg_catalog.=) w.key_id"
+                " WHERE w.kind = 'user' AND w.holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')"
+                " FOR UPDATE OF w",
+                ("bytea", old_public),
+            )
+            for row in wraps:
+                associated_data = wrap_associated_data(row["uuid"], row["key_type"])
+                data_key = open_user_wrap(row["wrapped"], associated_data, old_public, old_secret)
+                if data_key is None:
+                    raise DataError(f"the wrap of key {row['id']} for this role was altered: nothing was rotated")
+                self._table.insert_user_wrap(row["id"], data_key, associated_data, public)
+            self._database.execute(
+                "DELETE FROM {s}.key_wrap WHERE kind = 'user'"
+                " AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')",
+                ("bytea", old_public),
+            )
+            return len(wraps)
+
+        count = self._table.change(reseal)
+        self._store(user, public, secret, passphrase, replaces=old_public)
+        self._table.unlocked.add_pair(user, public, secret)
+        self._table.audit.record("rotate_user_key", None, None, f"{public.hex()}, {count} data keys sealed to it")
+
+    def drop_user_key(self, role: str, force: bool) -> None:
+        """Remove a role's key pair, whose passphrase is lost, say, with all that was sealed to it.
+
+        Args:
+            role: the role's name, quoted where it must be.
+            force: even if a data key is lost by it.
+
+        Raises:
+            UndefinedError: the role has no pair.
+            KeyStateError: a data key has no other wrap.
+        """
+        if role is None or force is None:
+            raise DataError(f"{'role' if role is None else 'force'} must not be NULL")
+
+        def delete() -> bytes:
+            self._database.execute("LOCK TABLE {s}.user_key IN SHARE ROW EXCLUSIVE MODE")
+            rows = self._database.execute(
+                "DELETE FROM {s}.user_key WHERE role = $1::pg_catalog.regrole RETURNING public", ("text", role)
+            )
+            if not rows:
+                raise UndefinedError(f"role {role} has no key pair")
+            public: bytes = rows[0]["public"]
+            keys = self._database.execute(
+                "UPDATE {s}.key SET state = state WHERE id OPERATOR(pg_catalog.=) ANY"
+                " (SELECT key_id FROM {s}.key_wrap WHERE kind = 'user'"
+                " AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')) RETURNING id",
+                ("bytea", public),
+            )
+            if not force:
+                self._table.delete_wraps([row["id"] for row in keys], "user", public.hex())
+            self._database.execute(
+                "DELETE FROM {s}.key_wrap WHERE kind = 'user'"
+                " AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')",
+                ("bytea", public),
+            )
+            return public
+
+        public = self._table.change(delete)
+        detail = f"role {role}; {public.hex()}" + ("; forced" if force else "")
+        self._table.audit.record("drop_user_key", None, None, detail)
+
+    def _find(self, user: int) -> _Row | None:
+        rows = self._database.as_owner(
+            lambda: self._database.execute(
+                "SELECT public, salt, opslimit, memlimit, wrapped FROM {s}.user_key"
+                " WHERE role::oid OPERATOR(pg_catalog.=) $1",
+                ("oid", user),
+            )
+        )
+        if not rows:
+            return None
+        (row,) = rows
+        return _Row(row["public"], Stretching(row["salt"], row["opslimit"], row["memlimit"]), row["wrapped"])
+
+    def _opened(self, event: str, user: int, passphrase: bytes) -> tuple[bytes, bytes]:
+        row = self._find(user)
+        if row is None:
+            raise UndefinedError("the role has no key pair", hint="create_user_key() makes one.")
+        found = row
+
+        def opened() -> bytes:
+            wrapping_key = found.stretching.wrapping_key(check_passphrase(passphrase))
+            try:
+                secret = unwrap(found.wrapped, _LABEL + found.public, wrapping_key)
+            except DataError:
+                raise PassphraseError("wrong passphrase for the key pair of the role") from None
+            return secret
+
+        return row.public, attempt(self._table, event, None, None, opened)
+
+    def _store(
+        self, user: int, public: bytes, secret: bytes, passphrase: bytes, *, replaces: bytes | None
+    ) -> None:
+        stretching = Stretching.new()
+        arguments = [
+            ("oid", user),
+            ("bytea", public),
+            ("bytea", stretching.salt),
+            ("integer", stretching.opslimit),
+            ("bigint", stretching.memlimit),
+            ("bytea", wrap(secret, _LABEL + public, stretching.wrapping_key(passphrase))),
+        ]
+        if replaces is None:
+            statement = (
+                "INSERT INTO {s}.user_key (role, public, salt, opslimit, memlimit, wrapped)"
+                " VALUES ($1::pg_catalog.regrole, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING public"
+            )
+        else:
+            # Not one that another session has put there since: what was sealed to that would be lost.
+            statement = (
+                "UPDATE {s}.user_key SET public = $2, salt = $3, opslimit = $4, memlimit = $5, wrapped = $6"
+                " WHERE role::oid OPERATOR(pg_catalog.=) $1 AND public OPERATOR(pg_catalog.=) $7 RETURNING public"
+            )
+            arguments.append(("bytea", replaces))
+        if not self._table.change(lambda: self._database.execute(statement, *arguments)):
+            raise KeyStateError("the role's key pair was made, rotated or removed by another session meanwhile")

@@ -1,0 +1,106 @@
+-- The audit trail: who did what to which key, in a chain of hashes. Python: key/audit.py
+
+CREATE TABLE @extschema@.key_event (
+    id uuid PRIMARY KEY,
+    link bigint UNIQUE CHECK (link OPERATOR(pg_catalog.>) 0),
+    at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    event text NOT NULL,
+    key_id integer,
+    key_name text,
+    -- Names, not references: the trail outlives keys and roles.
+    role text NOT NULL,
+    session_role text NOT NULL,
+    client text NOT NULL,
+    detail text,
+    hash bytea,
+    CHECK ((link IS NULL) OPERATOR(pg_catalog.=) (hash IS NULL))
+);
+CREATE INDEX key_event_unlinked ON @extschema@.key_event (at) WHERE hash IS NULL;
+CREATE INDEX key_event_key ON @extschema@.key_event (key_id);
+REVOKE ALL ON @extschema@.key_event FROM PUBLIC;
+COMMENT ON TABLE @extschema@.key_event IS
+    'What was done to keys, by whom and from where. It only grows: each event has the hash of itself and of all '
+    'before it, and verify_key_events() checks them.';
+
+CREATE TABLE @extschema@.key_event_turn ();
+REVOKE ALL ON @extschema@.key_event_turn FROM PUBLIC;
+COMMENT ON TABLE @extschema@.key_event_turn IS
+    'Always empty: a transaction locks it while it links its events to the chain, one after the other.';
+
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.key_event', '');
+
+CREATE FUNCTION @extschema@._only_grow()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.hash IS NULL THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION USING
+        ERRCODE = 'insufficient_privilege',
+        MESSAGE = format('pgkeymgr: %s of the audit trail is refused: it only grows', TG_OP);
+END
+$$;
+REVOKE ALL ON FUNCTION @extschema@._only_grow() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._only_grow() IS 'Internal: the audit trail is not changed.';
+CREATE TRIGGER only_grow BEFORE UPDATE OR DELETE ON @extschema@.key_event
+    FOR EACH ROW EXECUTE FUNCTION @extschema@._only_grow();
+CREATE TRIGGER only_grow_whole BEFORE TRUNCATE ON @extschema@.key_event
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._only_grow();
+
+CREATE FUNCTION @extschema@._link_key_events()
+RETURNS trigger
+LANGUAGE plpython3u VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+@load@
+return GD['pgkeymgr']._link_key_events()
+$$;
+REVOKE ALL ON FUNCTION @extschema@._link_key_events() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._link_key_events() IS
+    'Internal: link the events of this transaction to the chain, when it commits.';
+-- Deferred: the chain is locked for the moment of the commit only. What is restored has its hash already.
+CREATE CONSTRAINT TRIGGER link_key_events AFTER INSERT ON @extschema@.key_event
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.hash IS NULL)
+    EXECUTE FUNCTION @extschema@._link_key_events();
+
+CREATE FUNCTION @extschema@._read_last_key_event()
+RETURNS void
+LANGUAGE plpython3u STABLE
+AS $$
+@load@
+return GD['pgkeymgr']._read_last_key_event()
+$$;
+REVOKE ALL ON FUNCTION @extschema@._read_last_key_event() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._read_last_key_event() IS
+    'Internal: read the end of the chain as of now, in a transaction that sees an older state.';
+
+CREATE VIEW @extschema@.key_events WITH (security_barrier) AS
+SELECT e.link, e.at, e.event, e.key_id, e.key_name, e.role, e.session_role, e.client, e.detail, e.hash
+FROM @extschema@.key_event AS e;
+GRANT SELECT ON @extschema@.key_events TO pgkeymgr_admin;
+COMMENT ON VIEW @extschema@.key_events IS
+    'The audit trail: what was done to keys, as which role, by which role''s session, from which address.';
+
+CREATE FUNCTION @extschema@.verify_key_events(
+    known_link bigint DEFAULT NULL,
+    known_hash bytea DEFAULT NULL,
+    OUT events bigint,
+    OUT broken_link bigint,
+    OUT reason text,
+    OUT last_hash bytea
+)
+RETURNS record
+LANGUAGE plpython3u STABLE PARALLEL UNSAFE COST 100000
+AS $$
+@load@
+return GD['pgkeymgr'].verify_key_events(known_link, known_hash)
+$$;
+REVOKE ALL ON FUNCTION @extschema@.verify_key_events(bigint, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.verify_key_events(bigint, bytea) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.verify_key_events(bigint, bytea) IS
+    'Check the chain of the audit trail: how many events it has, and the first broken link with the reason, or '
+    'NULL. Give a link and its hash that you noted elsewhere, and a chain that was cut or made anew is found out, '
+    'too.';

@@ -228,6 +228,20 @@ def test_destdir_prefix_and_uninstall(tmp_path: Path) -> None:
     assert int.from_bytes(compiled.read_bytes()[4:8], "little") == unchecked_hash
     assert "usr/local/share/pgkeymgr/getkey.sample" in files
     assert any(f.endswith(f"/extension/pgkeymgr--{version}.sql") for f in files)
+    # The command has libraries of its own, which no session of the server finds.
+    assert any(re.fullmatch(rf"usr/local/lib/pgkeymgr/{version}/cp3\d+-command/typer/main\.py", f) for f in files)
+    assert not any(re.search(r"/cp3\d+/(typer|rich|psycopg|pydantic)", f) for f in files)
+    assert not any(re.search(r"/cp3\d+-command/(nacl|cryptography|cffi|pgkeymgr)", f) for f in files)
+    command = tmp_path / "usr/local/bin/pgkeymgr"
+    assert command.stat().st_mode & 0o777 == 0o755
+    assert re.match(r"#!/\S+/python3\.\d+ -I\n", command.read_text())
+    # As it will be once DESTDIR is the root; of this checkout's environment it takes nothing.
+    moved = tmp_path / "moved"
+    moved.write_text(command.read_text().replace('"/usr/local/', f'"{tmp_path}/usr/local/'))
+    moved.chmod(0o755)
+    shown = subprocess.run([moved, "--version"], check=True, capture_output=True, text=True)
+    assert shown.stdout == f"pgkeymgr {version}\n"
+    moved.unlink()
     # Nothing is put where the system's Python looks.
     assert not any("dist-packages" in f or "site-packages" in f for f in files)
     make("uninstall")

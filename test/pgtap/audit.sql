@@ -28,6 +28,16 @@ SELECT exchange_offer() IS NULL AS is_null \gset
 INSERT INTO moments (moment, failures) SELECT 'another', :failures;
 SELECT unlock_data_key(:id, message('right'));
 INSERT INTO moments (moment, failures) SELECT 'another event', :failures;
+-- An unlock may have been of use before it was rolled back.
+\set unlocks 'count(*) FROM key_events WHERE event = ''unlock'' AND key_id = ' :id
+BEGIN;
+SELECT unlock_data_key(:id, message('right'));
+ROLLBACK;
+INSERT INTO moments (moment, failures) SELECT 'an unlock that was rolled back', :unlocks;
+SELECT exchange_offer() IS NULL AS is_null \gset
+INSERT INTO moments (moment, failures) SELECT 'the next offer', :unlocks;
+SELECT exchange_offer() IS NULL AS is_null \gset
+INSERT INTO moments (moment, failures) SELECT 'and another one', :unlocks;
 SELECT lock();
 RESET pgkeymgr.unlocked;
 DELETE FROM key WHERE id = :id;
@@ -39,8 +49,8 @@ SELECT plan(122);
 SELECT results_eq(
     'SELECT moment, failures FROM moments ORDER BY n',
     $$VALUES ('after the failure', 0::bigint), ('an offer that was rolled back', 0), ('an offer', 1), ('another', 1),
-    ('another event', 1)$$,
-    'a failed unlock is written with the next offer that commits, once'
+    ('another event', 1), ('an unlock that was rolled back', 1), ('the next offer', 2), ('and another one', 2)$$,
+    'a failed unlock, and one that was rolled back, is written with the next offer that commits, once'
 );
 SELECT ok(bool_and(link IS NOT NULL AND hash IS NOT NULL), 'what is committed is linked')
 FROM key_events WHERE key_name = 'pgkeymgr_test failing';

@@ -7,7 +7,8 @@ anew, which a hash that was noted elsewhere gives away.
 
 An event is part of the transaction that it tells of, and is linked to the chain when that commits. A failed unlock
 ends in an error, which undoes what the transaction wrote: so it goes to the server's log at once, and stays in the
-session's memory until a later transaction has written it.
+session's memory until a later transaction has found it written. So does an unlock, whose transaction may be rolled
+back when it has been of use.
 """
 
 from hashlib import sha256
@@ -20,7 +21,8 @@ HASH_BYTES = 32
 _START = bytes(HASH_BYTES)
 _BATCH = 10000
 _FIRST = -(2**63)
-_FAILURES_MAX = 1000
+_PENDING_MAX = 1000
+_NOT_WRITTEN = 0
 _FIELDS = ("link", "id", "at", "event", "key_id", "key_name", "role", "session_role", "client", "detail")
 _SELECT = (
     "SELECT link::text AS link, id::text AS id,"
@@ -59,11 +61,19 @@ class Audit:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._failures: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._pending: dict[str, tuple[int, dict[str, Any]]] = {}
         self._failure_count = 0
         self._last: list[tuple[int, bytes]] = []
 
-    def record(self, event: str, key_id: int | None, key_name: str | None, detail: str | None = None) -> None:
+    def record(
+        self,
+        event: str,
+        key_id: int | None,
+        key_name: str | None,
+        detail: str | None = None,
+        *,
+        even_if_undone: bool = False,
+    ) -> None:
         """Write an event of the current user; outside ``Database.as_owner``.
 
         Args:
@@ -71,14 +81,17 @@ class Audit:
             key_id: to which key, or None.
             key_name: its name, or None.
             detail: more of it, without secrets.
+            even_if_undone: write it again if the transaction is rolled back: what it lets one see has been seen.
         """
         fields = self._fields(event, key_id, key_name, detail)
         if self._database.is_read_only():
             # As on a standby, where keys are unlocked too.
             self._database.log(_describe(fields))
             return
-        self._write_failures()
-        self._database.as_owner(lambda: self._insert(fields))
+        self.flush()
+        written_in = self._database.as_owner(lambda: self._insert(fields))
+        if even_if_undone:
+            self._keep(written_in, fields)
 
     def record_failure(self, event: str, key_id: int | None, key_name: str | None) -> int:
         """Tell the log of a failed unlock, and keep it for the trail.
@@ -94,15 +107,18 @@ class Audit:
         self._failure_count += 1
         fields = self._fields(event, key_id, key_name, f"attempt {self._failure_count} of this session")
         self._database.log(_describe(fields))
-        if len(self._failures) >= _FAILURES_MAX:
-            del self._failures[next(iter(self._failures))]  # in a session that cannot write; the log has it
-        self._failures[fields["id"]] = (0, fields)
+        self._keep(_NOT_WRITTEN, fields)
         return self._failure_count
 
     def flush(self) -> None:
-        """Write the failures that no transaction has written yet, if this one can write."""
-        if self._failures and not self._database.is_read_only():
-            self._write_failures()
+        """Write the events that no transaction has written for good, if this one can write."""
+        if self._pending and not self._database.is_read_only():
+            self._database.as_owner(self._write_pending)
+
+    def _keep(self, written_in: int, fields: dict[str, Any]) -> None:
+        if len(self._pending) >= _PENDING_MAX:
+            del self._pending[next(iter(self._pending))]  # in a session that cannot write; the log has it
+        self._pending[fields["id"]] = (written_in, fields)
 
     def _fields(self, event: str, key_id: int | None, key_name: str | None, detail: str | None) -> dict[str, Any]:
         from uuid import uuid4  # slow to import
@@ -147,22 +163,18 @@ class Audit:
         )
         return int(row["transaction"])
 
-    def _write_failures(self) -> None:
-        if self._failures:
-            self._database.as_owner(self._write_each_failure)
-
-    def _write_each_failure(self) -> None:
+    def _write_pending(self) -> None:
         # One that was written is forgotten when a later transaction sees it: its own may still be undone.
-        for which, (written_in, fields) in list(self._failures.items()):
+        for which, (written_in, fields) in list(self._pending.items()):
             (row,) = self._database.execute(
                 "SELECT pg_catalog.pg_current_xact_id()::text AS transaction,"
                 " EXISTS (SELECT FROM {s}.key_event WHERE id OPERATOR(pg_catalog.=) $1) AS is_written",
                 ("uuid", which),
             )
             if not row["is_written"]:
-                self._failures[which] = (self._insert(fields), fields)
+                self._pending[which] = (self._insert(fields), fields)
             elif int(row["transaction"]) != written_in:
-                del self._failures[which]
+                del self._pending[which]
 
     def _link_key_events(self) -> None:
         execute = self._database.execute

@@ -71,7 +71,7 @@ class Passphrases:
         scope = self._table.unlocked.scope(for_transaction=for_transaction)
         for each, secret, wrapped in opened:
             self._table.unlocked.keep_key(each, secret, wrapped, scope)
-            self._table.audit.record("unlock", each.id, each.name, f"for the {scope.until}")
+            self._table.audit.record("unlock", each.id, each.name, f"for the {scope.until}", even_if_undone=True)
         self._table.forget_checks()
 
     def change_passphrase(self, key: str | int, sealed: bytes) -> None:

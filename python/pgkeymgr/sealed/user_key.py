@@ -66,7 +66,7 @@ class UserKeys:
         scope = self._table.unlocked.scope(for_transaction=for_transaction)
         self._table.unlocked.keep_user(user, public, secret, scope)
         self._table.forget_checks()
-        self._table.audit.record("unlock_user_key", None, None, f"for the {scope.until}")
+        self._table.audit.record("unlock_user_key", None, None, f"for the {scope.until}", even_if_undone=True)
 
     def change_user_passphrase(self, sealed: bytes) -> None:
         """Wrap the current user's secret key under another passphrase.

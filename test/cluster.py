@@ -1,7 +1,7 @@
 """Throw-away PostgreSQL clusters for the tests, the demo and the benchmark.
 
-A cluster lives in a temporary directory, listens on a Unix socket there and nowhere else, and is gone
-afterwards. Run as root, its server runs as the user postgres, since PostgreSQL refuses root.
+A cluster lives in a temporary directory, listens on a Unix socket there and nowhere else unless its settings say
+so, and is gone afterwards. Run as root, its server runs as the user postgres, since PostgreSQL refuses root.
 
 As a script, it runs a command against a cluster that has a root key, pgTAP and the extension:
 
@@ -45,6 +45,7 @@ class Cluster:
         environment: Mapping[str, str] | None = None,
         root_keys: Sequence[str] | None = (ROOT_KEY,),
         initialize: bool = True,
+        port: int = PORT,
     ) -> None:
         """Make a cluster, not started yet.
 
@@ -53,11 +54,13 @@ class Cluster:
             environment: more variables for the server.
             root_keys: what its getkey script prints, a line each; None for no getkey script.
             initialize: run initdb; otherwise the data directory is left to be made, by pg_basebackup, say.
+            port: of its socket, and of the addresses that listen_addresses may have.
         """
         self.bin = pg_config("bindir")
         self.user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         self.directory = Path(tempfile.mkdtemp(prefix="pgkeymgr-"))
         self.give_to_server(self.directory)
+        self.port = port
         self.data = self.directory / "data"
         self.log_file = self.directory / "server.log"
         self.environment = dict(environment or {})
@@ -154,7 +157,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server, and wait until it accepts connections."""
-        self._pg_ctl("start", "--core-files", f"--options=-k {self.directory} -p {PORT}")
+        self._pg_ctl("start", "--core-files", f"--options=-k {self.directory} -p {self.port}")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server: smart, fast or immediate."""
@@ -190,7 +193,7 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise TimeoutError("the server's processes do not end")
         (self.data / "postmaster.pid").unlink()
-        (self.directory / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
+        (self.directory / f".s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Stop the server if it runs, and delete everything."""
@@ -200,7 +203,7 @@ class Cluster:
 
     def dsn(self, dbname: str = "postgres", user: str = "postgres") -> str:
         """Return a connection string."""
-        return f"host={self.directory} port={PORT} dbname={dbname} user={user}"
+        return f"host={self.directory} port={self.port} dbname={dbname} user={user}"
 
     def connect(
         self, dbname: str = "postgres", user: str = "postgres", **more: Any
@@ -213,7 +216,7 @@ class Cluster:
         return {
             **os.environ,
             "PGHOST": str(self.directory),
-            "PGPORT": str(PORT),
+            "PGPORT": str(self.port),
             "PGUSER": "postgres",
             "PGDATABASE": dbname,
             "PATH": f"{self.bin}:{os.environ['PATH']}",

@@ -365,6 +365,14 @@ class _Session:
     def setting(self, name: str) -> str | None:
         return server.setting(name)
 
+    def mark_session(self, name: str, value: str, *, is_local: bool) -> None:
+        server.define_superuser_setting(name, "set by pgkeymgr; ends what a session has unlocked")
+        self.as_owner(
+            lambda: self.execute(
+                "SELECT pg_catalog.set_config($1, $2, $3)", ("text", name), ("text", value), ("boolean", is_local)
+            )
+        )
+
     def load_key(self, key_id: int, name: str, uuid: bytes, user: int) -> Record | None:
         self._taken = None
         if server.refuses_subtransactions():

@@ -67,6 +67,43 @@ subtransaction_id = _server.GetCurrentSubTransactionId
 subtransaction_id.restype = ctypes.c_uint32
 subtransaction_id.argtypes = ()
 
+_PGC_SUSET = 5
+_defined: list[tuple[ctypes.c_char_p, bytes, bytes]] = []
+
+
+def define_superuser_setting(name: str, description: str) -> None:
+    """Make a setting that only a superuser can set, and RESET ALL and DISCARD ALL reset, in this process.
+
+    DefineCustomStringVariable raises an error, over the Python frames between, only if a setting of this name
+    was defined before, which happens once here, or if there is no memory for it. A value that an ordinary user
+    has given to the name before is dropped, with a warning.
+
+    Args:
+        name: with a dot in it.
+        description: what it is for.
+    """
+    if any(name.encode() == known for _, known, _ in _defined):
+        return
+    # The server keeps pointers to these.
+    kept = (ctypes.c_char_p(None), name.encode(), description.encode())
+    _defined.append(kept)
+    define = _server.DefineCustomStringVariable
+    define.restype = None
+    define.argtypes = (
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_void_p,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+    )
+    define(kept[1], kept[2], None, ctypes.addressof(kept[0]), b"", _PGC_SUSET, 0, None, None, None)
+
+
 _is_in_parallel_mode = _server.IsInParallelMode
 _is_in_parallel_mode.restype = ctypes.c_bool
 _is_in_parallel_mode.argtypes = ()

@@ -1599,3 +1599,31 @@ def test_destroying_a_key_that_a_column_needs(admin: Connection) -> None:
     admin.execute("CALL decrypt_column('customer', 'ssn')")
     assert len(rows(admin, destroy("^public.customer.ssn$", "NULL"))) == 1
     check_works(admin)
+
+
+def test_sessions_grant_at_the_same_time(database: Database) -> None:
+    """On different tables: what both need of the extension's schema, they have."""
+    names = ("one", "two", "three")
+    with database.session() as owner:
+        rows(owner, "SELECT create_data_key('k')")
+        for name in names:
+            rows(owner, f"CREATE TABLE {name} (id integer PRIMARY KEY, secret text)")
+            rows(owner, f"SELECT encrypt_column('{name}', 'secret', key => 'k')")
+            rows(owner, f"GRANT SELECT ON {name} TO col_app")
+    failed: list[Exception] = []
+
+    def grant(name: str) -> None:
+        try:
+            with database.session() as connection:
+                for _ in range(30):
+                    rows(connection, f"REVOKE SELECT ON {name} FROM col_app")
+                    rows(connection, f"GRANT SELECT ON {name} TO col_app")
+        except errors.Error as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=grant, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed

@@ -192,11 +192,18 @@ class Views:
         def grant() -> None:
             writers = inserters(database, table.relation)
             for role in grantees(database, table.relation):
-                rows = database.query(
-                    "SELECT quote_ident(rolname) AS name FROM pg_roles WHERE oid = $1", ("oid", int(role))
+                (row,) = database.query(
+                    "SELECT coalesce(quote_ident(rolname), 'PUBLIC') AS name,"
+                    " has_schema_privilege(coalesce(rolname, 'public'), $2::regnamespace::oid, 'USAGE')"
+                    " AS has_usage"
+                    " FROM (SELECT) AS one LEFT JOIN pg_roles ON oid = $1",
+                    ("oid", int(role)),
+                    ("text", database.schema),
                 )
-                name = rows[0]["name"] if rows else "PUBLIC"
-                database.run(f"GRANT USAGE ON SCHEMA {database.schema} TO {name}")
+                name = row["name"]
+                # Not again: sessions that grant on different tables would trip over the schema's one row.
+                if not row["has_usage"]:
+                    database.run(f"GRANT USAGE ON SCHEMA {database.schema} TO {name}")
                 for column in base.columns:
                     # A table's identity column needs no privilege on its sequence; a view's default does.
                     if column.identity and role in writers:

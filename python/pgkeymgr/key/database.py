@@ -84,6 +84,15 @@ class Database(Protocol):
     def notice(self, message: str) -> None:
         """Tell the client something."""
 
+    def mark_session(self, name: str, value: str, *, is_local: bool) -> None:
+        """Set a setting that users cannot set, and that RESET ALL and DISCARD ALL reset.
+
+        Args:
+            name: the setting's.
+            value: the value.
+            is_local: until the transaction ends, not the session.
+        """
+
     def setting(self, name: str) -> str | None:
         """Return a setting of the session, or None if there is none."""
 

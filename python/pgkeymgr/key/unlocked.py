@@ -3,7 +3,8 @@
 Each belongs to the role that unlocked it: after SET ROLE it is not there for the next. And each ends with a
 random mark in a setting of the session, which is there as long as it is: so an unlock is undone as SET is, by a
 rollback, at the end of the transaction if it was for that alone, and by RESET ALL or DISCARD ALL, with which
-connection pools clear a session for the next client. The mark is no secret, and of no use in another session.
+connection pools clear a session for the next client. Only a superuser can set that setting: who has read a mark,
+in a log, say, cannot bring back what it ended.
 
 While something is unlocked, parallel workers, which have not unlocked it, are not started for this session.
 """
@@ -99,15 +100,10 @@ class Unlocked:
         # Only marks of this session: what RESET ALL sets, by ALTER ROLE, say, must never be one.
         unlocked: Iterable[_UnlockedKey | _UnlockedUser] = chain(*self._keys.values(), *self._users.values())
         kept = {one.scope.mark: None for one in unlocked if one.scope.setting == setting}
-        for name, value in (
-            (setting, _SEPARATOR.join([*kept, mark])),
-            *((name, "0") for name in _WORKER_SETTINGS),
-        ):
+        self._database.mark_session(setting, _SEPARATOR.join([*kept, mark]), is_local=for_transaction)
+        for name in _WORKER_SETTINGS:
             self._database.query(
-                "SELECT pg_catalog.set_config($1, $2, $3)",
-                ("text", name),
-                ("text", value),
-                ("boolean", for_transaction),
+                "SELECT pg_catalog.set_config($1, '0', $2)", ("text", name), ("boolean", for_transaction)
             )
         return Scope(setting, mark)
 

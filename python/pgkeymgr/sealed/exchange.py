@@ -11,20 +11,26 @@ from .message import Offer
 
 # Whoever may set this for a database owns it; a session's own SET does not count.
 PLAIN_SETTING = "pgkeymgr.allow_plain_connections"
+_TRUE = ("on", "true", "yes", "1")
+
+# So that an offer ends where what is unlocked does, at DISCARD ALL, say; see key/unlocked.py.
+OFFER_MARK = "pgkeymgr.offer"
 
 _PURPOSE = b"server key exchange"
+_MARK_BYTES = 16
 
 
 class _Pending:
     """The offer that this session has made and nobody has answered, and whose it is."""
 
-    __slots__ = ("challenge", "public", "secret_key", "user")
+    __slots__ = ("challenge", "mark", "public", "secret_key", "user")
 
-    def __init__(self, public: bytes, secret_key: bytes, challenge: bytes, user: int) -> None:
+    def __init__(self, public: bytes, secret_key: bytes, challenge: bytes, user: int, mark: str) -> None:
         self.public = public
         self.secret_key = secret_key
         self.challenge = challenge
         self.user = user
+        self.mark = mark
 
     def __reduce__(self) -> str:
         raise TypeError("a key is not to be copied or written anywhere")
@@ -55,7 +61,9 @@ class Exchange:
         signing_key = self._signing_key()
         public, secret_key = bindings.crypto_box_keypair()
         challenge = os.urandom(message.CHALLENGE_BYTES)
-        self._pending = _Pending(public, secret_key, challenge, self._database.user())
+        mark = os.urandom(_MARK_BYTES).hex()
+        self._database.mark_session(OFFER_MARK, mark, is_local=False)
+        self._pending = _Pending(public, secret_key, challenge, self._database.user(), mark)
         return message.sign_offer(public, challenge, signing_key)
 
     def open(self, sealed: bytes, *counts: int) -> list[bytes]:
@@ -77,7 +85,7 @@ class Exchange:
         if sealed is None:
             raise DataError("sealed must not be NULL")
         self._check_connection()
-        if pending is None:
+        if pending is None or self._database.setting(OFFER_MARK) != pending.mark:
             raise ChallengeError(
                 "this session has no open offer: a sealed message is good for one call",
                 hint="Call exchange_offer(), and seal to what it returns.",
@@ -143,8 +151,8 @@ class Exchange:
             " WHERE s.setrole OPERATOR(pg_catalog.=) 0 AND s.setdatabase OPERATOR(pg_catalog.=)"
             " (SELECT oid FROM pg_catalog.pg_database"
             " WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
-            " AND one OPERATOR(pg_catalog.=) $1",
-            ("text", f"{PLAIN_SETTING}=on"),
+            " AND pg_catalog.lower(one) OPERATOR(pg_catalog.=) ANY ($1)",
+            ("text[]", [f"{PLAIN_SETTING}={value}" for value in _TRUE]),
         )
         return bool(rows)
 

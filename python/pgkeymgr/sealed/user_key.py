@@ -146,7 +146,7 @@ class UserKeys:
         if role is None or force is None:
             raise DataError(f"{'role' if role is None else 'force'} must not be NULL")
 
-        def delete() -> bytes:
+        def delete() -> tuple[bytes, list[str]]:
             self._database.execute("LOCK TABLE {s}.user_key IN SHARE ROW EXCLUSIVE MODE")
             rows = self._database.execute(
                 "DELETE FROM {s}.user_key WHERE role = $1::pg_catalog.regrole RETURNING public", ("text", role)
@@ -167,10 +167,15 @@ class UserKeys:
                 " AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')",
                 ("bytea", public),
             )
-            return public
+            lost = self._database.execute(
+                "SELECT k.id FROM {s}.key AS k WHERE k.id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS"
+                " (SELECT FROM {s}.key_wrap AS w WHERE w.key_id OPERATOR(pg_catalog.=) k.id) ORDER BY k.id",
+                ("integer[]", [row["id"] for row in keys]),
+            )
+            return public, [f"key {row['id']} is lost" for row in lost]
 
-        public = self._table.change(delete)
-        detail = f"role {role}; {public.hex()}" + ("; forced" if force else "")
+        public, lost = self._table.change(delete)
+        detail = "; ".join([f"role {role}", public.hex(), *lost])
         self._table.audit.record("drop_user_key", None, None, detail)
 
     def _find(self, user: int) -> _Row | None:

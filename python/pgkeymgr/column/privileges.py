@@ -26,8 +26,10 @@ def differing_privileges(
     Returns:
         What the target lacks, and what it has beyond.
     """
+    # In one query, so that both are of one moment: another session may grant on the first, and so on the second.
+    grants = _grants(database, source, target)
     wanted = set()
-    for column, grantee, privilege, grantable in _grants(database, source):
+    for column, grantee, privilege, grantable in grants[source]:
         for name in names.get(column, ()) if column else ("",):
             wanted.add((name, grantee, privilege, grantable))
         if column and privilege in ("INSERT", "UPDATE"):
@@ -35,7 +37,7 @@ def differing_privileges(
             wanted |= {(each, grantee, needed, False) for each in implied[needed == "SELECT"]}
     # Not a second time without the option of granting it on.
     wanted -= {(*grant[:3], False) for grant in wanted if grant[3]}
-    have = _grants(database, target)
+    have = grants[target]
     return wanted - have, have - wanted
 
 
@@ -63,7 +65,7 @@ def copy_privileges(
 
 def inserters(database: Database, relation: int) -> set[str]:
     """Return the OIDs of the roles that may INSERT anything into a relation; ``0`` is PUBLIC."""
-    return {grantee for _, grantee, privilege, _ in _grants(database, relation) if privilege == "INSERT"}
+    return {grantee for _, grantee, privilege, _ in _grants(database, relation)[relation] if privilege == "INSERT"}
 
 
 def readers_and_writers(
@@ -82,7 +84,7 @@ def readers_and_writers(
         INSERT or UPDATE. ``0`` stands for PUBLIC.
     """
     readers, writers = set(), set()
-    for column, grantee, privilege, _ in _grants(database, relation):
+    for column, grantee, privilege, _ in _grants(database, relation)[relation]:
         is_of_it = column in ("", name)
         if privilege in ("UPDATE", "DELETE") or (privilege == "SELECT" and is_of_it):
             readers.add(grantee)
@@ -93,19 +95,24 @@ def readers_and_writers(
 
 def grantees(database: Database, relation: int) -> set[str]:
     """Return the OIDs of the roles that have any privilege on a relation or its columns; ``0`` is PUBLIC."""
-    return {grantee for _, grantee, _, _ in _grants(database, relation)}
+    return {grantee for _, grantee, _, _ in _grants(database, relation)[relation]}
 
 
-def _grants(database: Database, relation: int) -> set[_Grant]:
+def _grants(database: Database, *relations: int) -> dict[int, set[_Grant]]:
     rows = database.query(
-        "SELECT '' AS name, x.grantee::text AS grantee, x.privilege_type AS privilege, x.is_grantable AS grantable"
-        " FROM pg_class AS c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS x WHERE c.oid = $1"
-        " UNION ALL SELECT a.attname, x.grantee::text, x.privilege_type, x.is_grantable"
+        "SELECT c.oid, '' AS name, x.grantee::text AS grantee, x.privilege_type AS privilege,"
+        " x.is_grantable AS grantable"
+        " FROM pg_class AS c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS x"
+        " WHERE c.oid = ANY ($1)"
+        " UNION ALL SELECT a.attrelid, a.attname, x.grantee::text, x.privilege_type, x.is_grantable"
         " FROM pg_attribute AS a, aclexplode(a.attacl) AS x"
-        " WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
-        ("oid", relation),
+        " WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped",
+        ("oid[]", list(relations)),
     )
-    return {(row["name"], row["grantee"], row["privilege"], row["grantable"]) for row in rows}
+    grants: dict[int, set[_Grant]] = {relation: set() for relation in relations}
+    for row in rows:
+        grants[int(row["oid"])].add((row["name"], row["grantee"], row["privilege"], row["grantable"]))
+    return grants
 
 
 def _privilege(privilege: str, column: str) -> str:

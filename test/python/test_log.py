@@ -672,7 +672,7 @@ def test_no_secret_is_logged(logging: Cluster) -> None:
     log = b"".join(path.read_bytes() for path in files if path.parent.name == "log").decode(errors="replace")
     for expected in (
         r"LOG:  00000: statement: SELECT unlock_data_key\('psql pass', '\\x[0-9a-f]{100,}'",
-        r"DETAIL:  parameters: \$1 = '\\x[0-9a-f]{100,}'",
+        r"DETAIL:  [Pp]arameters: \$1 = '\\x[0-9a-f]{100,}'",
         r"LOG:  00000: AUDIT: SESSION,.*unlock_user_key\(\$1\)",
         r"Query Text: SELECT .*token_decrypt_text",
         r"ERROR:  28P01: pgkeymgr: wrong passphrase for key \d+ \"psql pass\"",

@@ -93,22 +93,18 @@ class Audit:
         if even_if_undone:
             self._keep(written_in, fields)
 
-    def record_failure(self, event: str, key_id: int | None, key_name: str | None) -> int:
+    def record_failure(self, event: str, key_id: int | None, key_name: str | None) -> None:
         """Tell the log of a failed unlock, and keep it for the trail.
 
         Args:
             event: what failed.
             key_id: of which key, or None.
             key_name: its name, or None.
-
-        Returns:
-            How many this session has had by now.
         """
         self._failure_count += 1
         fields = self._fields(event, key_id, key_name, f"attempt {self._failure_count} of this session")
         self._database.log(_describe(fields))
         self._keep(_NOT_WRITTEN, fields)
-        return self._failure_count
 
     def flush(self) -> None:
         """Write the events that no transaction has written for good, if this one can write."""

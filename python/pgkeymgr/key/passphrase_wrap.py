@@ -89,10 +89,7 @@ class PassphraseWraps:
         under = stretched or Stretching.new().stretch(passphrase)
 
         def replace() -> bytes:
-            self._database.execute(
-                "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) $1 AND kind = 'passphrase'",
-                ("integer", record.id),
-            )
+            self._delete_wrap(record, "passphrase")
             return self._table.insert_passphrase_wrap(record.id, secret, record.associated_data, under)
 
         self._table.unlocked.add_wrap(record, self._table.change(replace))
@@ -121,10 +118,7 @@ class PassphraseWraps:
         """
 
         def replace() -> None:
-            self._database.execute(
-                "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) $1 AND kind = 'root'",
-                ("integer", record.id),
-            )
+            self._delete_wrap(record, "root")
             self._table.insert_root_wrap(record.id, secret, record.associated_data)
 
         self._table.change(replace)
@@ -143,6 +137,14 @@ class PassphraseWraps:
         if not self._table.change(lambda: self._table.delete_wraps([record.id], kind)):
             raise KeyStateError(f"{record} has no {kind} wrap")
         self._table.audit.record(f"drop_{kind}_wrap", record.id, record.name)
+
+    def _delete_wrap(self, record: Record, kind: str) -> None:
+        # Even the last: another one comes in its place.
+        self._database.execute(
+            "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) $1 AND kind = $2::{s}.wrap_kind",
+            ("integer", record.id),
+            ("text", kind),
+        )
 
     def clear(self) -> None:
         """Forget what this session has opened."""

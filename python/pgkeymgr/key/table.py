@@ -566,11 +566,7 @@ class KeyTable:
             *arguments,
         )
         deleted = [row["key_id"] for row in rows]
-        closed = self.database.execute(
-            "SELECT k.id, k.name FROM {s}.key AS k WHERE k.id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS"
-            " (SELECT FROM {s}.key_wrap AS w WHERE w.key_id OPERATOR(pg_catalog.=) k.id) ORDER BY k.id",
-            ("integer[]", deleted),
-        )
+        closed = self.without_wraps(deleted)
         if closed:
             names = ", ".join(f'key {row["id"]} "{row["name"]}"' for row in closed)
             raise KeyStateError(
@@ -578,6 +574,14 @@ class KeyTable:
                 hint="Wrap it in another way first, all its versions and the keys of its blind indexes.",
             )
         return deleted
+
+    def without_wraps(self, key_ids: Sequence[int]) -> Rows:
+        """Return id and name of those of some keys that nothing can open any more; within ``change``."""
+        return self.database.execute(
+            "SELECT k.id, k.name FROM {s}.key AS k WHERE k.id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS"
+            " (SELECT FROM {s}.key_wrap AS w WHERE w.key_id OPERATOR(pg_catalog.=) k.id) ORDER BY k.id",
+            ("integer[]", list(key_ids)),
+        )
 
     def children(self, record: Record) -> list[int]:
         """Return the ids of the current versions of the keys that were made for another one."""

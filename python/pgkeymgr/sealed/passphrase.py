@@ -2,16 +2,15 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 
 from ..errors import PassphraseError, PrivilegeError
 from ..key.keyring import Record
 from ..key.passphrase import Stretching
 from ..key.passphrase_wrap import PassphraseWraps
-from ..key.table import KeyTable, check_type
+from ..key.table import TOKEN_KEY_TYPE, KeyTable, check_type
 from .attempts import attempt, check_passphrase
 from .exchange import Exchange
-
-_KEY_TYPE = "data"
 
 
 class Passphrases:
@@ -107,11 +106,7 @@ class Passphrases:
             UndefinedError: there is no such key.
             KeyStateError: it has no passphrase, or no other wrap.
         """
-        record, *others = self._related(key)
-        self._wraps.drop_wrap(record, "passphrase")
-        for each in others:
-            if "passphrase" in each.other_wraps:
-                self._wraps.drop_wrap(each, "passphrase")
+        self._drop_wraps(key, "passphrase", lambda each: "passphrase" in each.other_wraps)
 
     def add_root_wrap(self, key: str | int) -> None:
         """Wrap a key that is unlocked under the root key, too: the server can open it from now on.
@@ -139,11 +134,7 @@ class Passphrases:
             UndefinedError: there is no such key.
             KeyStateError: it has no such wrap, or no other.
         """
-        record, *others = self._related(key)
-        self._wraps.drop_wrap(record, "root")
-        for each in others:
-            if each.root_wrap is not None:
-                self._wraps.drop_wrap(each, "root")
+        self._drop_wraps(key, "root", lambda each: each.root_wrap is not None)
 
     def supersede_sealed(self, key: str | int, sealed: bytes) -> int:
         """Make a new version of a key that has a passphrase, under the same one; see ``supersede_data_key``.
@@ -168,7 +159,7 @@ class Passphrases:
 
     def _find(self, key: str | int) -> Record:
         record = self._table.find(key)
-        check_type(record, _KEY_TYPE)
+        check_type(record, TOKEN_KEY_TYPE)
         return record
 
     def _check_may_use(self, record: Record) -> None:
@@ -178,6 +169,12 @@ class Passphrases:
     def _related(self, key: str | int) -> list[Record]:
         record = self._find(key)
         return self._table.related(record) if isinstance(key, str) else [record]
+
+    def _drop_wraps(self, key: str | int, kind: str, has_it: Callable[[Record], bool]) -> None:
+        record, *others = self._related(key)
+        self._wraps.drop_wrap(record, kind)  # refused if this one does not have it
+        for each in filter(has_it, others):
+            self._wraps.drop_wrap(each, kind)
 
     def _open_all(
         self, event: str, record: Record, others: list[Record], passphrase: bytes

@@ -3,9 +3,7 @@
 from ..errors import DataError, KeyStateError, UndefinedError
 from ..key.data_key import USAGES
 from ..key.keyring import Record
-from ..key.table import KeyTable, check_type
-
-_KEY_TYPE = "data"
+from ..key.table import TOKEN_KEY_TYPE, KeyTable, check_type
 
 
 class Sharing:
@@ -79,7 +77,7 @@ class Sharing:
 
     def _find(self, key: str | int, role: str) -> Record:
         record = self._table.find(key)
-        check_type(record, _KEY_TYPE)
+        check_type(record, TOKEN_KEY_TYPE)
         if role is None:
             raise DataError("role must not be NULL")
         return record

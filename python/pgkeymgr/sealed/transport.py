@@ -4,12 +4,11 @@ from nacl import bindings
 
 from ..errors import DataError, ParameterError, wrong_length
 from ..key.cipher import SECRET_BYTES_MAX, SECRET_BYTES_MIN
-from ..key.table import KeyTable, check_type, shorten
+from ..key.table import TOKEN_KEY_TYPE, KeyTable, check_type, shorten
 from ..key.user_wrap import PUBLIC_KEY_BYTES
 from .attempts import check_passphrase
 from .exchange import Exchange
 
-_KEY_TYPE = "data"
 WRAPS = ("root", "user", "passphrase")
 
 
@@ -79,7 +78,7 @@ class Transport:
         if len(recipient_public) != PUBLIC_KEY_BYTES:
             raise wrong_length("recipient_public", recipient_public, PUBLIC_KEY_BYTES)
         record = self._table.find(key)
-        check_type(record, _KEY_TYPE)
+        check_type(record, TOKEN_KEY_TYPE)
         record.check_usage(encrypt=False)
         record.check_state()
         secret = self._table.keyring.secret(record, self._table.unlock)

@@ -167,11 +167,7 @@ class UserKeys:
                 " AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')",
                 ("bytea", public),
             )
-            lost = self._database.execute(
-                "SELECT k.id FROM {s}.key AS k WHERE k.id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS"
-                " (SELECT FROM {s}.key_wrap AS w WHERE w.key_id OPERATOR(pg_catalog.=) k.id) ORDER BY k.id",
-                ("integer[]", [row["id"] for row in keys]),
-            )
+            lost = self._table.without_wraps([row["id"] for row in keys])
             return public, [f"key {row['id']} is lost" for row in lost]
 
         public, lost = self._table.change(delete)

@@ -107,6 +107,18 @@ class GetkeyError(Error):
     sqlstate = "58000"
 
 
+class AgentError(Error):
+    """The agent cannot be reached, is locked, or did not answer."""
+
+    sqlstate = "58000"
+
+
+class ProviderError(Error):
+    """A key provider did not give the root key, or could not store it."""
+
+    sqlstate = "58000"
+
+
 class LibraryError(Error, ImportError):
     """A Python library of this session is missing, or is another version than pgkeymgr's own."""
 

@@ -33,19 +33,21 @@ class RootKey(Protocol):
     def previous(self) -> tuple[str, ...]:
         """The fingerprints of the root keys before this one, newest first."""
 
-    def derive(self, key_id: int, length: int, context: bytes) -> bytes:
+    def derive(self, key_id: int, length: int, context: bytes, under: str | None = None) -> bytes:
         """Derive a key, as ``crypto_kdf_derive_from_key`` does.
 
         Args:
             key_id: any 64-bit integer, signed.
             length: 16 to 64 bytes.
             context: 8 bytes.
+            under: the fingerprint of the root key to derive from, this one or a previous one; None for this one.
 
         Returns:
             ``length`` bytes.
 
         Raises:
             DataError: length or context is out of range.
+            RootKeyError: there is no root key of that fingerprint.
         """
 
     def wrap(self, secret: bytes, associated_data: bytes) -> bytes:
@@ -75,6 +77,40 @@ class RootKey(Protocol):
             DataError: it does not verify.
         """
 
+    def rewrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
+        """Make a wrap anew under this root key; where the root key is not in this process, the secret is not, either.
+
+        Args:
+            wrapped: what ``wrap`` returned.
+            associated_data: what it was made with.
+            made_under: the fingerprint of the root key it was made under: this one or a previous one.
+
+        Returns:
+            The new wrap, of the same secret, with the same associated data.
+
+        Raises:
+            RootKeyError: it was made under another root key.
+            DataError: it does not verify.
+        """
+
+
+def unknown_root_key(wanted: str, present: str, source: str) -> RootKeyError:
+    """Make the error for something that needs a root key that is not there.
+
+    Args:
+        wanted: the fingerprint of the root key that it needs.
+        present: the fingerprint of the newest root key.
+        source: where that one is from.
+
+    Returns:
+        The error, to be raised.
+    """
+    return RootKeyError(
+        f"this was made under the root key {wanted}, and the server's root key is {present}",
+        hint="Give the server the root key that this database was made under, "
+        f"as the newest or as a previous one; the present one is from {source}.",
+    )
+
 
 def fingerprint(key: bytes) -> str:
     """Return the fingerprint of a root key.
@@ -93,7 +129,7 @@ def fingerprint(key: bytes) -> str:
 class LocalRootKey:
     """A root key in this process's memory."""
 
-    __slots__ = ("_key", "_wrapping_keys", "fingerprint", "previous", "source")
+    __slots__ = ("_keys", "_wrapping_keys", "fingerprint", "previous", "source")
 
     def __init__(self, keys: list[bytes], source: str) -> None:
         """Take the root keys.
@@ -103,21 +139,24 @@ class LocalRootKey:
             source: where they came from, in words.
         """
         assert all(len(key) == KEY_BYTES for key in keys)
-        self._key = keys[0]
         self.fingerprint = fingerprint(keys[0])
         self.previous = tuple(fingerprint(key) for key in keys[1:])
         self.source = source
+        self._keys = {fingerprint(key): key for key in keys}
         self._wrapping_keys = {
-            fingerprint(key): blake2b(digest_size=wraps.KEY_BYTES, key=key, person=_WRAPPING_PERSON).digest()
-            for key in keys
+            which: blake2b(digest_size=wraps.KEY_BYTES, key=key, person=_WRAPPING_PERSON).digest()
+            for which, key in self._keys.items()
         }
 
     def __reduce__(self) -> str:
         raise TypeError("a root key is not to be copied or written anywhere")
 
-    def derive(self, key_id: int, length: int, context: bytes) -> bytes:
+    def derive(self, key_id: int, length: int, context: bytes, under: str | None = None) -> bytes:
         """Derive a key; see ``RootKey.derive``."""
-        return crypto_kdf_derive_from_key(length, key_id, context, self._key)
+        key = self._keys.get(under or self.fingerprint)
+        if key is None:
+            raise unknown_root_key(str(under), self.fingerprint, self.source)
+        return crypto_kdf_derive_from_key(length, key_id, context, key)
 
     def wrap(self, secret: bytes, associated_data: bytes) -> bytes:
         """Encrypt a secret; see ``RootKey.wrap``."""
@@ -127,10 +166,9 @@ class LocalRootKey:
         """Decrypt a wrap; see ``RootKey.unwrap``."""
         wrapping_key = self._wrapping_keys.get(made_under)
         if wrapping_key is None:
-            raise RootKeyError(
-                f"this was wrapped under the root key {made_under}, and the server's root key is "
-                f"{self.fingerprint}",
-                hint="Give the server the root key that this database was made under, "
-                f"as the newest or as a previous one; the present one is from {self.source}.",
-            )
+            raise unknown_root_key(made_under, self.fingerprint, self.source)
         return wraps.unwrap(wrapped, associated_data, wrapping_key)
+
+    def rewrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
+        """Make a wrap anew; see ``RootKey.rewrap``."""
+        return self.wrap(self.unwrap(wrapped, associated_data, made_under), associated_data)

@@ -56,7 +56,7 @@ all install uninstall installcheck clean:
 	@echo "There is no PGXS for '$(PG_CONFIG)': run 'make deps', or set PG_CONFIG." >&2; exit 1
 endif
 
-.PHONY: all help deps python-tree command-tree install-python uninstall-python venv demo test lint lock dist bench \
+.PHONY: all help deps python-tree command-tree install-python uninstall-python venv demo test lint lock dist bench bench-docs instructions \
 	run-demo run-bench test-pgtap test-regress test-python
 .DEFAULT_GOAL := all
 
@@ -78,7 +78,9 @@ help:
 	@echo 'make installcheck  run the psql walkthroughs against the running server'
 	@echo 'make demo        the main job, on a throw-away cluster; brings what it needs'
 	@echo 'make test        everything that CI runs; brings what it needs'
-	@echo 'make bench       the figures of the README'
+	@echo 'make bench       what it costs, beside other ways, in 10 minutes; ARGS=--quick for one; --help for more'
+	@echo 'make bench-docs  docs/performance.md, from what make bench has measured'
+	@echo 'make instructions  count the hot calls anew, for the test that compares them'
 	@echo 'make lock        renew the locked versions of the Python libraries'
 	@echo 'make dist        a zip for PGXN'
 	@echo 'make clean       remove build/'
@@ -188,9 +190,13 @@ run-demo:
 	@$(PGK_VENV)/bin/python demo/demo.py
 
 run-bench:
-	@$(PGK_VENV)/bin/python bench/primitives.py $(ARGS)
-	@$(PGK_VENV)/bin/python bench/tokens.py $(ARGS)
-	@$(PGK_VENV)/bin/python bench/columns.py $(ARGS)
+	@$(PGK_VENV)/bin/python bench/run.py $(ARGS)
+
+bench-docs: venv
+	@$(PGK_VENV)/bin/python bench/document.py $(ARGS)
+
+instructions: venv
+	@$(PGK_VENV)/bin/python bench/instructions.py
 
 lint: venv $(PGK_SCRIPT)
 	$(PGK_VENV)/bin/ruff check .

@@ -1,0 +1,156 @@
+"""How many instructions the hot calls take, counted in a real backend under valgrind's callgrind.
+
+A count does not depend on how busy or how fast the machine is, so one that grows is a regression. The backend is a
+stand-alone one (``postgres --single``), with the installed extension; each call is counted in a statement with
+CALLS of them and in one with twice as many, and the difference is taken, which leaves out the statement itself.
+
+As a script, it writes the counts of this combination of Python and PostgreSQL into instructions.json, where
+test_instructions.py finds them:
+
+    make instructions
+"""
+
+import json
+import platform
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from cluster import Cluster
+
+COUNTS_FILE = Path(__file__).with_name("instructions.json")
+
+TOLERANCE = 0.02
+"""How far a count may be from the one in the file. One run differs from the next by less than a tenth of this."""
+
+CALLS = 256
+"""A multiple of how many nonces a session draws at once, so that each statement draws its share."""
+
+_SAMPLE = f"""
+SET search_path = pgkeymgr, public;
+CREATE FUNCTION public.noop(message text) RETURNS text LANGUAGE plpython3u AS 'return message';
+SELECT create_data_key('bench');
+CREATE TABLE public.sample (id integer PRIMARY KEY, ssn text);
+CREATE TABLE public.written (id integer PRIMARY KEY, ssn text);
+SELECT encrypt_column('public.sample', 'ssn');
+SELECT encrypt_column('public.written', 'ssn');
+SELECT add_blind_index('public.sample', 'ssn');
+INSERT INTO public.sample SELECT i, substr(md5(i::text), 1, 27) FROM generate_series(1, {2 * CALLS}) AS i;
+CREATE TABLE public.source AS
+    SELECT i AS id, substr(md5(i::text), 1, 27) AS plaintext,
+           token_encrypt_text('bench', substr(md5(i::text), 1, 27)) AS token,
+           substr(sha512(i::text::bytea), 1, 24) AS nonce
+    FROM generate_series(1, {2 * CALLS}) AS i;
+VACUUM (FREEZE, ANALYZE)
+"""
+
+_SOURCE = "(SELECT * FROM source LIMIT {calls}) AS rows"
+NOOP = "plpython3u no-op"
+STATEMENTS = {
+    NOOP: f"SELECT count(noop(plaintext)) FROM {_SOURCE}",
+    "SELECT through the view": "SELECT count(ssn) FROM (SELECT ssn FROM sample LIMIT {calls}) AS rows",
+    "INSERT through the view": f"INSERT INTO written SELECT id + {{calls}}, plaintext FROM {_SOURCE}",
+    "token_encrypt_text": f"SELECT count(pgkeymgr.token_encrypt_text('bench', plaintext)) FROM {_SOURCE}",
+    "token_decrypt_text": f"SELECT count(pgkeymgr.token_decrypt_text(token)) FROM {_SOURCE}",
+    "crypto_secretbox, by number": (
+        f"SELECT count(pgkeymgr.crypto_secretbox(plaintext::bytea, nonce, id)) FROM {_SOURCE}"
+    ),
+    "blind_index": f"SELECT count(pgkeymgr.blind_index('sample', 'ssn', plaintext)) FROM {_SOURCE}",
+}
+"""What is counted, by its name; one call for each row."""
+
+# Called once for each statement that the client sends, and not for those that functions run.
+_STATEMENT = "PortalRun"
+
+
+def is_possible() -> bool:
+    """Tell whether there is a valgrind to count with."""
+    return shutil.which("valgrind") is not None
+
+
+def combination(cluster: Cluster) -> str:
+    """Return what the counts belong to: the machine's kind, PL/Python's Python, and PostgreSQL."""
+    version = cluster.run_as_server([cluster.bin / "postgres", "--version"]).stdout
+    found = re.search(r"\d+", version)
+    assert found is not None
+    # The tests and the benchmark run with the interpreter that PL/Python embeds; see the Makefile.
+    return f"{platform.machine()}-cp{sys.version_info[0]}{sys.version_info[1]}-pg{found[0]}"
+
+
+def kept_counts() -> dict[str, dict[str, int]]:
+    """Return the counts that the repository keeps, for each combination."""
+    kept: dict[str, dict[str, int]] = json.loads(COUNTS_FILE.read_text()) if COUNTS_FILE.exists() else {}
+    return kept
+
+
+def count(cluster: Cluster) -> dict[str, int]:
+    """Count the instructions of each call.
+
+    Args:
+        cluster: running, and its own alone; it is stopped afterwards.
+
+    Returns:
+        The instructions a call, by the names of STATEMENTS.
+    """
+    cluster.create_database("instructions")
+    with cluster.connect("instructions") as connection:
+        for statement in _SAMPLE.split(";"):
+            connection.execute(statement.encode())
+    cluster.stop()
+    sent = []
+    for statement in STATEMENTS.values():
+        # The first of the three brings the session to where it stays.
+        sent += [statement.format(calls=calls) for calls in (CALLS // 2, CALLS, 2 * CALLS)]
+    totals = _run_under_callgrind(cluster, sent)
+    counts = {}
+    for number, name in enumerate(STATEMENTS):
+        _, once, twice = totals[3 * number : 3 * number + 3]
+        counts[name] = round((twice - once) / CALLS)
+    return counts
+
+
+def _run_under_callgrind(cluster: Cluster, statements: list[str]) -> list[int]:
+    """Return the instructions that each statement took."""
+    folder = cluster.directory / "callgrind"
+    folder.mkdir()
+    cluster.give_to_server(folder)
+    # Python's hashes, and with them its dictionaries, are to be the same in every run.
+    cluster.environment["PYTHONHASHSEED"] = "0"
+    output = folder / "out"
+    cluster.run_as_server(
+        [
+            *("valgrind", "--tool=callgrind", f"--toggle-collect={_STATEMENT}", f"--dump-after={_STATEMENT}"),
+            *(f"--callgrind-out-file={output}", cluster.bin / "postgres", "--single", "-D", cluster.data),
+            *("-c", "log_checkpoints=off", "-c", "jit=off", "instructions"),
+        ],
+        input="\n".join(statements) + "\n",
+    )
+    totals = []
+    for number in range(1, len(statements) + 1):
+        found = re.search(r"^(?:totals|summary): (\d+)", (folder / f"out.{number}").read_text(), re.MULTILINE)
+        assert found is not None
+        totals.append(int(found[1]))
+    return totals
+
+
+def main() -> int:
+    """Count, print, and write the counts of this machine's combination into the file."""
+    if not is_possible():
+        print("There is no valgrind: run 'make deps'", file=sys.stderr)
+        return 1
+    with Cluster() as cluster:
+        kept = kept_counts()
+        key = combination(cluster)
+        counts = count(cluster)
+    before = kept.get(key, {})
+    for name, instructions in counts.items():
+        change = f" ({instructions / before[name] - 1:+.1%})" if name in before else ""
+        print(f"{name}: {instructions}{change}")
+    kept[key] = counts
+    COUNTS_FILE.write_text(json.dumps(dict(sorted(kept.items())), indent=4) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,44 +1,174 @@
-"""Costs a call beside a PL/Python function that does nothing, measured in rounds that take turns.
+"""Measuring in rounds that take turns: what a work costs, and what the same work costs in other ways.
 
-A slow moment of the machine falls on all of them, and the cost of scanning the table is measured likewise and
-taken off. What is shown are medians: microseconds a call, which depend on the machine, and multiples of the
-no-op, which hardly do.
+Each round does everything once, one after the other, so that a slow moment of the machine falls on all ways alike;
+a ratio is taken within a round. What is shown are medians, and how far the rounds lie apart.
 """
 
-import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
-from rich.console import Console
+from cluster import Cluster
 from rich.progress import track
-from rich.table import Table
 
+Key = TypeVar("Key")
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-NOOP_FUNCTION = "CREATE FUNCTION noop(message {type}) RETURNS {type} LANGUAGE plpython3u AS 'return message'"
+OURS = "pgkeymgr"
+PLAIN = "plain"
+NOOP = "no-op"
+PGCRYPTO = "pgcrypto"
+PGP = "pgp_sym"
+PGSODIUM = "pgsodium"
+AEAD = "AEAD"
+
+WAYS = {
+    OURS: "pgkeymgr",
+    PLAIN: "the same on a plain table",
+    NOOP: "a plpython3u function that returns its argument, in the same place",
+    PGCRYPTO: "pgcrypto's encrypt and decrypt with AES, digest for hashes, hmac for authentication",
+    PGP: "pgcrypto's pgp_sym_encrypt and pgp_sym_decrypt",
+    PGSODIUM: "pgsodium's functions, where it is installed; its format, where sizes are compared",
+    AEAD: "the AEAD alone, called in a loop in Python, and a no-op",
+}
+"""The ways of doing a work, in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """The median of some rounds, the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, samples: list[float]) -> "Statistic":
+        """Make it of one number for each round."""
+        return cls(statistics.median(samples), min(samples), max(samples))
 
 
 @dataclass
-class Case:
-    """One measured call on each row of a table."""
+class Work:
+    """One work, done in several ways.
+
+    Attributes:
+        name: says which, together with the section.
+        unit: of the samples: "µs" for each row or call, "ms", "bytes", "MB", "a second", "times".
+        samples: for each way, one number for each round.
+        note: what else there is to say: how many rows, say.
+    """
 
     name: str
-    call: str
-    limit: float | None = None
-    seconds: list[float] = field(default_factory=list)
+    unit: str
+    samples: dict[str, list[float]]
+    note: str = ""
+
+    def cost(self, way: str = OURS) -> Statistic:
+        """Return what one way costs."""
+        return Statistic.of(self.samples[way])
+
+    def ratio(self, way: str) -> Statistic:
+        """Return how many times another way's cost pgkeymgr's is, round by round."""
+        pairs = zip(self.samples[OURS], self.samples[way], strict=True)
+        # What is net of a scan can come to nothing by chance.
+        return Statistic.of([ours / max(other, 1e-9) for ours, other in pairs])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all there is to know of it."""
+        return {
+            "name": self.name,
+            "note": self.note,
+            "unit": self.unit,
+            "rounds": len(self.samples[OURS]),
+            "costs": {way: vars(self.cost(way)) for way in WAYS if way in self.samples},
+            "ratios": {way: vars(self.ratio(way)) for way in WAYS if way in self.samples and way != OURS},
+        }
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Read the command line: how many rows, and how many rounds."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    return parser.parse_args()
+@dataclass
+class Bench:
+    """What the sections share.
+
+    Attributes:
+        cluster: with a database ``bench`` that has pgkeymgr, pgcrypto and pgsodium if it is installed.
+        connection: to that database; parallel scans and JIT are off.
+        is_quick: much fewer rows, and three rounds.
+        deadline: when to stop, by time.monotonic().
+        has_pgsodium: whether it is there.
+        server_version: PostgreSQL's.
+        cut: what the time did not suffice for, in words.
+    """
+
+    cluster: Cluster
+    connection: Connection
+    is_quick: bool
+    deadline: float
+    has_pgsodium: bool
+    server_version: str
+    cut: list[str] = field(default_factory=list)
+
+    @property
+    def round_count(self) -> int:
+        """How many rounds there are."""
+        return 3 if self.is_quick else 5
+
+    def choose(self, full: int, quick: int) -> int:
+        """Return the one number or the other."""
+        return quick if self.is_quick else full
+
+    def rounds(self, what: str) -> Iterator[int]:
+        """Yield a number for each round, fewer of them where the time runs out."""
+        longest = 0.0
+        for number in track(range(self.round_count), description=what, transient=True):
+            started = time.monotonic()
+            if number and started + longest > self.deadline:
+                self.cut.append(f"{what}: {number} rounds instead of {self.round_count}")
+                return
+            yield number
+            longest = max(longest, time.monotonic() - started)
+
+    def take_turns(self, what: str, tasks: Mapping[Key, Callable[[], float]]) -> dict[Key, list[float]]:
+        """Do all tasks in each round.
+
+        Args:
+            what: to be shown meanwhile.
+            tasks: each returns a number.
+
+        Returns:
+            The numbers of each, one for each round.
+        """
+        samples: dict[Key, list[float]] = {key: [] for key in tasks}
+        for _ in self.rounds(what):
+            for key, task in tasks.items():
+                samples[key].append(task())
+        return samples
+
+    def run(self, statements: str) -> None:
+        """Run several statements, each by itself."""
+        for statement in statements.split(";"):
+            if statement.strip():
+                self.connection.execute(statement.encode(), prepare=False)
+
+    def value(self, query: str) -> Any:
+        """Return the first column of a query's only row."""
+        row = self.connection.execute(query.encode(), prepare=False).fetchone()
+        assert row is not None
+        return row[0]
+
+    def seconds(self, statement: str, *, after_checkpoint: bool = False) -> float:
+        """Return how long a statement takes.
+
+        Args:
+            statement: without parameters, not prepared.
+            after_checkpoint: with no page written since, so that all that write do it alike.
+        """
+        if after_checkpoint:
+            self.connection.execute("CHECKPOINT")
+        return seconds(lambda: self.connection.execute(statement.encode(), prepare=False))
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -48,49 +178,11 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def run(connection: Connection, statements: str) -> None:
-    """Run several statements, each by itself."""
-    for statement in statements.split(";"):
-        if statement.strip():
-            connection.execute(statement.encode())
+def each(samples: list[float], rows: int, scale: float = 1e6) -> list[float]:
+    """Return the cost of one row of each sample, in µs if the samples are seconds."""
+    return [sample / rows * scale for sample in samples]
 
 
-def measure(connection: Connection, scan: str, cases: Sequence[Case], rounds: int) -> list[float]:
-    """Fill in the cases' seconds.
-
-    Args:
-        connection: to a database with the table ``sample``.
-        scan: a target list that reads all its columns.
-        cases: the first one is the no-op.
-        rounds: how many.
-
-    Returns:
-        The seconds of the scan alone.
-    """
-    scans = []
-    connection.execute("SET max_parallel_workers_per_gather = 0")
-    connection.execute("SET jit = off")
-    for _ in track(range(rounds), description="measuring", transient=True):
-        scans.append(seconds(partial(connection.execute, f"SELECT {scan} FROM sample".encode())))
-        for case in cases:
-            query = f"SELECT {scan}, count({case.call}) FROM sample".encode()
-            case.seconds.append(seconds(partial(connection.execute, query)))
-    return scans
-
-
-def show(cases: Sequence[Case], scans: Sequence[float], rows: int, rounds: int) -> bool:
-    """Print the table, and return whether every limit is kept."""
-    scan = statistics.median(scans)
-    floor = statistics.median(cases[0].seconds) - scan
-    table = Table(title=f"{rows} calls, net of the scan; median of {rounds} rounds")
-    table.add_column("function")
-    for heading in ("times the no-op", "limit", "µs a call"):
-        table.add_column(heading, justify="right")
-    kept = True
-    for case in cases:
-        cost = statistics.median(case.seconds) - scan
-        kept = kept and (case.limit is None or cost / floor <= case.limit)
-        limit = "" if case.limit is None else f"{case.limit:g}"
-        table.add_row(case.name, f"{cost / floor:.1f}", limit, f"{cost / rows * 1e6:.2f}")
-    Console().print(table)
-    return kept
+def net(samples: list[float], base: list[float]) -> list[float]:
+    """Take off, round by round, what something else takes."""
+    return [sample - other for sample, other in zip(samples, base, strict=True)]

@@ -19,7 +19,7 @@ _BARS = (
     columns.LOOKUP,
     columns.INSERT_SELECT,
     "INSERT, one row a statement",
-    "UPDATE of the encrypted column",
+    columns.UPDATE,
     "DELETE",
 )
 
@@ -54,7 +54,7 @@ def _columns(axes: Axes, works: Works) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("µs a row")
     axes.set_title("A table with an encrypted column")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.3, -0.12), ncols=len(_COLOURS))
 
 
 def _lines(axes: Axes, series: Mapping[str, Sequence[tuple[float, float]]]) -> None:

@@ -59,7 +59,9 @@ def number(value: float) -> str:
     """Return a number with as many digits as mean something."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 or not value else f"{value:.2g}"
 
 
 def ratio_ways(works: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -90,7 +92,7 @@ def show(figures: dict[str, Any]) -> None:
         table.add_column("pgkeymgr's")
         for way in ways:
             table.add_column(f"times {way}", justify="right")
-        table.add_column("cost", justify="right")
+        table.add_column("measured", justify="right")
         for work in section["works"]:
             table.add_row(*cells(work, ways))
         console.print(table)

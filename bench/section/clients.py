@@ -25,7 +25,7 @@ CREATE SEQUENCE written_id CACHE 100
 """
 # A client's first transaction, which brings its session to where it stays, is not counted. It takes
 # longer, the more clients there are for each core.
-_SECONDS = 0.3
+_SECONDS = 0.4
 _SECONDS_A_CLIENT = 0.04
 
 

@@ -8,7 +8,7 @@ from measure import NOOP, OURS, PGCRYPTO, PLAIN, Bench, Work, each, net
 KEYS = (1, 1_000, 100_000)
 
 # In one statement of them all, it would take longer for each key, the more there are.
-_AT_ONCE = 1_000
+AT_ONCE = 1_000
 
 
 def measure(bench: Bench) -> list[Work]:
@@ -19,8 +19,8 @@ def measure(bench: Bench) -> list[Work]:
     for keys in [min(keys, bench.choose(KEYS[-1], KEYS[-1] // 20)) for keys in KEYS]:
         making = {OURS: [0.0], PLAIN: [0.0]}
         started = time.monotonic()
-        for first in range(made + 1, keys + 1, _AT_ONCE):
-            numbers = f"generate_series({first}, {min(first + _AT_ONCE - 1, keys)}) AS i"
+        for first in range(made + 1, keys + 1, AT_ONCE):
+            numbers = f"generate_series({first}, {min(first + AT_ONCE - 1, keys)}) AS i"
             making[OURS][0] += bench.seconds(f"SELECT count(create_data_key('many ' || i)) FROM {numbers}")
             making[PLAIN][0] += bench.seconds(
                 f"INSERT INTO plain_key SELECT i, 'many ' || i, gen_random_bytes(32) FROM {numbers}"

@@ -42,7 +42,7 @@ def _call(name: str, ours: str, others: dict[str, str], has_pgsodium: bool, **mo
 
 def measure(bench: Bench) -> list[Work]:
     """Measure the calls."""
-    count, few = bench.choose(50_000, 5_000), bench.choose(1_250, 250)
+    count, few = bench.choose(30_000, 5_000), bench.choose(1_000, 250)
     bench.run(_SETUP.format(rows=count, few=few))
     rows = Rows(
         "(SELECT * FROM message LIMIT {count}) AS rows",

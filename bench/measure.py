@@ -71,11 +71,12 @@ class Work:
         """Return what one way costs."""
         return Statistic.of(self.samples[way])
 
-    def ratio(self, way: str) -> Statistic:
+    def ratio(self, way: str) -> Statistic | None:
         """Return how many times another way's cost pgkeymgr's is, round by round."""
-        pairs = zip(self.samples[OURS], self.samples[way], strict=True)
+        pairs = zip(self.samples[OURS], self.samples.get(way, ()), strict=False)
         # What is net of a scan can come to nothing by chance.
-        return Statistic.of([ours / max(other, 1e-9) for ours, other in pairs])
+        ratios = [ours / other for ours, other in pairs if other > 0]
+        return Statistic.of(ratios) if ratios else None
 
     def as_json(self) -> dict[str, Any]:
         """Return all there is to know of it."""
@@ -85,7 +86,7 @@ class Work:
             "unit": self.unit,
             "rounds": len(self.samples[OURS]),
             "costs": {way: vars(self.cost(way)) for way in WAYS if way in self.samples},
-            "ratios": {way: vars(self.ratio(way)) for way in WAYS if way in self.samples and way != OURS},
+            "ratios": {way: vars(ratio) for way in WAYS if way != OURS and (ratio := self.ratio(way)) is not None},
         }
 
 

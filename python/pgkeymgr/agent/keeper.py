@@ -62,7 +62,7 @@ def fetch(settings: Settings, ask: Ask, is_canceled: Callable[[], bool]) -> Loca
         source = f"getkey {settings.getkey}"
     elif settings.provider is not None:
         provider = import_module("pgkeymgr.provider").open_provider(settings.provider, ask)
-        keys: list[bytes] = provider.load()
+        keys = provider.load()
         source = provider.source
         if not keys or any(len(key) != KEY_BYTES or not any(key) for key in keys):
             raise ProviderError(f"{source} did not give root keys of {KEY_BYTES} bytes that are not zero")

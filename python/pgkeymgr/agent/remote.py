@@ -93,6 +93,9 @@ class _Connection:
             self._socket.close()
             self._socket = None
 
+    def __del__(self) -> None:
+        self.close()
+
     def request(self, frame: bytes) -> tuple[int, list[bytes]]:
         """Send a request, and return the status and the fields of the response.
 

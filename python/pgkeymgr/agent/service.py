@@ -300,7 +300,7 @@ class Connection(asyncio.Protocol):
             try:
                 end = start + protocol.frame_length(data[at:start])
             except protocol.FormatError as error:
-                self._transport.write(self._malformed(error))
+                self._refuse_frame(error)
                 break
             if end > size:
                 self._wanted = end - at
@@ -336,9 +336,11 @@ class Connection(asyncio.Protocol):
         if wanted:
             self._late_answer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self.cut)
 
-    def _malformed(self, error: protocol.FormatError) -> bytes:
+    def _refuse_frame(self, error: protocol.FormatError) -> None:
+        # Where the next frame begins is not known.
+        refused = AgentError(f"the agent was sent something that is not a request: {error}")
+        self._transport.write(protocol.encode_error(refused))
         self.end()
-        return protocol.encode_error(AgentError(f"the agent was sent something that is not a request: {error}"))
 
     def _answer(self, body: bytes) -> bytes | None:
         try:
@@ -353,7 +355,8 @@ class Connection(asyncio.Protocol):
         except protocol.VersionError as error:
             return protocol.encode_error(protocol.unknown_version(error.version))
         except protocol.FormatError as error:
-            return self._malformed(error)
+            self._refuse_frame(error)
+            return None
         except Exception as error:
             return protocol.encode_error(_to_send(error))
 

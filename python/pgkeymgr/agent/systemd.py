@@ -16,7 +16,7 @@ def notify(message: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        # Nobody should be without keys because nobody listens to this.
-        with contextlib.suppress(OSError):
-            channel.sendto(message.encode(), address)
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    # Nobody should be without keys because nobody listens to this.
+    with channel, contextlib.suppress(OSError):
+        channel.sendto(message.encode(), address)

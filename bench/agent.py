@@ -68,8 +68,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
-    # make bench gives all benchmarks the same arguments.
-    parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     rates: dict[tuple[str, int], list[float]] = {}
     with Agent([secrets.token_hex(32)], users=[str(os.geteuid())]) as agent:

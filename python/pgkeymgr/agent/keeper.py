@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .. import getkey, process
 from ..crypto.kdf import KEY_BYTES
-from ..errors import AgentError, ProviderError
+from ..errors import AgentError, Error, ProviderError
 from ..root_key import LocalRootKey
 from .settings import Settings
 
@@ -61,17 +61,29 @@ def fetch(settings: Settings, ask: Ask, is_canceled: Callable[[], bool]) -> Loca
             process.wipe(output)
         source = f"getkey {settings.getkey}"
     elif settings.provider is not None:
-        provider = import_module("pgkeymgr.provider").open_provider(settings.provider, ask)
-        keys = provider.load()
-        source = provider.source
-        if not keys or any(len(key) != KEY_BYTES or not any(key) for key in keys):
-            raise ProviderError(f"{source} did not give root keys of {KEY_BYTES} bytes that are not zero")
+        keys, source = _load(settings.provider, ask)
     else:
         raise AgentError(
             "nothing says where the root key is",
             hint="Name a getkey script with --getkey, or a provider in the configuration; see docs/agent.md.",
         )
     return LocalRootKey(keys, f"agent {settings.socket} ({source})")
+
+
+def _load(settings: Mapping[str, Any], ask: Ask) -> tuple[list[bytes], str]:
+    try:
+        provider = import_module("pgkeymgr.provider").open_provider(settings, ask)
+        keys, source = provider.load(), provider.source
+    except Error:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+    else:
+        if not keys or any(len(key) != KEY_BYTES or not any(key) for key in keys):
+            raise ProviderError(f"{source} did not give root keys of {KEY_BYTES} bytes that are not zero")
+        return keys, source
+    # Not inside the handler: the text of that exception could hold anything.
+    raise ProviderError(f"the provider failed: {kind}")
 
 
 class Keeper:

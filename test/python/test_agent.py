@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import secrets
+import shutil
 import signal
 import socket
 import stat
@@ -919,5 +920,85 @@ def test_the_agent_reads_its_configuration() -> None:
         finally:
             process.terminate()
             assert process.wait(timeout=30) == 0
+    finally:
+        agent.remove()
+
+
+# systemd
+
+
+def test_what_systemd_is_told(tmp_path: Path) -> None:
+    with Agent([OLD]) as agent:
+        agent.stop()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(tmp_path / "notify"))
+            manager.settimeout(30)
+            process = subprocess.Popen(
+                agent.arguments,
+                env=agent.environment | {"NOTIFY_SOCKET": str(tmp_path / "notify")},
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                assert manager.recv(4096) == b"STATUS=Unlocked."
+                assert manager.recv(4096) == b"READY=1"
+                assert agent.root_key().fingerprint == print_of(OLD)
+                agent.control().lock()
+                assert manager.recv(4096) == b"STATUS=Locked: pgkeymgr agent unlock"
+                process.terminate()
+                assert manager.recv(4096) == b"STOPPING=1"
+            finally:
+                process.terminate()
+                assert process.wait(timeout=30) == 0
+
+
+_UNIT = Path(__file__).parents[2] / "scripts" / "pgkeymgr-agent.service"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not on this machine")
+def test_the_unit_file(tmp_path: Path) -> None:
+    unit = tmp_path / _UNIT.name
+    text = _UNIT.read_text()
+    assert "ExecStart=/usr/local/bin/pgkeymgr agent\n" in text
+    # It has the command looked for, which need not be installed here.
+    unit.write_text(text.replace("/usr/local/bin/pgkeymgr", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", unit], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", unit],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+_PR_SET_MDWE = 65
+
+
+def test_it_needs_no_memory_that_is_written_and_executed() -> None:
+    """The unit file forbids that: MemoryDenyWriteExecute."""
+    forbid = (
+        "import ctypes, os, sys\n"
+        f"refused = ctypes.CDLL(None).prctl({_PR_SET_MDWE}, 1, 0, 0, 0)\n"
+        "os.execvp(sys.argv[1], sys.argv[1:]) if not refused else sys.exit(77)\n"
+    )
+    agent = Agent([OLD])
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", forbid, *agent.arguments], env=agent.environment, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        try:
+            while process.poll() is None:
+                assert time.monotonic() < deadline
+                with contextlib.suppress(UnreachableError):
+                    assert agent.root_key().derive(1, 32, CONTEXT) == local(OLD).derive(1, 32, CONTEXT)
+                    break
+        finally:
+            process.terminate()
+            status = process.wait(timeout=30)
+        if status == 77:
+            pytest.skip("this kernel is older than 6.3: it cannot forbid that to a process by itself")
+        assert status == 0
     finally:
         agent.remove()

@@ -150,6 +150,9 @@ install-python: python-tree command-tree
 	$(call PGK_INSTALL_TREE,$(PGK_TREE))
 	$(call PGK_INSTALL_TREE,$(PGK_COMMAND_TREE))
 	install -m 644 scripts/*.sample '$(DESTDIR)$(PGK_SHAREDIR)/'
+	sed -e 's|/usr/local|$(PREFIX)|g' scripts/pgkeymgr-agent.service \
+		> '$(DESTDIR)$(PGK_SHAREDIR)/pgkeymgr-agent.service'
+	chmod 644 '$(DESTDIR)$(PGK_SHAREDIR)/pgkeymgr-agent.service'
 	@# A #! line wants a path; and by rename, since a script that is being run is read on.
 	sed -e "s|@python@|$$(command -v $(PGK_PYTHON))|" -e 's|@libdir@|$(PGK_LIBDIR)/$(PGK_PYTAG)|g' \
 		scripts/pgkeymgr.in > '$(DESTDIR)$(PREFIX)/bin/pgkeymgr.new'
@@ -192,6 +195,7 @@ run-bench:
 	@$(PGK_VENV)/bin/python bench/primitives.py $(ARGS)
 	@$(PGK_VENV)/bin/python bench/tokens.py $(ARGS)
 	@$(PGK_VENV)/bin/python bench/columns.py $(ARGS)
+	@$(PGK_VENV)/bin/python bench/agent.py
 
 lint: venv $(PGK_SCRIPT)
 	$(PGK_VENV)/bin/ruff check .

@@ -7,11 +7,11 @@ newest first. Nothing that it prints, on either stream, goes into an error or a 
 import os
 import re
 import signal
-import stat
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from . import trust
 from .crypto.kdf import KEY_BYTES
 from .errors import CanceledError, GetkeyError, RootKeyError
 
@@ -82,26 +82,7 @@ def check(path: str) -> None:
     Raises:
         GetkeyError: it is not a file, its owner or mode is wrong, or its directory lets anyone replace it.
     """
-    try:
-        status = os.stat(path)
-        directory = os.path.dirname(os.path.realpath(path))
-        directory_mode = os.stat(directory).st_mode
-    except OSError as error:
-        raise _refuse(
-            path, f"cannot be read: {error.strerror}", "Let the server's user read and run it."
-        ) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise _refuse(path, "is not a regular file", "Put a script or a program there.")
-    if status.st_uid not in (0, os.geteuid()):
-        raise _refuse(
-            path,
-            f"belongs to user id {status.st_uid}",
-            "Make it belong to root or to the user that the server runs as.",
-        )
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _refuse(path, "can be written by its group or by others", f"chmod go-w {path}")
-    if directory_mode & stat.S_IWOTH and not directory_mode & stat.S_ISVTX:
-        raise _refuse(path, "lies in a directory that others can write", f"chmod o-w {directory}")
+    trust.check_file(path, lambda reason, hint: _refuse(path, reason, hint), "the server")
     if not os.access(path, os.X_OK):
         raise _refuse(path, "is not executable by the server's user", f"chmod u+x {path}, and check its owner")
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .agent import agent
 from .seal import seal
 
 # Typer's own tracebacks are off: with local variables, as it can print them, they would show secrets.
@@ -15,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(seal)
+app.add_typer(agent, name="agent")
 
 
 def _version(wanted: bool) -> None:

@@ -66,7 +66,8 @@ class Doctor:
 
 def _made(check: Check, context: Context) -> list[Finding]:
     try:
-        return list(check(context)) or [Finding(OK, None, "nothing found")]
+        found = list(check(context)) or [Finding(OK, None, "nothing found")]
+        return [finding for finding in found if finding.status != OK] or found
     except Exception as error:
         if isinstance(error, CanceledError) or getattr(error, "sqlstate", None) in _STOPS:
             raise

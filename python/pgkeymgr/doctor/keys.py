@@ -30,8 +30,8 @@ def check_expiry(context: Context) -> Iterator[Finding]:
         "  OR EXISTS (SELECT FROM {s}.key AS p WHERE p.name OPERATOR(pg_catalog.=) c.key_name"
         "   AND c.key_by IS NOT NULL AND p.family OPERATOR(pg_catalog.=) k.parent_family) ORDER BY 1) AS columns"
         " FROM {s}.key AS k WHERE k.superseded_by IS NULL AND k.state::text OPERATOR(pg_catalog.=) 'enabled'"
-        " AND k.expires OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
-        " pg_catalog.make_interval(days => $1) ORDER BY k.expires, k.id",
+        " AND k.expires OPERATOR(pg_catalog.<=) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
+        " pg_catalog.make_interval(days => $1)) ORDER BY k.expires, k.id",
         ("integer", EXPIRY_DAYS),
     ):
         columns = row["columns"]

@@ -107,7 +107,7 @@ def _privileges(context: Context) -> Iterator[Finding]:
         "  WHERE first.grantee OPERATOR(pg_catalog.=) g.grantee"
         "  AND first.privilege_type OPERATOR(pg_catalog.=) g.privilege_type) ORDER BY 2, 4, 3"
     ):
-        name = f"{context.database.schema}." + row["name"].removeprefix(f"{context.database.schema}.")
+        name = row["name"]
         is_public = row["grantee"] == "PUBLIC"
         for_a_role = NOTICE if row["is_routine"] else WARNING
         yield Finding(

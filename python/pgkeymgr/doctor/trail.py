@@ -22,7 +22,7 @@ def check_trail(context: Context) -> Iterator[Finding]:
             f"ALTER TABLE {context.database.schema}.key_event ENABLE TRIGGER {row['name']};",
         )
     (row,) = context.rows(
-        "SELECT pg_catalog.count(*) AS events FROM (SELECT FROM {s}.key_event LIMIT $1) AS some",
+        "SELECT pg_catalog.count(*) AS events FROM (SELECT FROM {s}.key_event LIMIT $1) AS counted",
         ("bigint", EVENTS_MAX + 1),
     )
     if row["events"] > EVENTS_MAX:

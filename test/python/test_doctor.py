@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from psycopg import errors
 from test_column_operations import wait_until
 
 OTHER_ROOT_KEY = "20" * 32
-SEARCH_PATH = "SET search_path = pgkeymgr, public"
+SEARCH_PATH = "SET search_path = public, pgkeymgr"
 
 
 class Finding(NamedTuple):
@@ -99,7 +100,7 @@ class Server(Cluster):
         return path
 
     def doctor(self, user: str = "postgres") -> list[Finding]:
-        """Call doctor() in a new session."""
+        """Ask the doctor in a new session."""
         with self.connect("test", user) as connection:
             return findings(connection)
 
@@ -231,7 +232,9 @@ def test_on_a_standby(server: Server, admin: Connection) -> None:
         assert named(found) == set()
         assert one(found, "standby").status == OK
         # The primary names it.
-        wait_until(lambda: rows(admin, "SELECT FROM pg_stat_replication WHERE state = 'streaming'"), "streaming")
+        wait_until(
+            lambda: rows(admin, "SELECT pid FROM pg_stat_replication WHERE state = 'streaming'"), "streaming"
+        )
         found = server.doctor()
         assert named(found) == set()
         finding = one(found, "standby", "cellar")
@@ -269,7 +272,8 @@ def test_many_faults(server: Server, admin: Connection) -> None:  # noqa: PLR091
 
     def move() -> None:
         kept.rename(server.directory / "root_key")
-        server.install_getkey(f"#!/bin/sh\ncat '{server.directory}/root_key' {previous}\n", path=server.script)
+        script = f"#!/bin/sh\ncat '{server.directory}/root_key' {previous}\n"
+        server.install_getkey(script, path=server.script, mode=0o555)
 
     server.install_getkey(f"#!/bin/sh\ncat '{kept}' {previous}\n", path=server.script, mode=0o500)
     faults.append(Fault(("root_key_location", ERROR, str(kept)), move))
@@ -321,7 +325,9 @@ def test_many_faults(server: Server, admin: Connection) -> None:  # noqa: PLR091
     encrypted_table(admin, "invoice", key="soon")
     rows(admin, "CALL migrate_column('invoice', 'secret')")
     faults.append(
-        Fault(("key_expiry", WARNING, f"key {soon} (soon)"), sql("CALL rotate_column('invoice', 'secret')"))
+        Fault(
+            ("key_expiry", WARNING, f"key {soon} (soon)"), sql(f"UPDATE key SET expires = NULL WHERE id = {soon}")
+        )
     )
     rows(admin, "UPDATE pg_class SET reltuples = 5e9 WHERE relname = 'invoice_encrypted'")
     faults.append(Fault(("key_use", WARNING, "key soon"), sql("ANALYZE invoice_encrypted")))
@@ -395,6 +401,7 @@ def test_many_faults(server: Server, admin: Connection) -> None:  # noqa: PLR091
         found = server.doctor()
         assert named(found) == left, fault.finding
     assert left == set()
+    admin.close()
 
 
 def half_migrated(server: Server, admin: Connection) -> None:
@@ -402,7 +409,7 @@ def half_migrated(server: Server, admin: Connection) -> None:
     encrypted_table(admin, "customer", 500)
     unfinished = one(server.doctor(), "columns_unfinished")
     assert "migrate_column() has not been called" in unfinished.message
-    with server.connect("test") as holder, server.connect("test") as migrating, holder.transaction():
+    with server.connect("test") as holder, closing(server.connect("test")) as migrating, holder.transaction():
         rows(holder, "SELECT FROM customer_encrypted WHERE id = 500 FOR UPDATE")
         pid = migrating.info.backend_pid
         migrating.execute(SEARCH_PATH)
@@ -418,6 +425,28 @@ def half_migrated(server: Server, admin: Connection) -> None:
     assert "of 500 rows" in stopped.message
     assert "no session is at it" in stopped.message
     assert stopped.hint == "CALL migrate_column('public.customer', 'secret');"
+
+
+def test_only_a_rewrite_after_the_encryption_counts(server: Server, admin: Connection) -> None:
+    rows(admin, "CREATE TABLE customer (id integer PRIMARY KEY, secret text, open text)")
+    rows(admin, "INSERT INTO customer VALUES (1, 'secret 1', 'open')")
+    rows(admin, "VACUUM FULL customer")
+    rows(admin, "SELECT encrypt_column('customer', 'secret')")
+    rows(admin, "CALL migrate_column('customer', 'secret')")
+    left = {("plaintext_left", WARNING, "public.customer_encrypted")}
+    assert named(server.doctor()) == left
+    # What makes the view anew does not count.
+    rows(admin, "ALTER TABLE customer_encrypted ADD COLUMN more text")
+    rows(admin, "SELECT refresh_encrypted_view('customer')")
+    assert named(server.doctor()) == left
+    rows(admin, "VACUUM FULL customer_encrypted")
+    assert named(server.doctor()) == set()
+    rows(admin, "SELECT refresh_encrypted_view('customer')")
+    assert named(server.doctor()) == set()
+    # Nothing was ever in this one.
+    encrypted_table(admin, "empty", 0)
+    rows(admin, "CALL migrate_column('empty', 'secret')")
+    assert named(server.doctor()) == set()
 
 
 # This machine, and this session
@@ -549,6 +578,64 @@ def test_a_script_in_the_archive(server: Server, admin: Connection) -> None:
     assert named(found) == {("root_key_location", WARNING, str(server.script))}
     assert str(archive) in one(found, "root_key_location").message
     assert "marker" not in repr(found)
+
+
+def test_a_script_in_a_tablespace(server: Server, admin: Connection) -> None:
+    space = server.directory / "space"
+    space.mkdir()
+    server.give_to_server(space)
+    rows(admin, f"CREATE TABLESPACE fast LOCATION '{space}'")
+    assert named(server.doctor()) == set()
+    server.script.rename(space / "getkey")
+    server.script.symlink_to(space / "getkey")
+    found = server.doctor()
+    assert named(found) == {("root_key_location", WARNING, str(server.script))}
+    assert "the tablespace fast" in one(found, "root_key_location").message
+
+
+def test_what_is_logged(admin: Connection) -> None:
+    """Each setting by itself, in this session; what is only another way to say it is not a finding."""
+    rows(admin, "LOAD 'auto_explain'")
+    rows(admin, "LOAD 'pg_stat_statements'")
+    usual = {("logging", NOTICE, "log_min_error_statement")}
+    # Without its place in shared_preload_libraries, it keeps nothing.
+    assert named(findings(admin), WARNING, NOTICE) == usual
+    parameters = ("logging", NOTICE, "log_parameter_max_length")
+    for setting, expected in {
+        "log_statement = mod": {("logging", WARNING, "log_statement"), parameters},
+        "log_statement = ddl": set(),
+        "log_min_duration_statement = 0": {("logging", WARNING, "log_min_duration_statement"), parameters},
+        "log_min_duration_statement = '2s'": {("logging", NOTICE, "log_min_duration_statement"), parameters},
+        "log_min_duration_sample = 0": {("logging", NOTICE, "log_min_duration_sample"), parameters},
+        "log_statement_sample_rate = 0.5": set(),
+        "log_transaction_sample_rate = 0.5": {("logging", NOTICE, "log_transaction_sample_rate"), parameters},
+        "log_parameter_max_length_on_error = -1": {("logging", WARNING, "log_parameter_max_length_on_error")},
+        "debug_print_parse = on": {("logging", WARNING, "debug_print_parse")},
+        "debug_print_rewritten = on": {("logging", WARNING, "debug_print_rewritten")},
+        "auto_explain.log_min_duration = 0": {("logging", WARNING, "auto_explain.log_min_duration")},
+        "auto_explain.log_min_duration = 100": {("logging", NOTICE, "auto_explain.log_min_duration")},
+    }.items():
+        name = setting.partition(" ")[0]
+        rows(admin, f"SET {setting}")
+        assert named(findings(admin), WARNING, NOTICE) == usual | expected, setting
+        rows(admin, f"RESET {name}")
+    rows(admin, "SET log_min_error_statement = fatal")
+    assert one(findings(admin), "logging").status == OK
+
+
+def test_what_modules_keep() -> None:
+    modules = {"shared_preload_libraries": "pg_stat_statements, pgaudit", "pgaudit.log": "write"}
+    with Server(settings=modules) as server:
+        server.create_database("test")
+        found = server.doctor()
+        assert named(found, WARNING) == set()
+        statements = ("logging", NOTICE, "pg_stat_statements.track_utility")
+        assert named(found, NOTICE) >= {statements, ("logging", NOTICE, "pgaudit.log")}
+        server.configure({"pgaudit.log_parameter": "on", "pg_stat_statements.track_utility": "off"})
+        server.reload()
+        found = server.doctor()
+        assert named(found, WARNING) == {("logging", WARNING, "pgaudit.log_parameter")}
+        assert statements not in named(found, NOTICE)
 
 
 def test_another_library(server: Server, admin: Connection) -> None:

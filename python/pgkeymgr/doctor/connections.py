@@ -43,15 +43,16 @@ def check_tls(context: Context) -> Iterator[Finding]:
 
 def _rules(context: Context) -> Iterator[Finding]:
     for row in context.rows(
-        "SELECT line_number, type, address, netmask, auth_method FROM pg_catalog.pg_hba_file_rules"
+        "SELECT line_number, type, address, netmask FROM pg_catalog.pg_hba_file_rules"
         " WHERE error IS NULL AND type OPERATOR(pg_catalog.=) ANY ('{host,hostnossl}'::text[])"
         " AND auth_method OPERATOR(pg_catalog.<>) 'reject' ORDER BY line_number"
     ):
+        network = f"{row['address']} {row['netmask'] or ''}".rstrip()
         if not is_local(row["address"] or "", row["netmask"]):
             yield Finding(
                 WARNING,
                 f"pg_hba.conf line {row['line_number']}",
-                f"{row['type']} lets clients from {row['address']} come without TLS ({row['auth_method']})",
+                f"{row['type']} lets clients from {network} come without TLS",
                 "Write hostssl, and SELECT pg_reload_conf();",
             )
 

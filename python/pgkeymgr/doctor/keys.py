@@ -44,16 +44,12 @@ def check_expiry(context: Context) -> Iterator[Finding]:
                 "If it is to be used on, as a superuser: " + _longer(context, row["id"]),
             )
         else:
-            # A version that has expired does not decrypt either: a new one alone would not do.
             yield Finding(
                 WARNING,
                 f"key {row['id']} ({row['name']})",
                 f"it expires at {row['expires']}, and then neither encrypts nor decrypts{used}",
-                "Before that, CALL rotate_column() for each of them, or, as a superuser: "
-                + _longer(context, row["id"])
-                if columns
-                else "Before that, SELECT supersede_data_key() and token_reencrypt() what is under it, or, as a "
-                "superuser: " + _longer(context, row["id"]),
+                "A version that supersedes it expires at that time, too. If it is to be used on, as a superuser: "
+                + _longer(context, row["id"]),
             )
 
 

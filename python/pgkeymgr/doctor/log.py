@@ -38,6 +38,14 @@ def check_logging(context: Context) -> Iterator[Finding]:
             f"statements that fail are logged with their text, {_SECRETS}",
             "Pass values as parameters, or ALTER SYSTEM SET log_min_error_statement = fatal;",
         )
+    for name in ("debug_print_parse", "debug_print_rewritten", "debug_print_plan"):
+        if context.setting(name) == "on":
+            yield Finding(
+                WARNING,
+                name,
+                f"the trees of statements are logged with their constants, {_SECRETS}",
+                f"ALTER SYSTEM RESET {name};",
+            )
     yield from _modules(context)
 
 
@@ -49,8 +57,8 @@ def _statements(context: Context) -> Iterator[Finding]:
             WARNING,
             "log_statement",
             f"{what} are logged, {_SECRETS}",
-            "ALTER SYSTEM SET log_statement = none; or ddl. For pgkeymgr alone, keep values in parameters and "
-            "log_parameter_max_length at 0.",
+            "ALTER SYSTEM SET log_statement = none; or ddl. If it has to stay, pass values as parameters, "
+            "with log_parameter_max_length at 0.",
         )
     duration = _number(context, "log_min_duration_statement")
     if duration != _NEVER:
@@ -59,7 +67,8 @@ def _statements(context: Context) -> Iterator[Finding]:
             NOTICE if duration else WARNING,
             "log_min_duration_statement",
             f"{how} are logged with their text, {_SECRETS}",
-            "ALTER SYSTEM RESET log_min_duration_statement; or use log_min_duration_sample with parameters only.",
+            "ALTER SYSTEM RESET log_min_duration_statement; or pass values as parameters, with "
+            "log_parameter_max_length at 0.",
         )
     for name, rate in (
         ("log_min_duration_sample", "log_statement_sample_rate"),
@@ -71,14 +80,6 @@ def _statements(context: Context) -> Iterator[Finding]:
                 NOTICE,
                 name,
                 f"a sample of the statements is logged with their text, {_SECRETS}",
-                f"ALTER SYSTEM RESET {name};",
-            )
-    for name in ("debug_print_parse", "debug_print_rewritten", "debug_print_plan"):
-        if context.setting(name) == "on":
-            yield Finding(
-                WARNING,
-                name,
-                f"the trees of statements are logged, with the constants of {_SECRETS}",
                 f"ALTER SYSTEM RESET {name};",
             )
 

@@ -5,6 +5,11 @@ from collections.abc import Iterator
 from .finding import ERROR, NOTICE, WARNING, Context, Finding, listed
 
 _BOOTSTRAP_SUPERUSER = 10
+_SERVER_ROLES = {
+    "pg_execute_server_program": "run programs",
+    "pg_read_server_files": "read files",
+    "pg_write_server_files": "write files",
+}
 
 
 def check_roles(context: Context) -> Iterator[Finding]:
@@ -129,16 +134,17 @@ def _server_files(context: Context) -> Iterator[Finding]:
     for row in context.rows(
         "SELECT r.rolname::text AS name, pg_catalog.quote_ident(r.rolname) AS quoted,"
         " pg_catalog.array_agg(p.rolname::text ORDER BY p.rolname) AS predefined"
-        " FROM pg_catalog.pg_roles AS r JOIN pg_catalog.pg_roles AS p ON p.rolname OPERATOR(pg_catalog.=) ANY ("
-        "  '{pg_execute_server_program,pg_read_server_files,pg_write_server_files}'::name[])"
+        " FROM pg_catalog.pg_roles AS r JOIN pg_catalog.pg_roles AS p"
+        " ON p.rolname OPERATOR(pg_catalog.=) ANY ($1::name[])"
         " WHERE NOT r.rolsuper AND r.oid OPERATOR(pg_catalog.<>) p.oid"
-        " AND pg_catalog.pg_has_role(r.oid, p.oid, 'MEMBER') GROUP BY r.rolname ORDER BY 1"
+        " AND pg_catalog.pg_has_role(r.oid, p.oid, 'MEMBER') GROUP BY r.rolname ORDER BY 1",
+        ("text[]", list(_SERVER_ROLES)),
     ):
+        can = " and ".join(what for role, what in _SERVER_ROLES.items() if role in row["predefined"])
         yield Finding(
             WARNING,
             row["name"],
-            f"a member of {listed(row['predefined'])}: it can act as the server's user in the operating "
-            "system, who can read the getkey script or replace what the server trusts",
+            f"it can {can} as the server's user in the operating system, to whom the getkey script belongs",
             f"REVOKE {', '.join(row['predefined'])} FROM {row['quoted']}; where it is a member through another "
             "role, from that one.",
         )

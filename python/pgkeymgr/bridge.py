@@ -44,6 +44,7 @@ from .crypto import (
     utils,
 )
 from .errors import DataError, Error, LibraryError, LimitError, PrivilegeError
+from .key.audit import Audit
 from .key.data_key import DataKeys
 from .key.keyring import Record
 from .key.passphrase_wrap import PassphraseWraps
@@ -209,6 +210,7 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     others += [session._take_key, session._load_latest_key, session._as_owner]
     others += [session_keyring._session_keyring]
     others += [table.audit.verify_key_events, table.audit._link_key_events, table.audit._read_last_key_event]
+    others += [_Doctor(session, table.audit).doctor]
     for function in others:
         setattr(functions, function.__name__, _guard(function))
     globals_["pgkeymgr"] = functions
@@ -483,6 +485,19 @@ class _Session:
         except Exception as error:
             pending.error = error
             raise
+
+
+class _Doctor:
+    """The doctor, imported when somebody calls it."""
+
+    def __init__(self, session: _Session, audit: Audit) -> None:
+        self._session = session
+        self._audit = audit
+
+    def doctor(self) -> list[tuple[str, str, str | None, str, str | None]]:
+        from .doctor import Doctor
+
+        return Doctor(self._session, self._audit).doctor()
 
 
 def _by_id_functions() -> list[_Function]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from . import trust
 from .crypto.kdf import KEY_BYTES
-from .errors import CanceledError, GetkeyError, RootKeyError
+from .errors import CanceledError, Error, GetkeyError, RootKeyError
 
 if TYPE_CHECKING:
     import subprocess
@@ -201,23 +201,37 @@ def parse(output: bytes, path: str) -> list[bytes]:
     Raises:
         GetkeyError: a line is not a root key. The message tells its number and its length only.
     """
-    lines = output.rstrip().split(b"\n") if output.strip() else []
+    return read_keys(output, lambda what, hint: _refuse(path, f"printed {what}", hint))
+
+
+def read_keys(text: bytes, refuse: Callable[[str, str], Error]) -> list[bytes]:
+    """Read root keys as they are written: in hexadecimal, a line each, the newest first.
+
+    Args:
+        text: the lines.
+        refuse: makes the error for what is wrong, of a phrase that tells what is there, and a hint.
+
+    Returns:
+        The root keys, 32 bytes each, newest first; at least one.
+
+    Raises:
+        Error: what ``refuse`` made. It is told the number of a line and its length only.
+    """
+    lines = text.rstrip().split(b"\n") if text.strip() else []
     if not lines:
-        raise _refuse(path, "printed nothing", f"It must print {2 * KEY_BYTES} hexadecimal characters.")
+        raise refuse("nothing", f"It must be {2 * KEY_BYTES} hexadecimal characters.")
     keys = []
     for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not _LINE.fullmatch(text):
-            raise _refuse(
-                path,
-                f"printed {len(text)} characters on line {number}, which are not {2 * KEY_BYTES} hexadecimal ones",
+        digits = line.strip()
+        if not _LINE.fullmatch(digits):
+            raise refuse(
+                f"{len(digits)} characters on line {number}, which are not {2 * KEY_BYTES} hexadecimal ones",
                 "Each line must be a root key in hexadecimal, the newest first.",
             )
-        key = bytes.fromhex(text.decode("ascii"))
+        key = bytes.fromhex(digits.decode("ascii"))
         if not any(key):
-            raise _refuse(
-                path,
-                f"printed a root key of zeros on line {number}",
+            raise refuse(
+                f"a root key of zeros on line {number}",
                 "Make a random one, for instance with openssl rand -hex 32.",
             )
         keys.append(key)

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from ..errors import Error
+from ..key.root_wrap import RootWraps
 from .finding import ERROR, NOTICE, OK, WARNING, Context, Finding, explain
 
 SCRIPT_BYTES_MAX = 65536
@@ -35,17 +36,8 @@ def check_fingerprint(context: Context) -> Iterator[Finding]:
     if root_key is None:
         yield Finding(NOTICE, None, "could not be checked: there is no root key", "See the check root_key.")
         return
-    uses = {
-        row["fingerprint"]: row["wraps"]
-        for row in context.rows(
-            "SELECT fingerprint, pg_catalog.sum(wraps)::bigint AS wraps FROM ("
-            " SELECT fingerprint, pg_catalog.count(*) AS wraps FROM {s}.key_wrap"
-            " WHERE kind::text OPERATOR(pg_catalog.=) 'root' GROUP BY fingerprint"
-            " UNION ALL SELECT fingerprint, pg_catalog.count(*) FROM {s}.server_key GROUP BY fingerprint"
-            ") AS used GROUP BY fingerprint ORDER BY fingerprint"
-        )
-    }
-    for made_under, wraps in uses.items():
+    uses = context.database.as_owner(RootWraps(context.database).counts)
+    for made_under, wraps in sorted(uses.items()):
         if made_under in root_key.previous:
             yield Finding(
                 WARNING,

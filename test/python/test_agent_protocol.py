@@ -68,7 +68,7 @@ def test_derive() -> None:
 
 @given(
     key_id=st.integers(-(2**63), 2**63 - 1),
-    length=st.integers(0, 2**32 - 1),
+    length=st.integers(-(2**31), 2**31 - 1),
     context=st.binary(max_size=20),
     under=st.none() | st.text(min_size=1, max_size=40).filter(lambda text: text.isprintable()),
 )

@@ -37,7 +37,7 @@ FIELDS_MAX = 4
 _LENGTH = Struct(">I")
 _HEAD = Struct(">IBB")
 _HEAD_BYTES = 2
-_DERIVE = Struct(">qI")
+_DERIVE = Struct(">qi")
 
 
 class Operation(IntEnum):

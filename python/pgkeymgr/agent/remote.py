@@ -311,8 +311,6 @@ class RemoteRootKey:
         """Derive a key; see ``RootKey.derive``."""
         if under is None and self._identity is not None:
             under = self._identity[0]
-        # A length that the frame has no room for is refused by the agent as any other that is out of range.
-        length = min(max(length, 0), 0xFFFF)
         return self._ask(protocol.encode_derive(key_id, length, context, under))[0]
 
     def wrap(self, secret: bytes, associated_data: bytes) -> bytes:

@@ -34,7 +34,7 @@ def read_private(path: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _failed(path, error, "read") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ProviderError(f'"{path}" is not a regular file')
@@ -48,7 +48,10 @@ def read_private(path: str) -> bytes:
                 f'the file "{path}" can be read, written or run by its group or by others',
                 hint=f"chmod go= {path}",
             )
-        content = file.read(FILE_BYTES_MAX + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > FILE_BYTES_MAX:
         raise ProviderError(f'the file "{path}" has more than {FILE_BYTES_MAX} bytes')
     return content

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -46,8 +47,15 @@ def import_extra(module: str, extra: str) -> Any:
     Raises:
         ProviderError: it is missing, or cannot be imported.
     """
+
+    def load() -> Any:
+        with warnings.catch_warnings():
+            # What libraries warn each other of is no news for who runs this.
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
+
     return guarded(
-        lambda: importlib.import_module(module),
+        load,
         lambda error: ProviderError(
             f"cannot import {module}: {type(error).__name__}",
             hint=f'This provider needs its extra: pip install "pgkeymgr[{extra}]"; see docs/providers.md.',
@@ -63,6 +71,8 @@ def silence(*names: str) -> None:
     """
     for name in names:
         logger = logging.getLogger(name)
+        # The level is for those below that have none of their own; those that have one do not reach a handler.
+        logger.setLevel(logging.CRITICAL)
         if logger.propagate:
             logger.propagate = False
             logger.addHandler(logging.NullHandler())

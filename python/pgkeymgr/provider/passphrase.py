@@ -1,7 +1,9 @@
 """Provider ``passphrase``: root keys in a file, wrapped under a passphrase.
 
 The passphrase goes through Argon2id at no less than libsodium's MODERATE limits; the wrap is that of
-``pgkeymgr.wrap``, bound to the format. Both are stored with the wrap, so that the limits can rise. Settings: ``file``.
+``pgkeymgr.wrap``, bound to the format. The limits are stored with the wrap, so that they can rise.
+
+Settings: ``file``.
 """
 
 from collections.abc import Callable

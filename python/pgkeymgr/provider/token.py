@@ -79,16 +79,25 @@ class _Token:
         with token.open(rw=rw, user_pin=pin.decode()) as session:
             yield session
 
+    def _keys(self, library: Any, session: "pkcs11.Session") -> list[Any]:
+        template = {
+            library.Attribute.CLASS: library.ObjectClass.SECRET_KEY,
+            library.Attribute.KEY_TYPE: library.KeyType.AES,
+            library.Attribute.LABEL: self._key_label,
+        }
+        # To the end: a search that is left open fails when the session is closed.
+        return list(session.get_objects(template))
+
     def _key(self, library: Any, session: "pkcs11.Session") -> Any:
-        return session.get_key(
-            object_class=library.ObjectClass.SECRET_KEY, key_type=library.KeyType.AES, label=self._key_label
-        )
+        keys = self._keys(library, session)
+        if len(keys) != 1:
+            how_many = "several AES keys" if keys else "no AES key"
+            raise ProviderError(f'the token "{self._token_label}" has {how_many} "{self._key_label}"')
+        return keys[0]
 
     def _encrypt(self, library: Any, session: "pkcs11.Session", text: bytes, nonce: bytes) -> bytes:
-        try:
-            key = self._key(library, session)
-        except library.NoSuchKey:
-            key = session.generate_key(
+        if not self._keys(library, session):
+            session.generate_key(
                 library.KeyType.AES,
                 KEY_BITS,
                 label=self._key_label,
@@ -96,6 +105,7 @@ class _Token:
                 capabilities=library.MechanismFlag.ENCRYPT | library.MechanismFlag.DECRYPT,
                 template={library.Attribute.SENSITIVE: True, library.Attribute.EXTRACTABLE: False},
             )
+        key = self._key(library, session)
         parameters = library.GCMParams(nonce, associated_data(KIND), TAG_BITS)
         ciphertext: bytes = key.encrypt(text, mechanism=library.Mechanism.AES_GCM, mechanism_param=parameters)
         return ciphertext
@@ -109,10 +119,6 @@ class _Token:
             )
         if isinstance(error, library.NoSuchToken):
             return ProviderError(f'there is no token "{self._token_label}" ({self._module})')
-        if isinstance(error, library.NoSuchKey):
-            return ProviderError(f'the token "{self._token_label}" has no AES key "{self._key_label}"')
-        if isinstance(error, library.MultipleObjectsReturned):
-            return ProviderError(f'the token "{self._token_label}" has several AES keys "{self._key_label}"')
         return ProviderError(
             f'the token "{self._token_label}" fails: {reason}',
             hint=f'Its key "{self._key_label}" must be the one the file was made with, and do AES-GCM; '

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any, TypeVar
 
 from .. import getkey, process
@@ -72,7 +71,9 @@ def fetch(settings: Settings, ask: Ask, is_canceled: Callable[[], bool]) -> Loca
 
 def _load(settings: Mapping[str, Any], ask: Ask) -> tuple[list[bytes], str]:
     try:
-        provider = import_module("pgkeymgr.provider").open_provider(settings, ask)
+        from ..provider import open_provider  # not needed with a getkey script
+
+        provider = open_provider(settings, ask)
         keys, source = provider.load(), provider.source
     except Error:
         raise

@@ -9,9 +9,9 @@ EXPIRY_DAYS = 30
 MESSAGES_MAX = 2**32
 """The messages under one key with random nonces of 96 bits, after NIST SP 800-38D, section 8.3.
 
-By then two of them have the same nonce with a probability of 2^-33. That is for AES-GCM; AES-256-GCM-SIV gives away
-no more by a repeated nonce than whether two values of one place are equal (RFC 8452): this is a reason to rotate,
-and no break.
+By then two of them have the same nonce with a probability of 2^-33. That is for AES-GCM; AES-256-GCM-SIV gives
+away no more by a repeated nonce than whether two values of one place are equal (RFC 8452): this is a reason to
+rotate, and no break.
 """
 
 
@@ -48,8 +48,9 @@ def check_expiry(context: Context) -> Iterator[Finding]:
                 WARNING,
                 f"key {row['id']} ({row['name']})",
                 f"it expires at {row['expires']}, and then neither encrypts nor decrypts{used}",
-                "CALL rotate_column() for its columns, or supersede_data_key(): the new version lives as long as this "
-                "one was meant to. If this one is to be used on, as a superuser: " + _longer(context, row["id"]),
+                "CALL rotate_column() for its columns, or supersede_data_key(): the new version lives as long as "
+                "this one was meant to. If this one is to be used on, as a superuser: "
+                + _longer(context, row["id"]),
             )
 
 

@@ -38,7 +38,9 @@ class Context:
         self.root_key: RootKey | None = None
         self.root_key_error: Exception | None = None
         try:
-            self.root_key = database.root_key()
+            root_key = database.root_key()
+            assert root_key.fingerprint  # an agent is asked for it
+            self.root_key = root_key
         except Error as error:
             if error.sqlstate == "57014":
                 raise

@@ -76,10 +76,16 @@ def _examine(
     for database in each_database(dsn, names, unreachable):
         place = f"{prefix}{database.name}"
         try:
+            # An error of that kind inside doctor() is another matter.
+            if not database.query(
+                "SELECT FROM pg_proc WHERE proname = 'doctor' AND pronamespace = quote_ident(%s)::regnamespace",
+                database.schema,
+            ):
+                problems[place] = (
+                    f"its extension is of version {database.version}, which has no doctor(): update it"
+                )
+                continue
             rows = database.query("SELECT check_name, status, object, message, hint FROM {s}.doctor()")
-        except psycopg.errors.UndefinedFunction:
-            problems[place] = f"its extension is of version {database.version}, which has no doctor(): update it"
-            continue
         except psycopg.Error as error:
             problems[place] = told(error)[0]
             continue

@@ -15,7 +15,7 @@ _PLACES = [
 
 _FILE_LINE = "file=/etc/postgresql/15/main/pgkeymgr_root_key"
 _KEY_LINE = "put-64-hexadecimal-characters-here"
-_HEADER = "#!/bin/sh\n# A getkey script, made by pgkeymgr init. {}\n#\n"
+_HEADER = "#!/bin/sh\n# A getkey script, made by the command pgkeymgr. {}\n#\n"
 
 
 def with_file(key_file: Path) -> str:
@@ -54,7 +54,9 @@ def with_key(key: bytes) -> str:
     # What is above refuses to run until somebody has edited it.
     text = sample[sample.index("cat <<'KEYS'") :]
     assert text.count(_KEY_LINE) == 1
-    return _HEADER.format("The root key is in it: keep it secret.") + text.replace(_KEY_LINE, key.hex())
+    return _HEADER.format(
+        "It has the root key in it.\n# A former root key goes on a line of its own below the new one."
+    ) + text.replace(_KEY_LINE, key.hex())
 
 
 def _sample(name: str) -> str:

@@ -56,8 +56,7 @@ def init(
 ) -> None:
     """Make a root key, and the getkey script that gives it to the server. Never where there is one already.
 
-    The key goes into a file that only the server's user can read; the script prints that file. With --provider,
-    the key goes into the provider instead, and pgkeymgr agent takes it from there.
+    The key goes into a file that only the server's user can read, or with --provider into a key provider.
     """
     with failures_reported():
         if provider is not None:
@@ -80,7 +79,7 @@ def init(
             "A second root key would make everything unreadable that is encrypted under the first. For a new one, "
             "see pgkeymgr rotate root."
             if not document.get("is_key_only")
-            else "It has no getkey script. If it is this cluster's key, --use-existing-key makes the script for it.",
+            else "No getkey script prints it. If it is this cluster's, --use-existing-key makes one for it.",
         )
         raise typer.Exit(ALREADY_THERE)
 

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,14 +54,16 @@ def shown(value: Any) -> str:
     )
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table on stdout.
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table on stdout; without rows, nothing.
 
     Args:
         title: above it.
         columns: the headings.
         rows: a value for each heading.
     """
+    if not rows:
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -80,8 +80,7 @@ def root(
 ) -> None:
     """Wrap every key anew under the newest root key, in every database, and tell when the old one can go.
 
-    Before: give the server the new root key in its getkey script or provider, the old one on the line below it, on
-    the standbys too.
+    Before: give all servers, standbys too, the new root key as the first one, with the old one below it.
     """
     from .connection import connect, each_database
 

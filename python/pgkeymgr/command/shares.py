@@ -127,7 +127,9 @@ def read(text: str, name: str) -> Read:
     numbered = {
         int(number): word for number, word in re.findall(r"(?<![\w.])(\d{1,2})\. ([a-z]+)\b", text.lower())
     }
-    typed = [numbered[number] for number in sorted(numbered)] or re.sub(r"[\d.,]", " ", text.lower()).split()
+    typed = [numbered[number] for number in sorted(numbered)] or [
+        word for word in re.split(r"[\s.,]+", text.lower()) if word and not word.isdigit()
+    ]
     if numbered and sorted(numbered) != list(range(1, len(numbered) + 1)):
         raise DataError(f"{name} lacks some of its words")
     indexes = [_index(word) for word in typed]

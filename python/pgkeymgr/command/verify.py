@@ -40,7 +40,7 @@ def verify(
 ) -> None:
     """Open every ciphertext of every encrypted column, and report what does not open, by the keys of the rows.
 
-    Nothing that is decrypted leaves the server. It takes a superuser: the columns of others are looked at, too.
+    Nothing that is decrypted leaves the server. It takes a superuser, since it looks at all tables.
     """
     from .connection import each_database
 
@@ -91,7 +91,7 @@ def _verify(
                 )
             )
             broken = database.query(
-                "SELECT row_key, problem FROM {s}.verify_column(%s::oid::regclass, %s)",
+                "SELECT row_key, problem FROM {s}.verify_column(%s::oid::regclass, %s::name)",
                 each["oid"],
                 each["column"],
             )

@@ -23,10 +23,11 @@ PGK_SQL_SOURCES = sql/header.sql sql/roles.sql sql/root_key.sql \
 	$(addprefix sql/crypto/,secretbox.sql aead_ietf.sql aead_det.sql stream_xchacha20.sql \
 	secretstream.sql auth.sql box.sql sign.sql signcrypt.sql hash.sql generichash.sql shorthash.sql \
 	kdf.sql kx.sql pwhash.sql randombytes.sql utils.sql) \
-	$(addprefix sql/key/,tables.sql audit.sql internal.sql data_key.sql token.sql wrap_key.sql) \
+	$(addprefix sql/key/,tables.sql audit.sql internal.sql data_key.sql token.sql wrap_key.sql \
+	root_rotation.sql) \
 	$(addprefix sql/sealed/,exchange.sql passphrase.sql transport.sql user_key.sql sharing.sql session_keyring.sql) \
 	$(addprefix sql/column/,tables.sql cell.sql encrypt_column.sql view.sql operation.sql \
-	blind_index.sql deterministic.sql upsert.sql ddl.sql) \
+	blind_index.sql deterministic.sql upsert.sql verify_column.sql ddl.sql) \
 	$(addprefix sql/compat/,pgsodium.sql pgcryptokey.sql pg_kmgr.sql)
 PGK_PY_SOURCES := $(shell find python/pgkeymgr -name '*.py' -o -name py.typed)
 

@@ -19,6 +19,7 @@ from .column.encrypt_column import EncryptColumn
 from .column.operation import Operations
 from .column.relations import Relations
 from .column.upsert import Upserts
+from .column.verify_column import VerifyColumn
 from .column.view import Views
 from .compat.pg_kmgr import pg_decrypt, pg_encrypt
 from .compat.pgcryptokey import Cryptokeys
@@ -46,6 +47,7 @@ from .errors import DataError, Error, LibraryError, LimitError, PrivilegeError
 from .key.data_key import DataKeys
 from .key.keyring import Record
 from .key.passphrase_wrap import PassphraseWraps
+from .key.root_rotation import RootRotation
 from .key.table import KeyTable
 from .key.token import Tokens, to_text
 from .key.wrap_key import WrapKey
@@ -93,6 +95,7 @@ _COLUMN_FUNCTIONS = (
     "_seal_bytes",
     "_seal_deterministic",
     "_reseal",
+    "_problem",
     "_key_by",
     "_blind",
     "encrypt_column",
@@ -106,6 +109,7 @@ _COLUMN_FUNCTIONS = (
     "rotate_column",
     "decrypt_column",
     "upsert",
+    "verify_column",
 )
 _PREFIXES = ("crypto_", "randombytes_", "sodium_")
 
@@ -168,11 +172,12 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     passphrase_wraps = PassphraseWraps(table)
     exchange = Exchange(table)
     session_keyring = SessionKeyring(table, passphrase_wraps, exchange)
-    others: list[_Function] = [derive_key, root_key_status, *_by_id_functions()]
+    others: list[_Function] = [derive_key, derive_key_under, *_by_id_functions()]
     for functions_of in (
         data_keys,
         tokens,
-        WrapKey(session),
+        WrapKey(table.root_wraps, session),
+        RootRotation(table),
         exchange,
         Passphrases(table, passphrase_wraps, exchange),
         Transport(table, exchange),
@@ -192,6 +197,7 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
         Operations(relations, encrypt_column, decrypt_column, table, data_keys),
         Deterministic(relations, table),
         Upserts(relations),
+        VerifyColumn(relations),
     ):
         others += _functions_of_sql(functions_of_columns)
     others += by_uuid_functions(table.secret)
@@ -240,18 +246,15 @@ def derive_key(key_id: int, key_len: int, context: bytes) -> bytes:
     return (_root_key or _load_root_key()).derive(key_id, key_len, context)
 
 
-def root_key_status() -> tuple[str, str, list[str]]:
-    """Tell which root key this session uses.
-
-    Returns:
-        Its fingerprint, where it came from, and the fingerprints of the ones before it, newest first.
+def derive_key_under(key_id: int, key_len: int, context: bytes, root_key: str) -> bytes:
+    """Derive a key from the root key of a fingerprint, the newest or a previous one; see ``derive_key``.
 
     Raises:
-        RootKeyError: there is no root key.
-        GetkeyError: the getkey script was refused, or failed.
+        RootKeyError: there is no root key of that fingerprint.
     """
-    root_key = _root_key or _load_root_key()
-    return root_key.fingerprint, root_key.source, list(root_key.previous)
+    if root_key is None:
+        raise DataError("root_key must not be NULL")
+    return (_root_key or _load_root_key()).derive(key_id, key_len, context, root_key)
 
 
 def _load_root_key() -> RootKey:
@@ -305,6 +308,9 @@ class _Session:
 
     def root_key(self) -> RootKey:
         return _root_key or _load_root_key()
+
+    def reload_root_key(self) -> RootKey:
+        return _load_root_key()
 
     def is_read_only(self) -> bool:
         return server.setting("transaction_read_only") == "on"

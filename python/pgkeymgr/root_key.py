@@ -78,7 +78,7 @@ class RootKey(Protocol):
         """
 
     def rewrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
-        """Make a wrap anew under this root key; where the root key is not in this process, the secret is not, either.
+        """Make a wrap anew under this root key; where that is not in this process, the secret is not, either.
 
         Args:
             wrapped: what ``wrap`` returned.

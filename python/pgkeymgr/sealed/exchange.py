@@ -5,6 +5,7 @@ import os
 from nacl import bindings
 
 from ..errors import ChallengeError, DataError, KeyStateError
+from ..key.root_wrap import server_key_associated_data
 from ..key.table import KeyTable
 from . import message
 from .message import Offer
@@ -16,7 +17,6 @@ _TRUE = ("on", "true", "yes", "1")
 # So that an offer ends where what is unlocked does, at DISCARD ALL, say; see key/unlocked.py.
 OFFER_MARK = "pgkeymgr.offer"
 
-_PURPOSE = b"server key exchange"
 _MARK_BYTES = 16
 
 
@@ -182,16 +182,14 @@ class Exchange:
         if not rows:
             return None
         (row,) = rows
-        root_key = self._database.root_key()
-        return root_key.unwrap(row["wrapped"], _PURPOSE + row["public"], row["fingerprint"])
+        return self._table.root_wraps.unwrap(
+            row["wrapped"], server_key_associated_data("exchange", row["public"]), row["fingerprint"]
+        )
 
     def _insert(self, statement: str) -> bytes:
-        root_key = self._database.root_key()
         public, signing_key = bindings.crypto_sign_keypair()
-        self._database.execute(
-            statement,
-            ("bytea", public),
-            ("text", root_key.fingerprint),
-            ("bytea", root_key.wrap(signing_key, _PURPOSE + public)),
+        fingerprint, wrapped = self._table.root_wraps.wrap(
+            signing_key, server_key_associated_data("exchange", public)
         )
+        self._database.execute(statement, ("bytea", public), ("text", fingerprint), ("bytea", wrapped))
         return public

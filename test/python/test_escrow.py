@@ -226,7 +226,7 @@ def test_too_few_mixed_and_damaged_pages(pages: list[Path], tmp_path: Path, getk
 
 
 def test_the_previous_key(tmp_path: Path, getkey: Path) -> None:
-    split = ["escrow", "split", "--threshold", "2", "--shares", "2", "--getkey", getkey, "--stdout"]
+    split = ["escrow", "split", "--threshold", "2", "--shares", "2", "--getkey", str(getkey), "--stdout"]
     done = run(*split, "--fingerprint", fingerprint(KEY[::-1]))
     texts = done.stdout.split("\f")
     assert sharing.combine([sharing.read(text, "it") for text in texts], None) == KEY[::-1]

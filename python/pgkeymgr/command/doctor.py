@@ -78,7 +78,8 @@ def _examine(
         try:
             # An error of that kind inside doctor() is another matter.
             if not database.query(
-                "SELECT FROM pg_proc WHERE proname = 'doctor' AND pronamespace = quote_ident(%s)::regnamespace",
+                "SELECT 1 AS one FROM pg_proc WHERE proname = 'doctor'"
+                " AND pronamespace = quote_ident(%s)::regnamespace",
                 database.schema,
             ):
                 problems[place] = (
@@ -111,6 +112,8 @@ def _show(findings: list[dict[str, Any]], places: list[str]) -> None:
         for finding in findings
     ]
     print_table("Doctor", ("status", "where", "check", "object", "message", "hint"), rows)
+    if not places:
+        return
     counts = [f"{sum(finding['status'] == status for finding in findings)} {status}" for status in _ORDER]
     message(", ".join(counts))
 

@@ -203,4 +203,5 @@ def _advise(
             f"The server does not need these any more, and they can be withdrawn from it: {', '.join(previous)}."
         )
         message("Standbys of standbys, and standbys that are not connected, are not seen from here.")
+    message("Keys by number and what wrap_key() returned may need them too, see docs/root-rotation.md.")
     message("Base backups, WAL archives and dumps from before need them still: keep a copy as long as those.")

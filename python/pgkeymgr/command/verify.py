@@ -18,6 +18,8 @@ EPILOG = (
 )
 
 _SHOWN_MAX = 20
+# verify_column() stops there.
+_LISTED_MAX = 10_000
 _COLUMNS = """
     SELECT c.base_relation::oid AS oid, coalesce(c.relation, c.base_relation)::text AS relation,
         c.column_name::text AS column, e.cipher_column::text AS cipher, c.base_relation::text AS base
@@ -85,7 +87,7 @@ def _verify(
         for each in bar.track(columns, description=database.name):
             # First, and in a snapshot of its own: what is written in between is counted, or verified, or both.
             (counted,) = database.connection.execute(
-                sql.SQL("SELECT count({}) AS count FROM {}").format(
+                sql.SQL("SELECT count({}) AS count FROM ONLY {}").format(
                     sql.Identifier(each["cipher"]),
                     sql.SQL(each["base"]),  # regclass has quoted it
                 )
@@ -102,6 +104,7 @@ def _verify(
                     "column": each["column"],
                     "values": counted["count"],
                     "broken": broken,
+                    "all_listed": len(broken) < _LISTED_MAX,
                 }
             )
     except psycopg.Error as error:
@@ -111,7 +114,13 @@ def _verify(
 
 def _show(results: list[dict[str, Any]]) -> None:
     rows = [
-        [result["database"], result["relation"], result["column"], result["values"], len(result["broken"])]
+        [
+            result["database"],
+            result["relation"],
+            result["column"],
+            result["values"],
+            f"{len(result['broken'])}{'' if result['all_listed'] else ' or more'}",
+        ]
         for result in results
     ]
     print_table("Verified", ("database", "table", "column", "values", "broken"), rows)
@@ -120,4 +129,4 @@ def _show(results: list[dict[str, Any]]) -> None:
             few = [[row["row_key"], row["problem"]] for row in result["broken"][:_SHOWN_MAX]]
             print_table(f"{result['relation']}.{result['column']}", ("row", "problem"), few)
             if len(result["broken"]) > _SHOWN_MAX:
-                message(f"… and {len(result['broken']) - _SHOWN_MAX} more; --json has all.")
+                message(f"… and {len(result['broken']) - _SHOWN_MAX} more; --json has them.")

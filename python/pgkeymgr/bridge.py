@@ -5,7 +5,7 @@ functions to be called, each safe for any caller that SQL let through; not the r
 """
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import plpy
 
@@ -44,6 +44,7 @@ from .crypto import (
     utils,
 )
 from .errors import DataError, Error, LibraryError, LimitError, PrivilegeError
+from .key.audit import Audit
 from .key.data_key import DataKeys
 from .key.keyring import Record
 from .key.passphrase_wrap import PassphraseWraps
@@ -58,6 +59,9 @@ from .sealed.session_keyring import SessionKeyring
 from .sealed.sharing import Sharing
 from .sealed.transport import Transport
 from .sealed.user_key import UserKeys
+
+if TYPE_CHECKING:
+    from .agent.remote import RemoteRootKey
 
 _PRIMITIVES = (
     aead_det,
@@ -116,6 +120,7 @@ _PREFIXES = ("crypto_", "randombytes_", "sodium_")
 _Function = Callable[..., Any]
 
 _root_key: RootKey | None = None
+_agent: "RemoteRootKey | None" = None
 
 
 # PL/Python puts an exception's class before its message: by this name, and as if it were a built-in one,
@@ -205,6 +210,7 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     others += [session._take_key, session._load_latest_key, session._as_owner]
     others += [session_keyring._session_keyring]
     others += [table.audit.verify_key_events, table.audit._link_key_events, table.audit._read_last_key_event]
+    others += [_Doctor(session, table.audit).doctor]
     for function in others:
         setattr(functions, function.__name__, _guard(function))
     globals_["pgkeymgr"] = functions
@@ -258,11 +264,19 @@ def derive_key_under(key_id: int, key_len: int, context: bytes, root_key: str) -
 
 
 def _load_root_key() -> RootKey:
-    global _root_key  # noqa: PLW0603  # a backend has one session, and so one root key
+    global _root_key, _agent  # noqa: PLW0603  # a backend has one session, and so one root key
+    if _agent is not None:
+        return _agent.anew()
     import os
 
     from . import process
+    from .agent.remote import RemoteRootKey, find_socket
 
+    agent_socket = find_socket(os.environ)
+    if agent_socket is not None:
+        process.forbid_core_dumps()  # for the data keys
+        _agent = RemoteRootKey(agent_socket, server.is_canceled)
+        return _agent.anew()
     path = getkey.find(os.environ, server.config_file(), server.share_directory())
     getkey.check(path)
     process.forbid_core_dumps()
@@ -471,6 +485,19 @@ class _Session:
         except Exception as error:
             pending.error = error
             raise
+
+
+class _Doctor:
+    """The doctor, imported when somebody calls it."""
+
+    def __init__(self, session: _Session, audit: Audit) -> None:
+        self._session = session
+        self._audit = audit
+
+    def doctor(self) -> list[tuple[str, str, str | None, str, str | None]]:
+        from .doctor import Doctor
+
+        return Doctor(self._session, self._audit).doctor()
 
 
 def _by_id_functions() -> list[_Function]:

@@ -255,7 +255,8 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     -- the audit trail
     ('verify_key_events(bigint,bytea)', 's', 'pgkeymgr_admin', 'u'),
     ('_link_key_events()', 'v', NULL, 'u'),
-    ('_read_last_key_event()', 's', NULL, 'u');
+    ('_read_last_key_event()', 's', NULL, 'u'),
+    ('doctor()', 'v', 'pgkeymgr_admin', 'u');
 INSERT INTO expected VALUES
     ('create_key(key_type,text,bytea,bytea,uuid,bytea,timestamp with time zone,text)', 'v', 'pgkeymgr_admin', 'u',
         'plpgsql'),
@@ -593,6 +594,7 @@ share_data_key	key integer, role regrole	void
 unshare_data_key	key text, role regrole	void
 unshare_data_key	key integer, role regrole	void
 lock		void
+doctor	OUT check_name text, OUT status text, OUT object text, OUT message text, OUT hint text	SETOF record
 verify_key_events	known_link bigint DEFAULT NULL::bigint, known_hash bytea DEFAULT NULL::bytea, OUT events bigint, OUT broken_link bigint, OUT reason text, OUT last_hash bytea	record
 token_encrypt	key text, plaintext bytea, associated_data bytea DEFAULT '\\x'::bytea, deterministic boolean DEFAULT false	bytea
 token_encrypt	key integer, plaintext bytea, associated_data bytea DEFAULT '\\x'::bytea, deterministic boolean DEFAULT false	bytea

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from agent_process import Agent
 from cluster import ROOT_KEY, Cluster
 from conftest import Connection, rows, value
 from psycopg import errors
@@ -277,6 +278,34 @@ def test_standbys_follow(server: Cluster) -> None:
                 assert status(reader)[1:] == ([], [])
                 assert rows(reader, "SELECT ssn FROM customer ORDER BY id") == [("123",), ("456",)]
                 assert value(reader, "SELECT crypto_auth_hmacsha256('message', uuid) = mac FROM derived")
+
+
+def test_with_the_agent() -> None:
+    """The same, where no backend has the root keys; and the doctor asks the agent, too."""
+    with (
+        Agent([ROOT_KEY], users=["postgres"]) as agent,
+        Cluster(root_keys=None, environment={"PGKEYMGR_AGENT": str(agent.socket)}) as cluster,
+    ):
+        cluster.create_database("test")
+        findings = "SELECT message FROM doctor() WHERE check_name LIKE 'root_key%' AND status = 'error'"
+        with session(cluster) as connection:
+            fill(connection)
+            assert rows(connection, findings) == []
+            agent.set_keys([NEW, ROOT_KEY])
+            assert agent.command("reload").returncode == 0
+            check(connection)
+            assert status(connection)[1:] == ([OLD_FINGERPRINT], [OLD_FINGERPRINT])
+            assert value(connection, "SELECT rotate_root_key()") == 6
+            agent.set_keys([NEW])
+            assert agent.command("reload").returncode == 0
+            assert status(connection)[1:] == ([], [])
+            check(connection)
+            assert rows(connection, findings) == []
+            assert agent.command("lock").returncode == 0
+            ((message,),) = rows(connection, findings)
+            assert "is locked" in message
+            with pytest.raises(errors.SystemError, match="is locked"):
+                connection.execute("SELECT rotate_root_key()")
 
 
 def test_verify_column_names_what_does_not_open(server: Cluster) -> None:

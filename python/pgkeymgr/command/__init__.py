@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import doctor, escrow, init, migrate, procedure, rotate, seal, status, verify
+from . import agent, doctor, escrow, init, migrate, procedure, rotate, seal, status, verify
 
 # Typer's own tracebacks are off: with local variables, as it can print them, they would show secrets.
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command(epilog=procedure.EPILOG)(migrate.migrate)
 app.add_typer(rotate.app, name="rotate")
 app.add_typer(escrow.app, name="escrow")
 app.command()(seal.seal)
+app.add_typer(agent.agent, name="agent")
 
 
 def _version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..errors import Error, UnsupportedError
+from ..root_key import RootKey
 from .database import Rows
 from .keyring import wrap_associated_data
 from .root_wrap import server_key_associated_data
@@ -54,23 +55,27 @@ class RootRotation:
                 hint="Call it in a transaction that is READ COMMITTED.",
             )
         root_key = self._wraps.reload()
-        count: int = self._table.change(lambda: self._rotate(root_key.fingerprint))
+        count: int = self._table.change(lambda: self._rotate(root_key))
         self._table.audit.record(
             "rotate_root_key", None, None, f"to {root_key.fingerprint}, {count} wraps made anew"
         )
         return count
 
-    def _rotate(self, newest: str) -> int:
+    # With one root key throughout: an agent may be given a still newer one meanwhile.
+
+    def _rotate(self, root_key: RootKey) -> int:
         execute = self._database.execute
+        newest = root_key.fingerprint
         # One rotation at a time; and who is making a wrap under an older root key is waited for: see RootWraps.
         execute("LOCK TABLE {s}.root_key_fingerprint IN SHARE ROW EXCLUSIVE MODE")
         self._wraps.note(newest)
         execute(
             "DELETE FROM {s}.root_key_fingerprint WHERE fingerprint OPERATOR(pg_catalog.<>) $1", ("text", newest)
         )
-        return self._rotate_keys(newest) + self._rotate_server_keys(newest)
+        return self._rotate_keys(root_key) + self._rotate_server_keys(root_key)
 
-    def _rotate_keys(self, newest: str) -> int:
+    def _rotate_keys(self, root_key: RootKey) -> int:
+        newest = root_key.fingerprint
         count = 0
         while rows := self._database.execute(
             "SELECT w.key_id, w.wrapped, w.fingerprint, k.key_type::text AS key_type, k.name, k.derivation_id,"
@@ -87,29 +92,13 @@ class RootRotation:
                 " WHERE w.kind = 'root' AND w.key_id OPERATOR(pg_catalog.=) new.key_id",
                 ("text", newest),
                 ("integer[]", [row["key_id"] for row in rows]),
-                ("bytea[]", [self._rewrap_key(row) for row in rows]),
+                ("bytea[]", [_rewrap_key(root_key, row) for row in rows]),
             )
             count += len(rows)
         return count
 
-    def _rewrap_key(self, row: dict[str, Any]) -> bytes:
-        number, context, made_under = row["derivation_id"], row["context"], row["fingerprint"]
-        derivation = b"" if number is None else number.to_bytes(8, "little", signed=True) + context
-        associated_data = wrap_associated_data(row["uuid"], row["key_type"], derivation)
-        try:
-            if number is not None:
-                # Derived from the old root key: from now on its wrap holds the key itself, not its length.
-                held = self._wraps.unwrap(row["wrapped"], associated_data, made_under)
-                if len(held) == DERIVED_WRAP_BYTES:
-                    held = self._wraps.derive(number, held[0], context, made_under)
-                return self._wraps.wrap(held, associated_data)[1]
-            return self._wraps.rewrap(row["wrapped"], associated_data, made_under)
-        except Error as error:
-            name = "" if row["name"] is None else f' "{row["name"]}"'
-            error.message = f"key {row['key_id']}{name}: {error.message}"
-            raise
-
-    def _rotate_server_keys(self, newest: str) -> int:
+    def _rotate_server_keys(self, root_key: RootKey) -> int:
+        newest = root_key.fingerprint
         rows: Rows = self._database.execute(
             "SELECT purpose, public, wrapped, fingerprint FROM {s}.server_key"
             " WHERE fingerprint OPERATOR(pg_catalog.<>) $1",
@@ -121,6 +110,24 @@ class RootRotation:
                 "UPDATE {s}.server_key SET wrapped = $3, fingerprint = $1 WHERE purpose OPERATOR(pg_catalog.=) $2",
                 ("text", newest),
                 ("text", row["purpose"]),
-                ("bytea", self._wraps.rewrap(row["wrapped"], associated_data, row["fingerprint"])),
+                ("bytea", root_key.rewrap(row["wrapped"], associated_data, row["fingerprint"])),
             )
         return len(rows)
+
+
+def _rewrap_key(root_key: RootKey, row: dict[str, Any]) -> bytes:
+    number, context, made_under = row["derivation_id"], row["context"], row["fingerprint"]
+    derivation = b"" if number is None else number.to_bytes(8, "little", signed=True) + context
+    associated_data = wrap_associated_data(row["uuid"], row["key_type"], derivation)
+    try:
+        if number is not None:
+            # Derived from the old root key: from now on its wrap holds the key itself, not its length.
+            held = root_key.unwrap(row["wrapped"], associated_data, made_under)
+            if len(held) == DERIVED_WRAP_BYTES:
+                held = root_key.derive(number, held[0], context, made_under)
+            return root_key.wrap(held, associated_data)
+        return root_key.rewrap(row["wrapped"], associated_data, made_under)
+    except Error as error:
+        name = "" if row["name"] is None else f' "{row["name"]}"'
+        error.message = f"key {row['key_id']}{name}: {error.message}"
+        raise

@@ -66,10 +66,6 @@ class RootWraps:
         """Open a wrap; see ``RootKey.unwrap``."""
         return self._root_key_for(made_under).unwrap(wrapped, associated_data, made_under)
 
-    def rewrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
-        """Make a wrap anew under the newest root key; see ``RootKey.rewrap``."""
-        return self._root_key_for(made_under).rewrap(wrapped, associated_data, made_under)
-
     def derive(self, key_id: int, length: int, context: bytes, made_under: str) -> bytes:
         """Derive a key from the root key that its wrap was made under; see ``RootKey.derive``."""
         return self._root_key_for(made_under).derive(key_id, length, context, made_under)

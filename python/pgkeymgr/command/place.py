@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import getkey
+from ..agent import remote, settings
 from ..errors import ParameterError, RootKeyError
 
 _DEBIAN = Path("/etc/postgresql")
-_AGENT_ENVIRONMENT = "PGKEYMGR_AGENT"
-_AGENT_PLACES = (Path("/etc/pgkeymgr/agent.toml"), Path("/run/pgkeymgr/agent.sock"))
+_AGENT_PLACES = (Path(settings.CONFIG), Path(remote.SOCKET))
 
 
 @dataclass
@@ -87,8 +87,8 @@ def present_source(place: Place, share_directory: Path | None) -> Path | None:
         The agent's socket or settings, or the getkey script; None if there is nothing.
     """
     for environment in (dict(os.environ), *_server_environments(place)):
-        if environment.get(_AGENT_ENVIRONMENT):
-            return Path(environment[_AGENT_ENVIRONMENT])
+        if environment.get(remote.ENVIRONMENT):
+            return Path(environment[remote.ENVIRONMENT])
         # One that is named and is not there counts, too: somebody means to put it there.
         if environment.get(getkey.ENVIRONMENT):
             return Path(environment[getkey.ENVIRONMENT])

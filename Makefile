@@ -23,11 +23,13 @@ PGK_SQL_SOURCES = sql/header.sql sql/roles.sql sql/root_key.sql \
 	$(addprefix sql/crypto/,secretbox.sql aead_ietf.sql aead_det.sql stream_xchacha20.sql \
 	secretstream.sql auth.sql box.sql sign.sql signcrypt.sql hash.sql generichash.sql shorthash.sql \
 	kdf.sql kx.sql pwhash.sql randombytes.sql utils.sql) \
-	$(addprefix sql/key/,tables.sql audit.sql internal.sql data_key.sql token.sql wrap_key.sql) \
+	$(addprefix sql/key/,tables.sql audit.sql internal.sql data_key.sql token.sql wrap_key.sql \
+	root_rotation.sql) \
 	$(addprefix sql/sealed/,exchange.sql passphrase.sql transport.sql user_key.sql sharing.sql session_keyring.sql) \
 	$(addprefix sql/column/,tables.sql cell.sql encrypt_column.sql view.sql operation.sql \
-	blind_index.sql deterministic.sql upsert.sql ddl.sql) \
-	$(addprefix sql/compat/,pgsodium.sql pgcryptokey.sql pg_kmgr.sql)
+	blind_index.sql deterministic.sql upsert.sql verify_column.sql ddl.sql) \
+	$(addprefix sql/compat/,pgsodium.sql pgcryptokey.sql pg_kmgr.sql) \
+	sql/doctor.sql
 PGK_PY_SOURCES := $(shell find python/pgkeymgr -name '*.py' -o -name py.typed)
 
 PGK_SCRIPT = build/pgkeymgr--$(PGK_VERSION).sql
@@ -114,6 +116,8 @@ $(PGK_TREE)/.done: build/$(PGK_PYTAG)-libraries/.done $(PGK_PY_SOURCES)
 	rm -rf $(@D)
 	cp -r build/$(PGK_PYTAG)-libraries $(@D)
 	cp -r python/pgkeymgr $(@D)/
+	@# For doctor(), which compares what is there with it.
+	cp requirements/runtime.txt $(@D)/pgkeymgr/requirements.txt
 	find $(@D) -name __pycache__ -prune -exec rm -rf {} +
 	@# The server's user cannot write the compiled files later. By time stamp they would be stale once copied,
 	@# and every session would compile all of it again.
@@ -151,6 +155,9 @@ install-python: python-tree command-tree
 	$(call PGK_INSTALL_TREE,$(PGK_TREE))
 	$(call PGK_INSTALL_TREE,$(PGK_COMMAND_TREE))
 	install -m 644 scripts/*.sample '$(DESTDIR)$(PGK_SHAREDIR)/'
+	sed -e 's|/usr/local|$(PREFIX)|g' scripts/pgkeymgr-agent.service \
+		> '$(DESTDIR)$(PGK_SHAREDIR)/pgkeymgr-agent.service'
+	chmod 644 '$(DESTDIR)$(PGK_SHAREDIR)/pgkeymgr-agent.service'
 	@# A #! line wants a path; and by rename, since a script that is being run is read on.
 	sed -e "s|@python@|$$(command -v $(PGK_PYTHON))|" -e 's|@libdir@|$(PGK_LIBDIR)/$(PGK_PYTAG)|g' \
 		scripts/pgkeymgr.in > '$(DESTDIR)$(PREFIX)/bin/pgkeymgr.new'
@@ -191,6 +198,7 @@ run-demo:
 
 run-bench:
 	@$(PGK_VENV)/bin/python bench/run.py $(ARGS)
+	@$(PGK_VENV)/bin/python bench/agent.py
 
 bench-docs: venv
 	@$(PGK_VENV)/bin/python bench/document.py $(ARGS)

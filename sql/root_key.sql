@@ -33,19 +33,20 @@ GRANT EXECUTE ON FUNCTION @extschema@.pgkeymgr_derive(bigint, integer, bytea) TO
 COMMENT ON FUNCTION @extschema@.pgkeymgr_derive(bigint, integer, bytea) IS
     'The same as derive_key.';
 
-CREATE FUNCTION @extschema@.root_key_status(
-    OUT fingerprint text,
-    OUT source text,
-    OUT previous text[]
+CREATE FUNCTION @extschema@.derive_key_under(
+    key_id bigint,
+    key_len integer,
+    context bytea,
+    root_key text
 )
-RETURNS record
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 200
+RETURNS bytea
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 300
 AS $$
 @load@
-return GD['pgkeymgr'].root_key_status()
+return GD['pgkeymgr'].derive_key_under(key_id, key_len, context, root_key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.root_key_status() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.root_key_status() TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.root_key_status() IS
-    'Which root key this session uses: its fingerprint, where it came from, and the fingerprints of the '
-    'root keys before it, newest first. An error that says why if there is none.';
+REVOKE ALL ON FUNCTION @extschema@.derive_key_under(bigint, integer, bytea, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.derive_key_under(bigint, integer, bytea, text) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.derive_key_under(bigint, integer, bytea, text) IS
+    'As derive_key, from the root key of this fingerprint, the newest or a previous one: for what was encrypted with keys by '
+    'number before the root key was rotated.';

@@ -5,7 +5,7 @@ functions to be called, each safe for any caller that SQL let through; not the r
 """
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import plpy
 
@@ -19,6 +19,7 @@ from .column.encrypt_column import EncryptColumn
 from .column.operation import Operations
 from .column.relations import Relations
 from .column.upsert import Upserts
+from .column.verify_column import VerifyColumn
 from .column.view import Views
 from .compat.pg_kmgr import pg_decrypt, pg_encrypt
 from .compat.pgcryptokey import Cryptokeys
@@ -43,9 +44,11 @@ from .crypto import (
     utils,
 )
 from .errors import DataError, Error, LibraryError, LimitError, PrivilegeError
+from .key.audit import Audit
 from .key.data_key import DataKeys
 from .key.keyring import Record
 from .key.passphrase_wrap import PassphraseWraps
+from .key.root_rotation import RootRotation
 from .key.table import KeyTable
 from .key.token import Tokens, to_text
 from .key.wrap_key import WrapKey
@@ -56,6 +59,9 @@ from .sealed.session_keyring import SessionKeyring
 from .sealed.sharing import Sharing
 from .sealed.transport import Transport
 from .sealed.user_key import UserKeys
+
+if TYPE_CHECKING:
+    from .agent.remote import RemoteRootKey
 
 _PRIMITIVES = (
     aead_det,
@@ -93,6 +99,7 @@ _COLUMN_FUNCTIONS = (
     "_seal_bytes",
     "_seal_deterministic",
     "_reseal",
+    "_problem",
     "_key_by",
     "_blind",
     "encrypt_column",
@@ -106,12 +113,14 @@ _COLUMN_FUNCTIONS = (
     "rotate_column",
     "decrypt_column",
     "upsert",
+    "verify_column",
 )
 _PREFIXES = ("crypto_", "randombytes_", "sodium_")
 
 _Function = Callable[..., Any]
 
 _root_key: RootKey | None = None
+_agent: "RemoteRootKey | None" = None
 
 
 # PL/Python puts an exception's class before its message: by this name, and as if it were a built-in one,
@@ -168,11 +177,12 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     passphrase_wraps = PassphraseWraps(table)
     exchange = Exchange(table)
     session_keyring = SessionKeyring(table, passphrase_wraps, exchange)
-    others: list[_Function] = [derive_key, root_key_status, *_by_id_functions()]
+    others: list[_Function] = [derive_key, derive_key_under, *_by_id_functions()]
     for functions_of in (
         data_keys,
         tokens,
-        WrapKey(session),
+        WrapKey(table.root_wraps, session),
+        RootRotation(table),
         exchange,
         Passphrases(table, passphrase_wraps, exchange),
         Transport(table, exchange),
@@ -192,6 +202,7 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
         Operations(relations, encrypt_column, decrypt_column, table, data_keys),
         Deterministic(relations, table),
         Upserts(relations),
+        VerifyColumn(relations),
     ):
         others += _functions_of_sql(functions_of_columns)
     others += by_uuid_functions(table.secret)
@@ -199,6 +210,7 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     others += [session._take_key, session._load_latest_key, session._as_owner]
     others += [session_keyring._session_keyring]
     others += [table.audit.verify_key_events, table.audit._link_key_events, table.audit._read_last_key_event]
+    others += [_Doctor(session, table.audit).doctor]
     for function in others:
         setattr(functions, function.__name__, _guard(function))
     globals_["pgkeymgr"] = functions
@@ -240,26 +252,31 @@ def derive_key(key_id: int, key_len: int, context: bytes) -> bytes:
     return (_root_key or _load_root_key()).derive(key_id, key_len, context)
 
 
-def root_key_status() -> tuple[str, str, list[str]]:
-    """Tell which root key this session uses.
-
-    Returns:
-        Its fingerprint, where it came from, and the fingerprints of the ones before it, newest first.
+def derive_key_under(key_id: int, key_len: int, context: bytes, root_key: str) -> bytes:
+    """Derive a key from the root key of a fingerprint, the newest or a previous one; see ``derive_key``.
 
     Raises:
-        RootKeyError: there is no root key.
-        GetkeyError: the getkey script was refused, or failed.
+        RootKeyError: there is no root key of that fingerprint.
     """
-    root_key = _root_key or _load_root_key()
-    return root_key.fingerprint, root_key.source, list(root_key.previous)
+    if root_key is None:
+        raise DataError("root_key must not be NULL")
+    return (_root_key or _load_root_key()).derive(key_id, key_len, context, root_key)
 
 
 def _load_root_key() -> RootKey:
-    global _root_key  # noqa: PLW0603  # a backend has one session, and so one root key
+    global _root_key, _agent  # noqa: PLW0603  # a backend has one session, and so one root key
+    if _agent is not None:
+        return _agent.anew()
     import os
 
     from . import process
+    from .agent.remote import RemoteRootKey, find_socket
 
+    agent_socket = find_socket(os.environ)
+    if agent_socket is not None:
+        process.forbid_core_dumps()  # for the data keys
+        _agent = RemoteRootKey(agent_socket, server.is_canceled)
+        return _agent.anew()
     path = getkey.find(os.environ, server.config_file(), server.share_directory())
     getkey.check(path)
     process.forbid_core_dumps()
@@ -305,6 +322,9 @@ class _Session:
 
     def root_key(self) -> RootKey:
         return _root_key or _load_root_key()
+
+    def reload_root_key(self) -> RootKey:
+        return _load_root_key()
 
     def is_read_only(self) -> bool:
         return server.setting("transaction_read_only") == "on"
@@ -465,6 +485,19 @@ class _Session:
         except Exception as error:
             pending.error = error
             raise
+
+
+class _Doctor:
+    """The doctor, imported when somebody calls it."""
+
+    def __init__(self, session: _Session, audit: Audit) -> None:
+        self._session = session
+        self._audit = audit
+
+    def doctor(self) -> list[tuple[str, str, str | None, str, str | None]]:
+        from .doctor import Doctor
+
+        return Doctor(self._session, self._audit).doctor()
 
 
 def _by_id_functions() -> list[_Function]:

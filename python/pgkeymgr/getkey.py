@@ -7,13 +7,13 @@ newest first. Nothing that it prints, on either stream, goes into an error or a 
 import os
 import re
 import signal
-import stat
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from . import trust
 from .crypto.kdf import KEY_BYTES
-from .errors import CanceledError, GetkeyError, RootKeyError
+from .errors import CanceledError, Error, GetkeyError, RootKeyError
 
 if TYPE_CHECKING:
     import subprocess
@@ -82,26 +82,7 @@ def check(path: str) -> None:
     Raises:
         GetkeyError: it is not a file, its owner or mode is wrong, or its directory lets anyone replace it.
     """
-    try:
-        status = os.stat(path)
-        directory = os.path.dirname(os.path.realpath(path))
-        directory_mode = os.stat(directory).st_mode
-    except OSError as error:
-        raise _refuse(
-            path, f"cannot be read: {error.strerror}", "Let the server's user read and run it."
-        ) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise _refuse(path, "is not a regular file", "Put a script or a program there.")
-    if status.st_uid not in (0, os.geteuid()):
-        raise _refuse(
-            path,
-            f"belongs to user id {status.st_uid}",
-            "Make it belong to root or to the user that the server runs as.",
-        )
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _refuse(path, "can be written by its group or by others", f"chmod go-w {path}")
-    if directory_mode & stat.S_IWOTH and not directory_mode & stat.S_ISVTX:
-        raise _refuse(path, "lies in a directory that others can write", f"chmod o-w {directory}")
+    trust.check_file(path, lambda reason, hint: _refuse(path, reason, hint), "the server")
     if not os.access(path, os.X_OK):
         raise _refuse(path, "is not executable by the server's user", f"chmod u+x {path}, and check its owner")
 
@@ -220,23 +201,37 @@ def parse(output: bytes, path: str) -> list[bytes]:
     Raises:
         GetkeyError: a line is not a root key. The message tells its number and its length only.
     """
-    lines = output.rstrip().split(b"\n") if output.strip() else []
+    return read_keys(output, lambda what, hint: _refuse(path, f"printed {what}", hint))
+
+
+def read_keys(text: bytes, refuse: Callable[[str, str], Error]) -> list[bytes]:
+    """Read root keys as they are written: in hexadecimal, a line each, the newest first.
+
+    Args:
+        text: the lines.
+        refuse: makes the error for what is wrong, of a phrase that tells what is there, and a hint.
+
+    Returns:
+        The root keys, 32 bytes each, newest first; at least one.
+
+    Raises:
+        Error: what ``refuse`` made. It is told the number of a line and its length only.
+    """
+    lines = text.rstrip().split(b"\n") if text.strip() else []
     if not lines:
-        raise _refuse(path, "printed nothing", f"It must print {2 * KEY_BYTES} hexadecimal characters.")
+        raise refuse("nothing", f"It must be {2 * KEY_BYTES} hexadecimal characters.")
     keys = []
     for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not _LINE.fullmatch(text):
-            raise _refuse(
-                path,
-                f"printed {len(text)} characters on line {number}, which are not {2 * KEY_BYTES} hexadecimal ones",
+        digits = line.strip()
+        if not _LINE.fullmatch(digits):
+            raise refuse(
+                f"{len(digits)} characters on line {number}, which are not {2 * KEY_BYTES} hexadecimal ones",
                 "Each line must be a root key in hexadecimal, the newest first.",
             )
-        key = bytes.fromhex(text.decode("ascii"))
+        key = bytes.fromhex(digits.decode("ascii"))
         if not any(key):
-            raise _refuse(
-                path,
-                f"printed a root key of zeros on line {number}",
+            raise refuse(
+                f"a root key of zeros on line {number}",
                 "Make a random one, for instance with openssl rand -hex 32.",
             )
         keys.append(key)

@@ -78,7 +78,7 @@ class RootKey(Protocol):
         """
 
     def rewrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
-        """Make a wrap anew under this root key; where the root key is not in this process, the secret is not, either.
+        """Make a wrap anew under this root key; an agent does not give the secret away for it.
 
         Args:
             wrapped: what ``wrap`` returned.
@@ -172,3 +172,12 @@ class LocalRootKey:
     def rewrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
         """Make a wrap anew; see ``RootKey.rewrap``."""
         return self.wrap(self.unwrap(wrapped, associated_data, made_under), associated_data)
+
+    def forget(self) -> None:
+        """Overwrite the keys in memory, for whoever has these objects; it has none afterwards."""
+        from .process import wipe
+
+        for keys in (self._keys, self._wrapping_keys):
+            for key in keys.values():
+                wipe(key)
+            keys.clear()

@@ -116,6 +116,14 @@ REVOKE ALL ON @extschema@.server_key FROM PUBLIC;
 COMMENT ON TABLE @extschema@.server_key IS
     'The server''s own key pairs, the secret halves wrapped under the root key (fingerprint says which).';
 
+CREATE TABLE @extschema@.root_key_fingerprint (
+    fingerprint text PRIMARY KEY,
+    since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+REVOKE ALL ON @extschema@.root_key_fingerprint FROM PUBLIC;
+COMMENT ON TABLE @extschema@.root_key_fingerprint IS
+    'The root keys that wraps of this database are made under: a session with another root key makes none.';
+
 CREATE TABLE @extschema@.key_grant (
     family integer NOT NULL,
     grantee regrole NOT NULL,
@@ -134,6 +142,7 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.key_wrap', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.key_grant', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.user_key', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.server_key', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.root_key_fingerprint', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.key_id_seq', '');
 
 CREATE VIEW @extschema@.data_keys WITH (security_barrier) AS

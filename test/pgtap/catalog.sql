@@ -2,7 +2,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(68);
+SELECT plan(71);
 
 -- Who may call a function: PUBLIC what involves no secret; pgkeymgr_user what uses a key by its number, uuid, name,
 -- token or password, and what makes and checks verifiers of passwords; pgkeymgr_admin what takes, makes or gives a
@@ -72,7 +72,8 @@ INSERT INTO expected (identity, volatility, callers) VALUES
     -- the root key
     ('derive_key(bigint,integer,bytea)', 's', 'pgkeymgr_admin'),
     ('pgkeymgr_derive(bigint,integer,bytea)', 's', 'pgkeymgr_admin'),
-    ('root_key_status()', 's', 'pgkeymgr_admin'),
+    ('derive_key_under(bigint,integer,bytea,text)', 's', 'pgkeymgr_admin'),
+    ('_problem(bytea,bytea)', 's', 'pgkeymgr_admin'),
     -- new secret keys, key pairs and seeds
     ('crypto_aead_det_keygen()', 'v', 'pgkeymgr_admin'),
     ('crypto_aead_ietf_keygen()', 'v', 'pgkeymgr_admin'),
@@ -219,6 +220,9 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     -- secrets that travel sealed: a user unlocks and changes, an administrator gives and takes away
     ('exchange_offer()', 'v', 'pgkeymgr_user', 'u'),
     ('exchange_fingerprint()', 'v', 'pgkeymgr_user', 'u'),
+    ('root_key_status()', 's', 'pgkeymgr_admin', 'u'),
+    ('rotate_root_key()', 'v', 'pgkeymgr_admin', 'u'),
+    ('verify_column(regclass,name)', 'v', 'pgkeymgr_admin', 'u'),
     ('rotate_exchange_key()', 'v', 'pgkeymgr_admin', 'u'),
     ('add_passphrase(text,bytea)', 'v', 'pgkeymgr_admin', 'u'),
     ('add_passphrase(integer,bytea)', 'v', 'pgkeymgr_admin', 'u'),
@@ -251,7 +255,8 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     -- the audit trail
     ('verify_key_events(bigint,bytea)', 's', 'pgkeymgr_admin', 'u'),
     ('_link_key_events()', 'v', NULL, 'u'),
-    ('_read_last_key_event()', 's', NULL, 'u');
+    ('_read_last_key_event()', 's', NULL, 'u'),
+    ('doctor()', 'v', 'pgkeymgr_admin', 'u');
 INSERT INTO expected VALUES
     ('create_key(key_type,text,bytea,bytea,uuid,bytea,timestamp with time zone,text)', 'v', 'pgkeymgr_admin', 'u',
         'plpgsql'),
@@ -349,6 +354,7 @@ SELECT set_eq(
     ('r', 'key_grant', NULL, NULL),
     ('r', 'user_key', NULL, NULL),
     ('r', 'server_key', NULL, NULL),
+    ('r', 'root_key_fingerprint', NULL, NULL),
     ('r', 'key_event', NULL, NULL),
     ('r', 'key_event_turn', NULL, NULL),
     ('S', 'key_id_seq', NULL, NULL),
@@ -389,7 +395,7 @@ SELECT set_eq(
     $$VALUES ('key', ''), ('key_wrap', ''), ('key_grant', ''), ('key_id_seq', ''), ('key_derivation_seq', ''),
     ('encrypted_relation', ''), ('encrypted_relation_id_seq', ''), ('encrypted_column', ''),
     ('encrypted_column_id_seq', ''), ('encrypted_constraint', ''), ('column_operation', ''),
-    ('user_key', ''), ('server_key', ''), ('key_event', '')$$,
+    ('user_key', ''), ('server_key', ''), ('root_key_fingerprint', ''), ('key_event', '')$$,
     'what pg_dump takes along, all of it'
 );
 SELECT is(
@@ -544,7 +550,10 @@ SELECT set_eq(
 -- The others: our own, pgcryptokey's and the list's.
 CREATE TEMP TABLE own (LIKE pgsodium);
 COPY own FROM stdin;
-root_key_status	OUT fingerprint text, OUT source text, OUT previous text[]	record
+root_key_status	OUT fingerprint text, OUT source text, OUT previous text[], OUT still_needed text[]	record
+rotate_root_key		integer
+derive_key_under	key_id bigint, key_len integer, context bytea, root_key text	bytea
+verify_column	relation regclass, column_name name, OUT row_key text, OUT problem text	SETOF record
 create_data_key	name text, length integer DEFAULT 32, expires timestamp with time zone DEFAULT NULL::timestamp with time zone, comment text DEFAULT NULL::text, wrap text DEFAULT 'root'::text	integer
 supersede_data_key	key text	integer
 supersede_data_key	key integer	integer
@@ -585,6 +594,7 @@ share_data_key	key integer, role regrole	void
 unshare_data_key	key text, role regrole	void
 unshare_data_key	key integer, role regrole	void
 lock		void
+doctor	OUT check_name text, OUT status text, OUT object text, OUT message text, OUT hint text	SETOF record
 verify_key_events	known_link bigint DEFAULT NULL::bigint, known_hash bytea DEFAULT NULL::bytea, OUT events bigint, OUT broken_link bigint, OUT reason text, OUT last_hash bytea	record
 token_encrypt	key text, plaintext bytea, associated_data bytea DEFAULT '\\x'::bytea, deterministic boolean DEFAULT false	bytea
 token_encrypt	key integer, plaintext bytea, associated_data bytea DEFAULT '\\x'::bytea, deterministic boolean DEFAULT false	bytea
@@ -700,7 +710,7 @@ SELECT throws_ok(
     format('%s cannot read %s', role, relation)
 )
 FROM unnest('{pgkeymgr_test_nobody,pgkeymgr_test_user,pgkeymgr_test_admin}'::text[]) AS role,
-    unnest('{key,key_wrap,key_grant,key_id_seq,key_derivation_seq,user_key,server_key,key_event,key_event_turn,
+    unnest('{key,key_wrap,key_grant,key_id_seq,key_derivation_seq,user_key,server_key,root_key_fingerprint,key_event,key_event_turn,
         encrypted_relation,encrypted_column,encrypted_constraint,column_operation}'::text[]) AS relation;
 SELECT throws_ok(
     format('SET LOCAL ROLE %I; SELECT FROM %s', role, relation), '42501', NULL,

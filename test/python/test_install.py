@@ -227,6 +227,7 @@ def test_destdir_prefix_and_uninstall(tmp_path: Path) -> None:
     unchecked_hash = 1
     assert int.from_bytes(compiled.read_bytes()[4:8], "little") == unchecked_hash
     assert "usr/local/share/pgkeymgr/getkey.sample" in files
+    assert "usr/local/share/pgkeymgr/pgkeymgr-agent.service" in files
     assert any(f.endswith(f"/extension/pgkeymgr--{version}.sql") for f in files)
     # The command has libraries of its own, which no session of the server finds.
     assert any(re.fullmatch(rf"usr/local/lib/pgkeymgr/{version}/cp3\d+-command/typer/main\.py", f) for f in files)

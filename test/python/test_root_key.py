@@ -37,7 +37,7 @@ def derive(cluster: Cluster, **more: Any) -> bytes:
 
 def test_status(cluster: Cluster, connection: Connection) -> None:
     row = connection.execute("SELECT * FROM root_key_status()").fetchone()
-    assert row == (FINGERPRINT, f"getkey {cluster.getkey}", [])
+    assert row == (FINGERPRINT, f"getkey {cluster.getkey}", [], [])
     with Cluster(root_keys=[KEY, ROOT_KEY]) as rotated:
         rotated.create_database("test")
         with rotated.connect("test") as other:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from certificates import make_ca, make_certificate
 from cluster import ROOT_KEY, Cluster
 from conftest import Connection, rows, value
 from nacl import bindings
@@ -175,29 +176,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def openssl(directory: Path, *arguments: str) -> None:
-    """Run openssl in a directory."""
-    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-
-def make_ca(directory: Path, name: str) -> None:
-    """Make a certificate authority."""
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    files = ["-keyout", f"{name}.key", "-out", f"{name}.crt"]
-    openssl(directory, "req", "-x509", *key, "-days", "2", "-subj", f"/CN={name}", *files)
-
-
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Path]]:
     """A server that speaks TLS on 127.0.0.1, and the directory with two authorities: its own, and another one."""
     directory = tmp_path_factory.mktemp("tls")
     for name in ("ca", "wrong"):
         make_ca(directory, name)
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    openssl(directory, "req", *key, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr")
-    (directory / "names").write_text("subjectAltName = DNS:localhost\n")
-    authority = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
-    openssl(directory, "x509", "-req", "-in", "server.csr", "-out", "server.crt", *authority)
+    make_certificate(directory, "server", "subjectAltName = DNS:localhost")
     with Cluster(settings={"listen_addresses": "127.0.0.1"}, port=free_port()) as running:
         for name in ("server.key", "server.crt"):
             copy = running.data / name

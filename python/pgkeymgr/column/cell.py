@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from ..errors import DataError, DuplicateKeyError, Error, UndefinedError
+from ..errors import DataError, DuplicateKeyError, Error, KeyStateError, UndefinedError
 from ..key.cipher import CIPHERTEXT_START, HEADER_BYTES, TokenCipher
 from ..key.database import Database
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
@@ -71,6 +71,20 @@ class Cells:
             except Exception:  # noqa: S110  # what is wrong with it is found out below
                 pass
         return to_text(self._open_first(token, place))
+
+    def _problem(self, token: bytes, place: bytes) -> str | None:
+        """Tell why a value does not open; None if it does.
+
+        Raises:
+            PrivilegeError: the current user may not decrypt with its key.
+            RootKeyError: the root key is not there, which is not the value's fault.
+        """
+        try:
+            cipher, _ = self._tokens.decryptor(token)
+            cipher.decrypt(token, place)
+        except (DataError, UndefinedError, KeyStateError) as error:
+            return error.message
+        return None
 
     def _seal_bytes(self, key: str, plaintext: bytes, place: bytes) -> bytes:
         """Encrypt a value under a fresh nonce.

@@ -58,6 +58,15 @@ def _sodium() -> ctypes.CDLL:
     )
 
 
+def has_libsodium() -> bool:
+    """Tell whether this machine has the libsodium that signcryption needs."""
+    try:
+        _sodium()
+    except UnsupportedError:
+        return False
+    return True
+
+
 def _not_a_state() -> DataError:
     return DataError("state is not what crypto_signcrypt_sign_before or crypto_signcrypt_verify_before returned")
 

@@ -37,6 +37,13 @@ class Database(Protocol):
             RootKeyError: there is none.
         """
 
+    def reload_root_key(self) -> RootKey:
+        """Get the root key again, and return it.
+
+        Raises:
+            RootKeyError: there is none.
+        """
+
     def load_key(self, key_id: int, name: str, uuid: bytes, user: int) -> Record | None:
         """Read the record of the key with this id, name or uuid, as it is committed by now."""
 

@@ -15,11 +15,14 @@ from .cipher import TokenCipher
 from .database import Database, Rows
 from .keyring import KEYS_MAX, Keyring, Record, wrap_associated_data
 from .passphrase import Stretched, Stretching
+from .root_wrap import RootWraps
 from .unlocked import Unlocked
 from .user_wrap import user_wrap
 
 NAME_CHARACTERS_MAX = 255
 CHILD_BYTES = 32
+DERIVED_WRAP_BYTES = 1
+"""What the wrap of a derived key holds: its length. A longer one holds the key, since the root key was rotated."""
 TOKEN_KEY_TYPE = "data"  # noqa: S105  # a type's name
 
 _NO_ID = 0
@@ -36,6 +39,7 @@ class KeyTable:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.keyring = Keyring()
+        self.root_wraps = RootWraps(database)
         self.unlocked = Unlocked(database)
         self.audit = Audit(database)
         self._dirty: int | None = None
@@ -141,16 +145,17 @@ class KeyTable:
         """
         if record.root_wrap is None or record.fingerprint is None:
             return self.unlocked.secret(record)
-        root_key = self.database.root_key()
         try:
-            secret = root_key.unwrap(record.root_wrap, record.associated_data, record.fingerprint)
+            secret = self.root_wraps.unwrap(record.root_wrap, record.associated_data, record.fingerprint)
         except Error as error:
             error.message = f"{record}: {error.message}"
             raise
-        if record.derivation_id is None or record.context is None:
+        if record.derivation_id is None or record.context is None or len(secret) > DERIVED_WRAP_BYTES:
             return secret
-        # The wrap of a derived key holds its length: that it opened says that number and context are right.
-        return root_key.derive(record.derivation_id, int.from_bytes(secret, "big"), record.context)
+        # That it opened says that number and context are right.
+        return self.root_wraps.derive(
+            record.derivation_id, int.from_bytes(secret, "big"), record.context, record.fingerprint
+        )
 
     def secret(self, uuid: str, key_type: str, encrypt: bool) -> bytes:
         """Return the secret of a key, for a primitive that the current user has a grant for.
@@ -357,12 +362,12 @@ class KeyTable:
 
     def insert_root_wrap(self, key_id: int, secret: bytes, associated_data: bytes) -> None:
         """Store a key's wrap under the root key; within ``change``."""
-        root_key = self.database.root_key()
+        fingerprint, wrapped = self.root_wraps.wrap(secret, associated_data)
         self.database.execute(
             "INSERT INTO {s}.key_wrap (key_id, kind, fingerprint, wrapped) VALUES ($1, 'root', $2, $3)",
             ("integer", key_id),
-            ("text", root_key.fingerprint),
-            ("bytea", root_key.wrap(secret, associated_data)),
+            ("text", fingerprint),
+            ("bytea", wrapped),
         )
 
     def insert_passphrase_wrap(

@@ -4,12 +4,14 @@ from ..errors import not_authentic
 from ..root_key import FINGERPRINT_BYTES
 from ..wrap import OVERHEAD_BYTES
 from .database import Database
+from .root_wrap import RootWraps
 
 
 class WrapKey:
     """The wrapping of secrets that are the user's own, for one session."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, wraps: RootWraps, database: Database) -> None:
+        self._wraps = wraps
         self._database = database
 
     def wrap_key(self, secret: bytes | None) -> bytes | None:
@@ -48,6 +50,4 @@ class WrapKey:
         if len(wrapped) < FINGERPRINT_BYTES + OVERHEAD_BYTES:
             raise not_authentic("wrapped")
         fingerprint = wrapped[:FINGERPRINT_BYTES]
-        return self._database.root_key().unwrap(
-            wrapped[FINGERPRINT_BYTES:], b"wrap_key" + fingerprint, fingerprint.hex()
-        )
+        return self._wraps.unwrap(wrapped[FINGERPRINT_BYTES:], b"wrap_key" + fingerprint, fingerprint.hex())

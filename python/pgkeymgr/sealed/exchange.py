@@ -5,6 +5,8 @@ import os
 from nacl import bindings
 
 from ..errors import ChallengeError, DataError, KeyStateError
+from ..key.database import Database
+from ..key.root_wrap import server_key_associated_data
 from ..key.table import KeyTable
 from . import message
 from .message import Offer
@@ -16,8 +18,20 @@ _TRUE = ("on", "true", "yes", "1")
 # So that an offer ends where what is unlocked does, at DISCARD ALL, say; see key/unlocked.py.
 OFFER_MARK = "pgkeymgr.offer"
 
-_PURPOSE = b"server key exchange"
 _MARK_BYTES = 16
+
+
+def allows_plain(database: Database) -> bool:
+    """Tell whether this database takes sealed secrets over connections without TLS; in ``Database.as_owner``."""
+    rows = database.execute(
+        "SELECT FROM pg_catalog.pg_db_role_setting AS s, pg_catalog.unnest(s.setconfig) AS one"
+        " WHERE s.setrole OPERATOR(pg_catalog.=) 0 AND s.setdatabase OPERATOR(pg_catalog.=)"
+        " (SELECT oid FROM pg_catalog.pg_database"
+        " WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
+        " AND pg_catalog.lower(one) OPERATOR(pg_catalog.=) ANY ($1)",
+        ("text[]", [f"{PLAIN_SETTING}={value}" for value in _TRUE]),
+    )
+    return bool(rows)
 
 
 class _Pending:
@@ -139,22 +153,13 @@ class Exchange:
         self._pending = None
 
     def _check_connection(self) -> None:
-        if not self._database.is_confidential() and not self._database.as_owner(self._allows_plain):
+        if not self._database.is_confidential() and not self._database.as_owner(
+            lambda: allows_plain(self._database)
+        ):
             raise ChallengeError(
                 "this connection is neither TLS nor a Unix socket: secrets are not taken over it",
                 hint="Connect with sslmode=verify-full.",
             )
-
-    def _allows_plain(self) -> bool:
-        rows = self._database.execute(
-            "SELECT FROM pg_catalog.pg_db_role_setting AS s, pg_catalog.unnest(s.setconfig) AS one"
-            " WHERE s.setrole OPERATOR(pg_catalog.=) 0 AND s.setdatabase OPERATOR(pg_catalog.=)"
-            " (SELECT oid FROM pg_catalog.pg_database"
-            " WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
-            " AND pg_catalog.lower(one) OPERATOR(pg_catalog.=) ANY ($1)",
-            ("text[]", [f"{PLAIN_SETTING}={value}" for value in _TRUE]),
-        )
-        return bool(rows)
 
     def _signing_key(self) -> bytes:
         key = self._database.as_owner(self._read)
@@ -182,16 +187,14 @@ class Exchange:
         if not rows:
             return None
         (row,) = rows
-        root_key = self._database.root_key()
-        return root_key.unwrap(row["wrapped"], _PURPOSE + row["public"], row["fingerprint"])
+        return self._table.root_wraps.unwrap(
+            row["wrapped"], server_key_associated_data("exchange", row["public"]), row["fingerprint"]
+        )
 
     def _insert(self, statement: str) -> bytes:
-        root_key = self._database.root_key()
         public, signing_key = bindings.crypto_sign_keypair()
-        self._database.execute(
-            statement,
-            ("bytea", public),
-            ("text", root_key.fingerprint),
-            ("bytea", root_key.wrap(signing_key, _PURPOSE + public)),
+        fingerprint, wrapped = self._table.root_wraps.wrap(
+            signing_key, server_key_associated_data("exchange", public)
         )
+        self._database.execute(statement, ("bytea", public), ("text", fingerprint), ("bytea", wrapped))
         return public

@@ -1,0 +1,398 @@
+"""The root key of a process that does not hold it: it asks the agent.
+
+Every backend that uses the agent imports this: what is slow to import is imported when it is needed.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AgentError, CanceledError, Error
+from . import protocol
+from .protocol import Operation, Status
+
+if TYPE_CHECKING:
+    import socket
+
+ENVIRONMENT = "PGKEYMGR_AGENT"
+SOCKET = "/run/pgkeymgr/agent.sock"
+TIMEOUT_SECONDS = 10
+CONTROL_TIMEOUT_SECONDS = 300
+"""How long an unlock or a reload may take: somebody types a passphrase, or a provider is far away."""
+
+_POLL_SECONDS = 0.05
+_RETRY_SECONDS = 0.005
+_RECEIVE_BYTES = 65536
+_CREDENTIALS = Struct("iII")
+_S_IWOTH = 0o002
+_S_ISVTX = 0o1000
+
+
+def find_socket(environment: Mapping[str, str]) -> str | None:
+    """Find the agent's socket.
+
+    Args:
+        environment: the server's.
+
+    Returns:
+        Its path: what $PGKEYMGR_AGENT says, or SOCKET if that exists; None if there is no agent to use.
+
+    Raises:
+        AgentError: the environment names a path that is not absolute.
+    """
+    named = environment.get(ENVIRONMENT)
+    if not named:
+        return SOCKET if os.path.lexists(SOCKET) else None
+    if not os.path.isabs(named):
+        raise AgentError(
+            f'the agent\'s socket "{named}" is not an absolute path',
+            hint=f"Correct {ENVIRONMENT} in the environment of the server, and restart it.",
+        )
+    return named
+
+
+def peer(connection: "socket.socket") -> tuple[int, int]:
+    """Tell who is at the other end of a Unix socket.
+
+    Args:
+        connection: a connected one.
+
+    Returns:
+        The numbers of the process and of its user, as the kernel noted them when it connected or listened.
+    """
+    import socket
+
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(credentials)
+    return pid, uid
+
+
+class UnreachableError(AgentError):
+    """There is no agent at the socket, or it does not answer."""
+
+
+class _ClosedError(Exception):
+    """The agent has closed the connection, as it does with those idle longest, and when it ends."""
+
+
+class _Connection:
+    """A connection to the agent: made when it is needed, and made anew when the agent has closed it."""
+
+    def __init__(self, path: str, is_canceled: Callable[[], bool], timeout: float) -> None:
+        self.path = path
+        self._is_canceled = is_canceled
+        self._timeout = timeout
+        self._deadline = 0.0
+        self._socket: socket.socket | None = None
+
+    def close(self) -> None:
+        """Close it; the next request connects again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def request(self, frame: bytes) -> tuple[int, list[bytes]]:
+        """Send a request, and return the status and the fields of the response.
+
+        Raises:
+            Error: the one that the agent answered with.
+            AgentError: it cannot be reached, does not answer, or is not to be trusted.
+            CanceledError: ``is_canceled`` was true.
+        """
+        self._deadline = time.monotonic() + self._timeout
+        was_connected = self._socket is not None
+        try:
+            try:
+                status, fields = self._exchange(frame)
+            except _ClosedError:
+                self.close()
+                if not was_connected:
+                    raise self._gone("has closed the connection") from None
+                # Every operation may be asked for twice: none changes the keys' meaning.
+                try:
+                    status, fields = self._exchange(frame)
+                except _ClosedError:
+                    raise self._gone("has closed the connection") from None
+            if status == Status.ERROR:
+                raise protocol.decode_error(fields)
+        except protocol.FormatError as error:
+            self.close()
+            raise AgentError(
+                f"the agent at {self.path} gave an answer that is not of the protocol: {error}",
+                hint="Install the same version of pgkeymgr for the agent and for the server.",
+            ) from None
+        except Error as error:
+            if isinstance(error, CanceledError | AgentError):
+                # An answer may still come, and would be taken for that of the next request.
+                self.close()
+            raise
+        except BaseException:
+            self.close()
+            raise
+        return status, fields
+
+    def _exchange(self, frame: bytes) -> tuple[int, list[bytes]]:
+        connection = self._socket or self._connect()
+        try:
+            self._send(connection, frame)
+        except _ClosedError:
+            # It may have said why before it closed.
+            return protocol.decode(self._receive(connection))
+        return protocol.decode(self._receive(connection))
+
+    def _send(self, connection: "socket.socket", frame: bytes) -> None:
+        rest = memoryview(frame)
+        while rest:
+            try:
+                rest = rest[connection.send(rest) :]
+            except TimeoutError:
+                self._wait()
+            except (BrokenPipeError, ConnectionResetError):
+                raise _ClosedError from None
+            except OSError as error:
+                raise self._gone(f"cannot be reached: {error.strerror}") from None
+
+    def _receive(self, connection: "socket.socket") -> bytes:
+        wanted = missing = protocol.LENGTH_BYTES
+        chunks: list[bytes] = []
+        length = None
+        while missing > 0:
+            try:
+                chunk = connection.recv(max(missing, _RECEIVE_BYTES))
+            except TimeoutError:
+                self._wait()
+                continue
+            except ConnectionResetError:
+                raise _ClosedError from None
+            except OSError as error:
+                raise self._gone(f"cannot be reached: {error.strerror}") from None
+            if not chunk:
+                raise _ClosedError
+            chunks.append(chunk)
+            missing -= len(chunk)
+            if missing > 0:
+                self._wait()
+            if length is None and missing <= 0:
+                received = b"".join(chunks)
+                length = protocol.frame_length(received)
+                wanted += length
+                missing = wanted - len(received)
+                chunks = [received]
+        received = b"".join(chunks)
+        if len(received) != wanted:
+            raise protocol.FormatError("more than an answer")
+        return received[protocol.LENGTH_BYTES :]
+
+    def _wait(self) -> None:
+        if self._is_canceled():
+            raise CanceledError(f"canceled while waiting for the agent at {self.path}")
+        if time.monotonic() > self._deadline:
+            raise self._gone(f"did not answer in {self._timeout:g} seconds")
+
+    def _connect(self) -> "socket.socket":
+        import socket
+
+        owner = self._check_directory()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            connection.settimeout(_POLL_SECONDS)
+            while True:
+                try:
+                    connection.connect(self.path)
+                    break
+                except (BlockingIOError, TimeoutError):
+                    # So many connect at this moment that the kernel's queue is full.
+                    self._wait()
+                    time.sleep(_RETRY_SECONDS)
+                except OSError as error:
+                    raise self._gone(f"cannot be reached: {error.strerror or error}") from None
+            _, uid = peer(connection)
+            if uid not in (0, os.geteuid(), owner):
+                raise AgentError(
+                    f"the process at {self.path} belongs to user id {uid}, and is not trusted",
+                    hint="The agent must run as root, as the server's user, or as the owner of that directory.",
+                )
+        except BaseException:
+            connection.close()
+            raise
+        self._socket = connection
+        return connection
+
+    def _check_directory(self) -> int:
+        directory = os.path.dirname(self.path)
+        try:
+            status = os.stat(directory)
+        except OSError as error:
+            raise self._gone(f"cannot be reached: {directory}: {error.strerror}") from None
+        if status.st_mode & _S_IWOTH and not status.st_mode & _S_ISVTX:
+            raise AgentError(
+                f"the agent's socket {self.path} lies in a directory that others can write",
+                hint=f"chmod o-w {directory}",
+            )
+        return status.st_uid
+
+    def _gone(self, how: str) -> UnreachableError:
+        return UnreachableError(
+            f"the agent at {self.path} {how}",
+            hint="Start it: systemctl start pgkeymgr-agent, or pgkeymgr agent. Then go on in this session.",
+        )
+
+
+class RemoteRootKey:
+    """The agent's root key, as ``RootKey`` has it.
+
+    What the caller reads in ``fingerprint`` is what it stores beside what ``wrap`` returns. The agent may be given
+    a newer root key in between: so an object asks for the fingerprint once, and then means this root key for good.
+    The agent refuses to wrap under any but its newest. ``anew`` gives an object that asks again.
+    """
+
+    __slots__ = ("_connection", "_identity", "path")
+
+    def __init__(self, path: str, is_canceled: Callable[[], bool] = lambda: False) -> None:
+        """Take the socket; nothing is connected yet.
+
+        Args:
+            path: the socket's.
+            is_canceled: asked twenty times a second while the agent does not answer.
+        """
+        self.path = path
+        self._connection = _Connection(path, is_canceled, TIMEOUT_SECONDS)
+        self._identity: tuple[str, str, tuple[str, ...]] | None = None
+
+    def anew(self) -> "RemoteRootKey":
+        """Return an object for the root key that the agent has now, with the same connection."""
+        other = object.__new__(RemoteRootKey)
+        other.path = self.path
+        other._connection = self._connection
+        other._identity = None
+        return other
+
+    def close(self) -> None:
+        """Close the connection; the next call makes a new one."""
+        self._connection.close()
+
+    @property
+    def fingerprint(self) -> str:
+        """See ``RootKey.fingerprint``."""
+        return self._identify()[0]
+
+    @property
+    def source(self) -> str:
+        """See ``RootKey.source``."""
+        return self._identify()[1]
+
+    @property
+    def previous(self) -> tuple[str, ...]:
+        """See ``RootKey.previous``."""
+        return self._identify()[2]
+
+    def _identify(self) -> tuple[str, str, tuple[str, ...]]:
+        if self._identity is None:
+            fingerprint, source, previous = self._ask(protocol.encode(Operation.IDENTIFY), 3)
+            self._identity = fingerprint.decode(), source.decode(), tuple(previous.decode().split())
+        return self._identity
+
+    def _ask(self, frame: bytes, fields_wanted: int = 1) -> Sequence[bytes]:
+        status, fields = self._connection.request(frame)
+        if status != Status.OK or len(fields) != fields_wanted:
+            self._connection.close()
+            raise AgentError(
+                f"the agent at {self.path} gave an answer to something else",
+                hint="Install the same version of pgkeymgr for the agent and for the server.",
+            )
+        return fields
+
+    def derive(self, key_id: int, length: int, context: bytes, under: str | None = None) -> bytes:
+        """Derive a key; see ``RootKey.derive``."""
+        if under is None and self._identity is not None:
+            under = self._identity[0]
+        return self._ask(protocol.encode_derive(key_id, length, context, under))[0]
+
+    def wrap(self, secret: bytes, associated_data: bytes) -> bytes:
+        """Encrypt a secret, of at most SECRET_BYTES_MAX bytes; see ``RootKey.wrap``.
+
+        Raises:
+            LimitError: the secret is larger.
+            RootKeyError: the agent has a newer root key than this object means.
+        """
+        protocol.check_secret(secret)
+        newest = self.fingerprint.encode()
+        return self._ask(protocol.encode(Operation.WRAP, (newest, secret, associated_data)))[0]
+
+    def unwrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
+        """Decrypt a wrap; see ``RootKey.unwrap``."""
+        protocol.check_wrapped(wrapped)
+        request = protocol.encode(Operation.UNWRAP, (wrapped, associated_data, made_under.encode()))
+        return self._ask(request)[0]
+
+    def rewrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
+        """Make a wrap anew; see ``RootKey.rewrap``.
+
+        Raises:
+            RootKeyError: also where the agent has a newer root key than this object means.
+        """
+        protocol.check_wrapped(wrapped)
+        newest = self.fingerprint.encode()
+        fields = (newest, wrapped, associated_data, made_under.encode())
+        return self._ask(protocol.encode(Operation.REWRAP, fields))[0]
+
+
+class Control:
+    """What the agent's administrator asks of it: see, lock, unlock and reload."""
+
+    def __init__(self, path: str) -> None:
+        """Take the socket.
+
+        Args:
+            path: the socket's.
+        """
+        self._connection = _Connection(path, lambda: False, CONTROL_TIMEOUT_SECONDS)
+
+    def status(self) -> dict[str, Any]:
+        """Return the agent's state, as docs/agent.md describes it.
+
+        Raises:
+            AgentError: there is no agent.
+        """
+        import json
+
+        _, fields = self._connection.request(protocol.encode(Operation.STATUS))
+        state: dict[str, Any] = json.loads(fields[0])
+        return state
+
+    def lock(self) -> None:
+        """Have the agent forget its keys.
+
+        Raises:
+            PrivilegeError: this user may not.
+            AgentError: there is no agent.
+        """
+        self._connection.request(protocol.encode(Operation.LOCK))
+
+    def unlock(self, ask: Callable[[str], bytes]) -> None:
+        """Have a locked agent get its keys anew.
+
+        Args:
+            ask: given a prompt, returns what somebody typed, if the provider wants that.
+
+        Raises:
+            PrivilegeError: this user may not.
+            AgentError: there is no agent.
+            Error: the provider or the getkey script failed.
+        """
+        self._load(Operation.UNLOCK, ask)
+
+    def reload(self, ask: Callable[[str], bytes]) -> None:
+        """Have the agent get its keys anew, and keep those it has if that fails; see ``unlock``."""
+        self._load(Operation.RELOAD, ask)
+
+    def _load(self, operation: Operation, ask: Callable[[str], bytes]) -> None:
+        status, fields = self._connection.request(protocol.encode(operation))
+        while status == Status.ASK:
+            answer = ask(fields[0].decode())
+            status, fields = self._connection.request(protocol.encode(Operation.ANSWER, (answer,)))

@@ -1,0 +1,569 @@
+"""The agent process: one event loop that answers on a Unix socket.
+
+What a client can make it hold is bounded: the length of a frame, the time for a frame to arrive and for an answer
+to be taken, the sum of what is unfinished in either direction, and the number of connections.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import resource
+import signal
+import socket
+import stat
+import sys
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from .. import __version__, process
+from ..errors import AgentError, Error, PrivilegeError, ProviderError
+from ..root_key import LocalRootKey
+from . import protocol, systemd
+from .keeper import Ask, Keeper, NobodyToAskError, fetch, nobody
+from .protocol import LENGTH_BYTES, Operation, Status
+from .remote import peer
+from .settings import Settings, user_ids
+
+PATIENCE_SECONDS = 10
+"""How long a client may take to complete a frame, and to take an answer."""
+ASK_SECONDS = 240
+UNFINISHED_BYTES_MAX = 64 << 20
+"""How many bytes of frames that have begun, or of answers not taken, all clients together may leave here."""
+
+_DESCRIPTORS_RESERVED = 64
+_BACKLOG = 4096
+_LOG_REFUSED_SECONDS = 60
+_NAMES = {operation.value: operation.name.lower() for operation in Operation}
+
+
+def log(message: str) -> None:
+    """Write a line to the log, which is standard error."""
+    print(f"pgkeymgr agent: {message}", file=sys.stderr, flush=True)
+
+
+class Service:
+    """What the connections have in common: keys, clients, limits."""
+
+    def __init__(self, settings: Settings, keeper: Keeper, users: frozenset[int], max_clients: int) -> None:
+        self.settings = settings
+        self.keeper = keeper
+        self.users = users
+        self.max_clients = max_clients
+        self.connections: OrderedDict[Connection, None] = OrderedDict()
+        self.incoming_bytes = 0
+        self.outgoing_bytes = 0
+        self._outgoing: OrderedDict[Connection, int] = OrderedDict()
+        self.counts: Counter[int] = Counter()
+        self.refused = 0
+        self.started = datetime.now(UTC)
+        self.loaded: datetime | None = None
+        self._refusals_logged: dict[int, float] = {}
+        self._operations: dict[int, Callable[[LocalRootKey, list[bytes]], tuple[bytes, ...]]] = {
+            Operation.IDENTIFY: self._identify,
+            Operation.DERIVE: self._derive,
+            Operation.WRAP: self._wrap,
+            Operation.UNWRAP: self._unwrap,
+            Operation.REWRAP: self._rewrap,
+        }
+
+    def root_key(self) -> LocalRootKey:
+        """Return the root key.
+
+        Raises:
+            AgentError: the agent is locked.
+        """
+        if self.keeper.root_key is None:
+            raise AgentError(
+                f"the agent at {self.settings.socket} is locked",
+                hint="Unlock it, as root or as the agent's user: pgkeymgr agent unlock",
+            )
+        return self.keeper.root_key
+
+    def use(self, operation: int, fields: list[bytes]) -> bytes:
+        """Answer an operation that uses the root key; raises pgkeymgr's errors, and FormatError."""
+        root_key = self.root_key()
+        answer = self._operations[operation](root_key, fields)
+        self.counts[operation] += 1
+        return protocol.encode(Status.OK, answer)
+
+    @staticmethod
+    def _identify(root_key: LocalRootKey, _fields: list[bytes]) -> tuple[bytes, ...]:
+        return root_key.fingerprint.encode(), root_key.source.encode(), " ".join(root_key.previous).encode()
+
+    @staticmethod
+    def _derive(root_key: LocalRootKey, fields: list[bytes]) -> tuple[bytes, ...]:
+        return (root_key.derive(*protocol.decode_derive(fields)),)
+
+    @staticmethod
+    def _wrap(root_key: LocalRootKey, fields: list[bytes]) -> tuple[bytes, ...]:
+        newest, secret, associated_data = fields
+        _check_newest(root_key, newest)
+        protocol.check_secret(secret)
+        return (root_key.wrap(secret, associated_data),)
+
+    @staticmethod
+    def _unwrap(root_key: LocalRootKey, fields: list[bytes]) -> tuple[bytes, ...]:
+        wrapped, associated_data, made_under = fields
+        return (root_key.unwrap(wrapped, associated_data, protocol.text(made_under)),)
+
+    @staticmethod
+    def _rewrap(root_key: LocalRootKey, fields: list[bytes]) -> tuple[bytes, ...]:
+        newest, wrapped, associated_data, made_under = fields
+        _check_newest(root_key, newest)
+        protocol.check_wrapped(wrapped)
+        return (root_key.rewrap(wrapped, associated_data, protocol.text(made_under)),)
+
+    def status(self) -> dict[str, Any]:
+        """Return the state for ``pgkeymgr agent status``."""
+        root_key = self.keeper.root_key
+        return {
+            "state": "locked" if root_key is None else "unlocked",
+            "fingerprint": root_key and root_key.fingerprint,
+            "source": root_key and root_key.source,
+            "previous": list(root_key.previous) if root_key else [],
+            "socket": self.settings.socket,
+            "pid": os.getpid(),
+            "uid": os.geteuid(),
+            "version": __version__,
+            "protocol_versions": list(protocol.VERSIONS),
+            "started": self.started.isoformat(timespec="seconds"),
+            "loaded": self.loaded and self.loaded.isoformat(timespec="seconds"),
+            "memory_locked": self.settings.lock_memory,
+            "allowed_user_ids": sorted(self.users),
+            "clients": len(self.connections),
+            "max_clients": self.max_clients,
+            "refused": self.refused,
+            "operations": {_NAMES[operation]: count for operation, count in sorted(self.counts.items())},
+        }
+
+    async def load(self, operation: int, ask: Ask, who: str) -> None:
+        """Unlock or reload, and say in the log how it went; raises what the keeper does."""
+        name = _NAMES[operation]
+        try:
+            if operation == Operation.UNLOCK:
+                await self.keeper.unlock(ask)
+            else:
+                await self.keeper.reload(ask)
+        except Error as error:
+            log(f"{name} by {who} failed: {error.message}")
+            raise
+        self.loaded = datetime.now(UTC)
+        log(f"{name} by {who}: root key {self.root_key().fingerprint}")
+        systemd.notify("STATUS=Unlocked.")
+
+    def lock(self, who: str) -> None:
+        """Forget the keys."""
+        self.keeper.lock()
+        log(f"locked by {who}")
+        systemd.notify("STATUS=Locked: pgkeymgr agent unlock")
+
+    def refuse(self, uid: int, pid: int) -> None:
+        """Count a client that may not use the agent, and log it, but not each one of a flood."""
+        self.refused += 1
+        now = time.monotonic()
+        if now - self._refusals_logged.get(uid, -_LOG_REFUSED_SECONDS) >= _LOG_REFUSED_SECONDS:
+            self._refusals_logged[uid] = now
+            log(f"refused process {pid} of user id {uid}")
+
+    def make_room(self) -> None:
+        """Close the connection that has been idle longest, if there are more than there may be."""
+        if len(self.connections) > self.max_clients:
+            next(iter(self.connections)).cut()
+
+    def note_outgoing(self, connection: "Connection", size: int) -> None:
+        """Note how much a client does not take, and bound the sum: who has waited longest goes first."""
+        self.outgoing_bytes += size - self._outgoing.pop(connection, 0)
+        if size:
+            self._outgoing[connection] = size
+            while self.outgoing_bytes > UNFINISHED_BYTES_MAX:
+                next(iter(self._outgoing)).cut()
+
+
+def _check_newest(root_key: LocalRootKey, named: bytes) -> None:
+    # The client stores the fingerprint that it names beside the wrap: never one that the wrap was not made under.
+    if named != root_key.fingerprint.encode():
+        raise protocol.replaced(protocol.text(named), root_key.fingerprint)
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._transport: asyncio.Transport
+        self._unfinished = bytearray()
+        self._wanted = LENGTH_BYTES
+        self._is_paused = False
+        self._is_closed = False
+        self._late_frame: asyncio.TimerHandle | None = None
+        self._late_answer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._asked: asyncio.Future[bytes] | None = None
+        self._may_use = self._may_control = False
+        self._who = ""
+
+    # Called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Look who it is."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        # Every byte that the kernel does not take at once counts as not taken.
+        transport.set_write_buffer_limits(high=0)
+        pid, uid = peer(transport.get_extra_info("socket"))
+        self._who = f"process {pid} of user id {uid}"
+        self._may_use = uid in self._service.users
+        self._may_control = uid in (0, os.geteuid())
+        if not self._may_use and not self._may_control:
+            self._service.refuse(uid, pid)
+            self._is_closed = True
+            transport.write(protocol.encode_error(_not_allowed(uid)))
+            transport.close()
+            return
+        self._service.connections[self] = None
+        self._service.make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Drop everything that belongs to it."""
+        self._is_closed = True
+        self._service.connections.pop(self, None)
+        self._service.note_outgoing(self, 0)
+        self._set_late_answer(False)
+        self._keep(b"", is_new=True)
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_exception(ProviderError("whoever was asked for a passphrase has gone"))
+
+    def data_received(self, data: bytes) -> None:
+        """Answer the frames that are complete."""
+        if self._is_closed:
+            return
+        self._service.connections.move_to_end(self)
+        if not self._unfinished:
+            self._answer_all(data)
+            return
+        self._unfinished += data
+        self._service.incoming_bytes += len(data)
+        if len(self._unfinished) >= self._wanted:
+            self._answer_all(bytes(self._unfinished))
+        else:
+            self._bound_incoming()
+
+    def eof_received(self) -> None:
+        """Close, once the answers have gone: a client that has said all will ask nothing more."""
+
+    def pause_writing(self) -> None:
+        """Wait for the client to take its answers, but not for long."""
+        self._is_paused = True
+        self._transport.pause_reading()
+        self._set_late_answer(True)
+        self._service.note_outgoing(self, self._transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Go on with what has come meanwhile."""
+        self._is_paused = False
+        self._service.note_outgoing(self, 0)
+        self._set_late_answer(False)
+        if not self._is_closed:
+            self._transport.resume_reading()
+            if self._unfinished:
+                self._answer_all(bytes(self._unfinished))
+
+    # Closing
+
+    def end(self) -> None:
+        """Close it, once the answers have gone."""
+        self._is_closed = True
+        self._service.connections.pop(self, None)
+        self._transport.close()
+
+    def cut(self) -> None:
+        """Close it at once."""
+        self._is_closed = True
+        self._service.connections.pop(self, None)
+        self._service.note_outgoing(self, 0)
+        self._transport.abort()
+
+    # Frames
+
+    def _answer_all(self, data: bytes) -> None:
+        at = 0
+        size = len(data)
+        # While the client does not take its answers, its requests wait here.
+        while size - at >= LENGTH_BYTES and not self._is_paused and not self._is_closed:
+            start = at + LENGTH_BYTES
+            try:
+                end = start + protocol.frame_length(data[at:start])
+            except protocol.FormatError as error:
+                self._refuse_frame(error)
+                break
+            if end > size:
+                self._wanted = end - at
+                break
+            at = end
+            answer = self._answer(data[start:end])
+            if answer is not None:
+                self._transport.write(answer)
+        else:
+            self._wanted = LENGTH_BYTES
+        if at < size or self._unfinished:
+            self._keep(data[at:] if not self._is_closed else b"", is_new=at > 0)
+
+    def _keep(self, data: bytes, is_new: bool) -> None:
+        self._service.incoming_bytes += len(data) - len(self._unfinished)
+        self._unfinished = bytearray(data)
+        # A frame has its time from its first byte on; while the client does not take answers, that is timed.
+        if self._late_frame is not None and (is_new or self._is_paused or not data):
+            self._late_frame.cancel()
+            self._late_frame = None
+        if data and not self._is_paused and self._late_frame is None:
+            self._late_frame = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self.cut)
+        self._bound_incoming()
+
+    def _bound_incoming(self) -> None:
+        if self._service.incoming_bytes > UNFINISHED_BYTES_MAX and not self._is_closed:
+            self.cut()
+
+    def _set_late_answer(self, wanted: bool) -> None:
+        if self._late_answer is not None:
+            self._late_answer.cancel()
+            self._late_answer = None
+        if wanted:
+            self._late_answer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self.cut)
+
+    def _refuse_frame(self, error: protocol.FormatError) -> None:
+        # Where the next frame begins is not known.
+        refused = AgentError(f"the agent was sent something that is not a request: {error}")
+        self._transport.write(protocol.encode_error(refused))
+        self.end()
+
+    def _answer(self, body: bytes) -> bytes | None:
+        try:
+            operation, fields = protocol.decode_request(body)
+            if self._task is not None and operation != Operation.ANSWER:
+                raise protocol.FormatError("an operation before the last one was answered")
+            if operation >= Operation.STATUS:
+                return self._control(operation, fields)
+            if not self._may_use:
+                raise _not_allowed(peer(self._transport.get_extra_info("socket"))[1])
+            return self._service.use(operation, fields)
+        except protocol.VersionError as error:
+            return protocol.encode_error(protocol.unknown_version(error.version))
+        except protocol.FormatError as error:
+            self._refuse_frame(error)
+            return None
+        except Exception as error:
+            return protocol.encode_error(_to_send(error))
+
+    def _control(self, operation: int, fields: list[bytes]) -> bytes | None:
+        if operation == Operation.STATUS:
+            return protocol.encode(Status.OK, (json.dumps(self._service.status()).encode(),))
+        if not self._may_control:
+            raise PrivilegeError(
+                f"only root and the agent's own user may {_NAMES[operation]} it", hint="Run the command with sudo."
+            )
+        if operation == Operation.LOCK:
+            self._service.lock(self._who)
+            return protocol.encode(Status.OK)
+        if operation == Operation.ANSWER:
+            if self._asked is None or self._asked.done():
+                raise protocol.FormatError("an answer without a question")
+            self._asked.set_result(fields[0])
+            return None
+        self._task = asyncio.get_running_loop().create_task(self._load(operation))
+        return None
+
+    async def _load(self, operation: int) -> None:
+        loop = asyncio.get_running_loop()
+
+        def ask(prompt: str) -> bytes:
+            return asyncio.run_coroutine_threadsafe(self._ask(prompt), loop).result()
+
+        try:
+            await self._service.load(operation, ask, self._who)
+            answer = protocol.encode(Status.OK)
+        except Exception as error:
+            answer = protocol.encode_error(_to_send(error))
+        self._task = None
+        if not self._is_closed:
+            self._transport.write(answer)
+
+    async def _ask(self, prompt: str) -> bytes:
+        if self._is_closed:
+            raise ProviderError("whoever was asked for a passphrase has gone")
+        self._asked = asyncio.get_running_loop().create_future()
+        self._transport.write(protocol.encode(Status.ASK, (prompt.encode(),)))
+        try:
+            return await asyncio.wait_for(self._asked, ASK_SECONDS)
+        except TimeoutError:
+            raise ProviderError(f"nobody answered in {ASK_SECONDS} seconds") from None
+        finally:
+            self._asked = None
+
+
+def _not_allowed(uid: int) -> AgentError:
+    return AgentError(
+        f"the agent does not serve user id {uid}",
+        hint="Name the user that the server runs as in the agent's configuration, or with --allow-user.",
+    )
+
+
+def _to_send(error: Exception) -> Error:
+    if isinstance(error, Error):
+        return error
+    # Its text could hold anything.
+    log(f"an error that nobody thought of: {type(error).__name__}")
+    return AgentError(f"the agent failed: {type(error).__name__}")
+
+
+def _claim(path: str) -> int:
+    # Held as long as this process lives: the kernel lets go of it, however it ends.
+    directory = os.path.dirname(path)
+    try:
+        if not os.path.isabs(path):
+            raise AgentError(f'the socket "{path}" is not an absolute path', hint="Give the whole path.")
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o755)
+        status = os.stat(directory)
+        if status.st_uid not in (0, os.geteuid()):
+            uids = f"user id {status.st_uid}, not to root or to the agent's own"
+            raise AgentError(f"the directory {directory} belongs to {uids}", hint="chown it, or choose another.")
+        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+            raise AgentError(f"others can write the directory {directory}", hint=f"chmod o-w {directory}")
+        claim = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise AgentError(
+            f"cannot make a socket in {directory}: {error.strerror}",
+            hint="The agent's user must be able to write it.",
+        ) from None
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(claim)
+        raise _taken(path) from None
+    return claim
+
+
+def _taken(path: str) -> AgentError:
+    return AgentError(
+        f"another agent serves {path}", hint="Stop that one first, or give this one another --socket."
+    )
+
+
+def _listen(path: str) -> socket.socket:
+    # The file stays when the agent ends: sessions say that it is gone, and do not look for a getkey script.
+    if os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise AgentError(f"{path} is there, and is not a socket", hint="Move it away, or choose another --socket.")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            listening = probe.connect_ex(path) not in (errno.ECONNREFUSED, errno.ENOENT)
+        except OSError as error:
+            raise AgentError(f"cannot use the socket {path}: {error}", hint="Choose another --socket.") from None
+    if listening:
+        raise _taken(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    new = f"{path}.new"
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)
+        listener.bind(new)
+        os.chmod(new, 0o666)  # noqa: S103  # who connects is looked at, and must be
+        listener.listen(_BACKLOG)
+        # It is there at any moment, the old one or the new one.
+        os.rename(new, path)
+    except OSError as error:
+        listener.close()
+        raise AgentError(f"cannot make the socket {path}: {error.strerror or error}") from None
+    return listener
+
+
+def _raise_descriptor_limit(wanted: int) -> int:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    possible = hard - _DESCRIPTORS_RESERVED
+    if wanted > possible:
+        log(f"max_clients is {possible} instead of {wanted}: there may be only {hard} open files (LimitNOFILE)")
+    return max(1, min(wanted, possible))
+
+
+def run(settings: Settings, ask: Ask | None = None) -> None:
+    """Be the agent, until SIGTERM or SIGINT.
+
+    Args:
+        settings: what it serves, where and to whom.
+        ask: given a prompt, returns what somebody types at the start; None if nobody is there. Then an agent whose
+            provider asks starts locked.
+
+    Raises:
+        Error: it cannot start.
+    """
+    asyncio.run(_run(settings, ask or nobody))
+
+
+async def _run(settings: Settings, ask: Ask) -> None:
+    process.forbid_core_dumps()
+    if settings.lock_memory:
+        process.lock_memory()
+    users = user_ids(settings.allow_users)
+    max_clients = _raise_descriptor_limit(settings.max_clients)
+    claim = _claim(settings.socket)
+    loop = asyncio.get_running_loop()
+    # What an unknown exception says could be anything.
+    loop.set_exception_handler(lambda _, context: log(f"error: {type(context.get('exception')).__name__}"))
+    stop = asyncio.Event()
+    keeper = Keeper(lambda ask: fetch(settings, ask, stop.is_set))
+    service = Service(settings, keeper, users, max_clients)
+    reloads: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        with contextlib.suppress(Error):  # it is in the log
+            await service.load(Operation.RELOAD, nobody, "SIGHUP")
+
+    def start_reload() -> None:
+        task = loop.create_task(reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, start_reload)
+    try:
+        await _unlock_first(service, ask, stop)
+        if stop.is_set():
+            return
+        server = await loop.create_unix_server(
+            lambda: Connection(service), sock=_listen(settings.socket), backlog=_BACKLOG
+        )
+        log(f"serving {settings.socket} to user ids {', '.join(map(str, sorted(users)))}")
+        systemd.notify("READY=1")
+        await stop.wait()
+        systemd.notify("STOPPING=1")
+        server.close()
+        for connection in list(service.connections):
+            connection.cut()
+        log("ended")
+    finally:
+        keeper.lock()
+        os.close(claim)
+
+
+async def _unlock_first(service: Service, ask: Ask, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    unlock = loop.create_task(service.load(Operation.UNLOCK, ask, "start"))
+    stopped = loop.create_task(stop.wait())
+    await asyncio.wait((unlock, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if stop.is_set():
+        unlock.cancel()
+        return
+    try:
+        await unlock
+    except NobodyToAskError:
+        log("locked, until somebody types what the provider asks for: pgkeymgr agent unlock")
+        systemd.notify("STATUS=Locked: pgkeymgr agent unlock")

@@ -1,0 +1,17 @@
+"""``pgkeymgr migrate``: encrypt the rows that were there before ``encrypt_column``."""
+
+from .output import Json
+from .procedure import BatchSize, Column, Table, call_procedure
+from .target import Dsn, OneDatabase
+
+
+def migrate(
+    table: Table,
+    column: Column,
+    dsn: Dsn = "",
+    database: OneDatabase = None,
+    batch_size: BatchSize = 1000,
+    json: Json = False,
+) -> None:
+    """Encrypt the rows that were there before encrypt_column(), in batches, while readers and writers go on."""
+    call_procedure("migrate_column", dsn, database, table, column, batch_size, json)

@@ -1,0 +1,187 @@
+"""Encrypted columns that are not finished, and plaintext that is left of them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from .finding import NOTICE, WARNING, Context, Finding, listed
+
+_PROCEDURES = {"migrating": "migrate_column", "rotating": "rotate_column", "decrypting": "decrypt_column"}
+
+_DOCUMENT = "docs/encrypted-columns.md, What is left of the old plaintext"
+
+
+def check_unfinished(context: Context) -> Iterator[Finding]:
+    """Find columns of which a procedure has to be called again."""
+    is_standby = context.is_standby()
+    for row in context.rows(
+        "SELECT c.id, c.column_name::text AS name, c.state::text AS state,"
+        " coalesce(v.oid::pg_catalog.regclass::text, r.base::text) AS relation,"
+        " pg_catalog.quote_literal(coalesce(v.oid::pg_catalog.regclass::text, r.base::text)) AS literal,"
+        " pg_catalog.quote_literal(c.column_name::text) AS column_literal,"
+        " o.rows_done, GREATEST(o.rows_total, o.rows_done) AS rows_total,"
+        " pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) o.started)::text"
+        " AS age"
+        " FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
+        " ON r.id OPERATOR(pg_catalog.=) c.relation_id"
+        " JOIN pg_catalog.pg_class AS b ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
+        " LEFT JOIN pg_catalog.pg_class AS v ON v.oid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid"
+        " LEFT JOIN {s}.column_operation AS o ON o.column_id OPERATOR(pg_catalog.=) c.id"
+        " WHERE c.state::text OPERATOR(pg_catalog.<>) 'encrypted' ORDER BY c.id"
+    ):
+        procedure = _PROCEDURES[row["state"]]
+        call = f"CALL {procedure}({row['literal']}, {row['column_literal']});"
+        if row["rows_total"] is None:
+            progress = f"{procedure}() has not been called"
+        else:
+            progress = f"{row['rows_done']:,} of {row['rows_total']:,} rows, begun {row['age']} ago"
+        at_it = [] if is_standby else _sessions(context, row["id"], procedure)
+        if at_it:
+            progress += f"; the session {listed(at_it)} seems to be at it"
+        elif not is_standby:
+            progress += "; no session is at it"
+        yield Finding(
+            NOTICE if at_it or is_standby else WARNING,
+            f"{row['relation']}.{row['name']}",
+            f"the column is {row['state']}: {progress}",
+            "Wait for it." if at_it else f"On the primary: {call}" if is_standby else call,
+        )
+
+
+def _sessions(context: Context, column_id: int, procedure: str) -> list[str]:
+    # A batch holds the column's lock; between two batches there is only the text of the statement.
+    return [
+        str(row["pid"])
+        for row in context.rows(
+            "SELECT a.pid FROM pg_catalog.pg_stat_activity AS a WHERE a.datname OPERATOR(pg_catalog.=)"
+            " pg_catalog.current_database() AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() AND ("
+            " (a.state OPERATOR(pg_catalog.=) 'active' AND pg_catalog.strpos(pg_catalog.lower(a.query), $2)"
+            "  OPERATOR(pg_catalog.>) 0) OR EXISTS (SELECT FROM pg_catalog.pg_locks AS l"
+            "  WHERE l.pid OPERATOR(pg_catalog.=) a.pid AND l.locktype OPERATOR(pg_catalog.=) 'advisory'"
+            "  AND l.classid::bigint OPERATOR(pg_catalog.=)"
+            "   (pg_catalog.hashtext('pgkeymgr encrypted_column')::bigint OPERATOR(pg_catalog.&) 4294967295)"
+            "  AND l.objid::bigint OPERATOR(pg_catalog.=) $1 AND l.objsubid OPERATOR(pg_catalog.=) 2)) ORDER BY 1",
+            ("integer", column_id),
+            ("text", procedure),
+        )
+    ]
+
+
+def check_plaintext(context: Context) -> Iterator[Finding]:
+    """Find where plaintext of encrypted columns lies beside them, or may still lie."""
+    yield from _beside(context)
+    yield from _rewritten(context)
+    yield from _above(context)
+
+
+def _beside(context: Context) -> Iterator[Finding]:
+    """Find what PostgreSQL keeps of a plaintext column that has not gone yet."""
+    for column in context.rows(
+        "SELECT r.base::pg_catalog.oid::bigint AS base, r.base::text AS base_name, a.attnum::integer AS number,"
+        " a.attname::text AS name"
+        " FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
+        " ON r.id OPERATOR(pg_catalog.=) c.relation_id JOIN pg_catalog.pg_attribute AS a"
+        " ON a.attrelid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
+        " AND a.attname OPERATOR(pg_catalog.=) c.plain_column AND NOT a.attisdropped"
+        " WHERE c.state::text OPERATOR(pg_catalog.=) 'migrating' ORDER BY c.id"
+    ):
+        called = f"{column['base_name']}.{column['name']}"
+        arguments: tuple[tuple[str, Any], ...] = (("oid", column["base"]), ("integer", column["number"]))
+        for row in context.rows(
+            "SELECT d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AS is_index,"
+            " CASE d.classid WHEN 'pg_catalog.pg_class'::pg_catalog.regclass"
+            "  THEN d.objid::pg_catalog.regclass::text"
+            "  ELSE (SELECT pg_catalog.format('%I.%I', n.nspname, s.stxname)"
+            "  FROM pg_catalog.pg_statistic_ext AS s JOIN pg_catalog.pg_namespace AS n"
+            "  ON n.oid OPERATOR(pg_catalog.=) s.stxnamespace"
+            "  WHERE s.oid OPERATOR(pg_catalog.=) d.objid) END AS name"
+            " FROM (SELECT DISTINCT classid, objid FROM pg_catalog.pg_depend"
+            "  WHERE refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+            "  AND refobjid OPERATOR(pg_catalog.=) $1 AND refobjsubid OPERATOR(pg_catalog.=) $2) AS d"
+            " LEFT JOIN pg_catalog.pg_class AS i"
+            " ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+            " AND i.oid OPERATOR(pg_catalog.=) d.objid AND i.relkind OPERATOR(pg_catalog.=) 'i'"
+            " WHERE i.oid IS NOT NULL OR d.classid OPERATOR(pg_catalog.=)"
+            "  'pg_catalog.pg_statistic_ext'::pg_catalog.regclass ORDER BY 2",
+            *arguments,
+        ):
+            what, drop = ("index", "DROP INDEX") if row["is_index"] else ("extended statistics", "DROP STATISTICS")
+            yield Finding(
+                WARNING,
+                row["name"],
+                f"{what} on the plaintext column {called}: it holds plaintext, too",
+                f"{drop} {row['name']};",
+            )
+        if context.rows(
+            "SELECT FROM pg_catalog.pg_statistic WHERE starelid OPERATOR(pg_catalog.=) $1"
+            " AND staattnum OPERATOR(pg_catalog.=) $2 LIMIT 1",
+            *arguments,
+        ):
+            yield Finding(
+                NOTICE,
+                called,
+                "pg_statistic has values of the plaintext column",
+                f"They go when the migration ends; of what is left on the disk then, see {_DOCUMENT}.",
+            )
+
+
+def _rewritten(context: Context) -> Iterator[Finding]:
+    """Find base tables whose files have been there since before the encryption.
+
+    New files get numbers from the counter that objects get theirs from. So a table whose file has a smaller number
+    than the function of the view's trigger, which was made at the first encryption and is only replaced since, has
+    not been rewritten after it. A VACUUM FULL between the two ends of a migration is not told from one after it.
+    """
+    for row in context.rows(
+        "SELECT b.oid::pg_catalog.regclass::text AS name, pg_catalog.pg_relation_size(b.oid) AS bytes,"
+        " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute AS a"
+        "  WHERE a.attrelid OPERATOR(pg_catalog.=) b.oid AND a.attisdropped) AS dropped"
+        " FROM {s}.encrypted_relation AS r JOIN pg_catalog.pg_class AS b"
+        " ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
+        " WHERE EXISTS (SELECT FROM {s}.encrypted_column AS c WHERE c.relation_id OPERATOR(pg_catalog.=) r.id"
+        "  AND c.plain_column IS NULL)"
+        " AND (pg_catalog.pg_relation_filenode(b.oid) OPERATOR(pg_catalog.=) b.oid"
+        "  OR EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace OPERATOR(pg_catalog.=)"
+        "   '{s}'::pg_catalog.regnamespace::pg_catalog.oid AND p.proname OPERATOR(pg_catalog.=)"
+        "   ('_insert_' OPERATOR(pg_catalog.||) r.id::text) AND pg_catalog.pg_relation_filenode(b.oid)"
+        "   OPERATOR(pg_catalog.<) p.oid)) ORDER BY r.id"
+    ):
+        if row["dropped"] and row["bytes"]:
+            yield Finding(
+                WARNING,
+                row["name"],
+                "its plaintext columns were dropped, and its file has not been rewritten since it was encrypted: "
+                "it may still hold plaintext in dead rows",
+                f"VACUUM FULL {row['name']}; and for the rest of the data directory see {_DOCUMENT}.",
+            )
+
+
+def _above(context: Context) -> Iterator[Finding]:
+    """Find materialized views that are made of a view with encrypted columns, directly or through others."""
+    for row in context.rows(
+        "WITH RECURSIVE used (oid, relation) AS ("
+        " SELECT w.ev_class, r.relation::text FROM {s}.encrypted_relation AS r"
+        "  JOIN {s}.encrypted_column AS c ON c.relation_id OPERATOR(pg_catalog.=) r.id"
+        "  JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid"
+        "  AND a.attname OPERATOR(pg_catalog.=) c.column_name"
+        "  JOIN pg_catalog.pg_depend AS d ON d.refobjid OPERATOR(pg_catalog.=) a.attrelid"
+        "  AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+        "  AND d.refobjsubid OPERATOR(pg_catalog.=) a.attnum"
+        "  AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+        "  JOIN pg_catalog.pg_rewrite AS w ON w.oid OPERATOR(pg_catalog.=) d.objid"
+        "  AND w.ev_class OPERATOR(pg_catalog.<>) a.attrelid"
+        " UNION SELECT w.ev_class, used.relation FROM used"
+        "  JOIN pg_catalog.pg_depend AS d ON d.refobjid OPERATOR(pg_catalog.=) used.oid"
+        "  AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+        "  AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+        "  JOIN pg_catalog.pg_rewrite AS w ON w.oid OPERATOR(pg_catalog.=) d.objid"
+        "  AND w.ev_class OPERATOR(pg_catalog.<>) used.oid)"
+        " SELECT DISTINCT m.oid::pg_catalog.regclass::text AS name, used.relation FROM used"
+        " JOIN pg_catalog.pg_class AS m ON m.oid OPERATOR(pg_catalog.=) used.oid"
+        " WHERE m.relkind OPERATOR(pg_catalog.=) 'm' ORDER BY 1, 2"
+    ):
+        yield Finding(
+            WARNING,
+            row["name"],
+            f"a materialized view of {row['relation']}: it, its indexes and its statistics hold decrypted values",
+            f"DROP MATERIALIZED VIEW {row['name']}; or make it without the encrypted columns.",
+        )

@@ -1,0 +1,133 @@
+"""Rotation of the root key, and what of a database still needs the old one."""
+
+from typing import Any
+
+from ..errors import Error, UnsupportedError
+from ..root_key import RootKey
+from .database import Rows
+from .keyring import wrap_associated_data
+from .root_wrap import server_key_associated_data
+from .table import DERIVED_WRAP_BYTES, KeyTable
+
+_BATCH = 1000
+_READ_COMMITTED = ("read committed", "read uncommitted")
+
+
+class RootRotation:
+    """The rotation of the root key, for one session."""
+
+    def __init__(self, table: KeyTable) -> None:
+        self._table = table
+        self._database = table.database
+        self._wraps = table.root_wraps
+
+    def root_key_status(self) -> tuple[str, str, list[str], list[str]]:
+        """Tell which root key this session uses, and which ones the wraps of this database need.
+
+        Returns:
+            Its fingerprint, where it came from, the fingerprints of the ones before it, newest first, and of those
+            under which there still are wraps in this database.
+
+        Raises:
+            RootKeyError: there is no root key.
+            GetkeyError: the getkey script was refused, or failed.
+            AgentError: the agent did not answer.
+        """
+        root_key = self._database.root_key()
+        counts = self._database.as_owner(self._wraps.counts)
+        needed = sorted(fingerprint for fingerprint in counts if fingerprint != root_key.fingerprint)
+        return root_key.fingerprint, root_key.source, list(root_key.previous), needed
+
+    def rotate_root_key(self) -> int:
+        """Make every wrap anew that is not under the newest root key, all of them or none.
+
+        Returns:
+            How many.
+
+        Raises:
+            RootKeyError: there is no root key, or a wrap was made under one that is not there.
+            UnsupportedError: the transaction sees an older state, and would miss wraps.
+            DataError: a wrap does not open: the row was altered.
+        """
+        if self._database.setting("transaction_isolation") not in _READ_COMMITTED:
+            raise UnsupportedError(
+                "rotate_root_key() needs to see what is committed by now",
+                hint="Call it in a transaction that is READ COMMITTED.",
+            )
+        root_key = self._wraps.reload()
+        count: int = self._table.change(lambda: self._rotate(root_key))
+        self._table.audit.record(
+            "rotate_root_key", None, None, f"to {root_key.fingerprint}, {count} wraps made anew"
+        )
+        return count
+
+    # With one root key throughout: an agent may be given a still newer one meanwhile.
+
+    def _rotate(self, root_key: RootKey) -> int:
+        execute = self._database.execute
+        newest = root_key.fingerprint
+        # One rotation at a time; and who is making a wrap under an older root key is waited for: see RootWraps.
+        execute("LOCK TABLE {s}.root_key_fingerprint IN SHARE ROW EXCLUSIVE MODE")
+        self._wraps.note(newest)
+        execute(
+            "DELETE FROM {s}.root_key_fingerprint WHERE fingerprint OPERATOR(pg_catalog.<>) $1", ("text", newest)
+        )
+        return self._rotate_keys(root_key) + self._rotate_server_keys(root_key)
+
+    def _rotate_keys(self, root_key: RootKey) -> int:
+        newest = root_key.fingerprint
+        count = 0
+        while rows := self._database.execute(
+            "SELECT w.key_id, w.wrapped, w.fingerprint, k.key_type::text AS key_type, k.name, k.derivation_id,"
+            " k.context, pg_catalog.uuid_send(k.uuid) AS uuid FROM {s}.key_wrap AS w"
+            " JOIN {s}.key AS k ON k.id OPERATOR(pg_catalog.=) w.key_id"
+            " WHERE w.kind = 'root' AND w.fingerprint OPERATOR(pg_catalog.<>) $1 ORDER BY w.key_id"
+            " LIMIT $2::pg_catalog.int8 FOR NO KEY UPDATE OF w",
+            ("text", newest),
+            ("integer", _BATCH),
+        ):
+            self._database.execute(
+                "UPDATE {s}.key_wrap AS w SET wrapped = new.wrapped, fingerprint = $1"
+                " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS new (key_id, wrapped)"
+                " WHERE w.kind = 'root' AND w.key_id OPERATOR(pg_catalog.=) new.key_id",
+                ("text", newest),
+                ("integer[]", [row["key_id"] for row in rows]),
+                ("bytea[]", [_rewrap_key(root_key, row) for row in rows]),
+            )
+            count += len(rows)
+        return count
+
+    def _rotate_server_keys(self, root_key: RootKey) -> int:
+        newest = root_key.fingerprint
+        rows: Rows = self._database.execute(
+            "SELECT purpose, public, wrapped, fingerprint FROM {s}.server_key"
+            " WHERE fingerprint OPERATOR(pg_catalog.<>) $1",
+            ("text", newest),
+        )
+        for row in rows:
+            associated_data = server_key_associated_data(row["purpose"], row["public"])
+            self._database.execute(
+                "UPDATE {s}.server_key SET wrapped = $3, fingerprint = $1 WHERE purpose OPERATOR(pg_catalog.=) $2",
+                ("text", newest),
+                ("text", row["purpose"]),
+                ("bytea", root_key.rewrap(row["wrapped"], associated_data, row["fingerprint"])),
+            )
+        return len(rows)
+
+
+def _rewrap_key(root_key: RootKey, row: dict[str, Any]) -> bytes:
+    number, context, made_under = row["derivation_id"], row["context"], row["fingerprint"]
+    derivation = b"" if number is None else number.to_bytes(8, "little", signed=True) + context
+    associated_data = wrap_associated_data(row["uuid"], row["key_type"], derivation)
+    try:
+        if number is not None:
+            # Derived from the old root key: from now on its wrap holds the key itself, not its length.
+            held = root_key.unwrap(row["wrapped"], associated_data, made_under)
+            if len(held) == DERIVED_WRAP_BYTES:
+                held = root_key.derive(number, held[0], context, made_under)
+            return root_key.wrap(held, associated_data)
+        return root_key.rewrap(row["wrapped"], associated_data, made_under)
+    except Error as error:
+        name = "" if row["name"] is None else f' "{row["name"]}"'
+        error.message = f"key {row['key_id']}{name}: {error.message}"
+        raise

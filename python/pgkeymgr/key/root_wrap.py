@@ -1,0 +1,108 @@
+"""Wraps under the root key, as a database has them: made, opened, and never under one that does not belong.
+
+The database remembers the root keys that its wraps are made under, in ``root_key_fingerprint``. A session whose
+root key is none of these, and does not know them as previous ones, makes no wrap: it has the wrong root key, or an
+old one in memory. What it reads in the table it locks until its transaction ends, so that ``rotate_root_key``
+waits for it, and misses no wrap that is being made under the old root key.
+"""
+
+from ..root_key import RootKey, unknown_root_key
+from .database import Database
+
+
+class RootWraps:
+    """The wraps under the root key, for one session."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reloaded_at: int | None = None
+
+    def wrap(self, secret: bytes, associated_data: bytes) -> tuple[str, bytes]:
+        """Make a wrap to be stored in this database; within ``Database.as_owner``.
+
+        Args:
+            secret: of any length.
+            associated_data: what the wrap belongs to.
+
+        Returns:
+            The fingerprint of the root key, which is to be stored with it, and the wrap.
+
+        Raises:
+            RootKeyError: there is no root key, or the wraps of this database are made under another one.
+        """
+        root_key = self._database.root_key()
+        in_use = self._lock_fingerprints()
+        if not _knows(root_key, in_use):
+            root_key = self.reload()
+        if not _knows(root_key, in_use):
+            raise unknown_root_key(", ".join(in_use), root_key.fingerprint, root_key.source)
+        fingerprint = root_key.fingerprint
+        if fingerprint not in in_use:
+            self.note(fingerprint)
+        return fingerprint, root_key.wrap(secret, associated_data)
+
+    def note(self, fingerprint: str) -> None:
+        """Remember that wraps of this database are made under a root key; within ``Database.as_owner``."""
+        self._database.execute(
+            "INSERT INTO {s}.root_key_fingerprint (fingerprint) VALUES ($1) ON CONFLICT DO NOTHING",
+            ("text", fingerprint),
+        )
+
+    def _lock_fingerprints(self) -> list[str]:
+        rows = self._database.execute("SELECT fingerprint FROM {s}.root_key_fingerprint FOR KEY SHARE")
+        # Empty in a new database, and where only some of the tables were restored.
+        return [row["fingerprint"] for row in rows] or sorted(self.counts())
+
+    def counts(self) -> dict[str, int]:
+        """Count the wraps that are stored, by the fingerprint of their root key; within ``Database.as_owner``."""
+        rows = self._database.execute(
+            "SELECT fingerprint, pg_catalog.count(*) AS wraps FROM ("
+            "SELECT fingerprint FROM {s}.key_wrap WHERE kind = 'root'"
+            " UNION ALL SELECT fingerprint FROM {s}.server_key) AS wraps GROUP BY fingerprint"
+        )
+        return {row["fingerprint"]: row["wraps"] for row in rows}
+
+    def unwrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
+        """Open a wrap; see ``RootKey.unwrap``."""
+        return self._root_key_for(made_under).unwrap(wrapped, associated_data, made_under)
+
+    def derive(self, key_id: int, length: int, context: bytes, made_under: str) -> bytes:
+        """Derive a key from the root key that its wrap was made under; see ``RootKey.derive``."""
+        return self._root_key_for(made_under).derive(key_id, length, context, made_under)
+
+    def _root_key_for(self, fingerprint: str) -> RootKey:
+        root_key = self._database.root_key()
+        # Once a statement: a listing of many values that do not open must not run the getkey script for each.
+        if not _knows(root_key, [fingerprint]) and self._reloaded_at != self._database.stamp():
+            root_key = self.reload()
+        return root_key
+
+    def reload(self) -> RootKey:
+        """Get the root key again: it may have been rotated since this session got it.
+
+        Returns:
+            It.
+
+        Raises:
+            RootKeyError: there is none.
+        """
+        self._reloaded_at = self._database.stamp()
+        return self._database.reload_root_key()
+
+
+def server_key_associated_data(purpose: str, public: bytes) -> bytes:
+    """Return what the wrap of one of the server's own key pairs is bound to.
+
+    Args:
+        purpose: what the pair is for.
+        public: its public half, 32 bytes.
+
+    Returns:
+        The associated data.
+    """
+    return f"server key {purpose}".encode() + public
+
+
+def _knows(root_key: RootKey, fingerprints: list[str]) -> bool:
+    known = {root_key.fingerprint, *root_key.previous}
+    return not fingerprints or root_key.fingerprint in fingerprints or known.issuperset(fingerprints)

@@ -1,0 +1,176 @@
+"""Provider ``kmip``: root keys on a KMIP server, in objects that it gives out to the client's certificate.
+
+``store`` registers one object, a SecretData with the root keys as text, and keeps its uid in a file. With
+``uids`` instead of ``file``, objects that are there already are used, newest first: SymmetricKeys of 256 bits, or
+SecretData with root keys as text.
+
+The connection is TLS, and the server's certificate must be good for its host: PyKMIP itself does not look at the
+name.
+
+Settings: ``host``; ``port`` (5696); ``cert`` and ``key``, the client's; ``ca``, the authority's certificate;
+``file`` or ``uids``.
+"""
+
+import os
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from ..crypto.kdf import KEY_BYTES
+from ..errors import ProviderError
+from .envelope import Envelope, encode
+from .files import read_private
+from .guard import T, guarded, import_extra, silence
+from .kept import KeptInFile
+from .plain import to_keys
+from .settings import Settings
+
+KIND = "kmip"
+PORT = 5696
+TIMEOUT_SECONDS = 10
+NAME = "pgkeymgr root keys"
+
+
+class _Where(NamedTuple):
+    host: str
+    port: int
+    cert: str
+    key: str
+    ca: str
+
+
+class _Server:
+    def __init__(self, where: _Where, source: str) -> None:
+        self._where = where
+        self._source = source
+
+    def protect(self, text: bytes) -> bytes:
+        def register(client: Any) -> str:
+            enums = import_extra("kmip.core.enums", KIND)
+            objects = import_extra("kmip.pie.objects", KIND)
+            uid: str = client.register(objects.SecretData(text, enums.SecretDataType.SEED, name=NAME))
+            return uid
+
+        return encode(KIND, {"uid": self._call(register)})
+
+    def open(self, content: bytes) -> bytes:
+        return self.get(Envelope(content, KIND, self._source).text("uid"))
+
+    def get(self, uid: str) -> bytes:
+        """Return the root keys of an object, as text."""
+
+        def get(client: Any) -> bytes:
+            found = client.get(uid)
+            value: bytes = found.value
+            if type(found).__name__ == "SecretData":
+                return value
+            if type(found).__name__ == "SymmetricKey" and len(value) == KEY_BYTES:
+                return value.hex().encode() + b"\n"
+            raise ProviderError(f'the KMIP object "{uid}" is neither SecretData nor a SymmetricKey of 256 bits')
+
+        return self._call(get)
+
+    def _call(self, work: Callable[[Any], T]) -> T:
+        pie = import_extra("kmip.pie.client", KIND)
+        # It warns of configuration files that nobody has, and at DEBUG logs what it sends and gets.
+        silence("kmip")
+        read_private(self._where.key)
+
+        def call() -> T:
+            with self._client(pie) as client:
+                return work(client)
+
+        return guarded(call, self._describe)
+
+    @contextmanager
+    def _client(self, pie: Any) -> Iterator[Any]:
+        where = self._where
+        client = pie.ProxyKmipClient(hostname=where.host, port=where.port, config_file=os.devnull)
+        proxy = client.proxy
+        protocol = import_extra("kmip.services.kmip_protocol", KIND)
+        context = ssl.create_default_context(cafile=where.ca)
+        context.load_cert_chain(where.cert, where.key)
+
+        def connect() -> None:
+            plain = socket.create_connection((where.host, where.port), TIMEOUT_SECONDS)
+            try:
+                proxy.socket = context.wrap_socket(plain, server_hostname=where.host)
+            except BaseException:
+                plain.close()
+                raise
+            proxy.protocol = protocol.KMIPProtocol(proxy.socket)
+
+        # In the place of its own, which would take a certificate of any name.
+        proxy.open = connect
+        with client:
+            yield client
+
+    def _describe(self, error: Exception) -> ProviderError:
+        where = f"the KMIP server {self._where.host}, port {self._where.port}"
+        reason = getattr(getattr(error, "reason", None), "name", None)
+        if isinstance(error, TimeoutError):
+            what = f"no answer in {TIMEOUT_SECONDS} seconds"
+        elif isinstance(error, ssl.SSLCertVerificationError):
+            what = "its certificate is not good for this host and authority"
+        elif isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+            what = os.strerror(error.errno) if error.errno > 0 else "its name is not known"
+        elif isinstance(reason, str):
+            # An error that the server has answered: ITEM_NOT_FOUND, PERMISSION_DENIED.
+            what = reason
+        else:
+            what = type(error).__name__
+        return ProviderError(
+            f"{self._source}: {where} fails: {what}",
+            hint="Check host, port, cert, key and ca, and the object's uid.",
+        )
+
+
+class Objects:
+    """Root keys in objects that are there already."""
+
+    kind = KIND
+
+    def __init__(self, server: _Server, uids: Sequence[str], source: str) -> None:
+        """Take the objects.
+
+        Args:
+            server: where they are.
+            uids: theirs, newest first.
+            source: the same in words.
+        """
+        self._server = server
+        self._uids = uids
+        self.source = source
+
+    def load(self) -> list[bytes]:
+        """Get the root keys; see ``Provider.load``."""
+        return to_keys(b"".join(self._server.get(uid).rstrip() + b"\n" for uid in self._uids), self.source)
+
+    def store(self, keys: Sequence[bytes], replace: bool = False) -> None:
+        """Refuse: the objects are somebody else's."""
+        raise ProviderError(
+            f"{self.source} are only read", hint="With file instead of uids, root keys can be stored."
+        )
+
+
+def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> KeptInFile | Objects:
+    """Make the provider; see ``open_provider``."""
+    where = _Where(
+        settings.text("host"),
+        settings.port("port", PORT),
+        settings.path("cert"),
+        settings.path("key"),
+        settings.path("ca"),
+    )
+    file, uids = settings.optional_path("file"), settings.optional_texts("uids")
+    if (file is None) == (uids is None):
+        raise settings.wrong("file", "or uids must be there, and not both")
+    if uids is not None:
+        source = f"the objects {', '.join(uids)} of the KMIP server {where.host}"
+        return Objects(_Server(where, source), uids, source)
+    assert file is not None
+    source = f'the KMIP server {where.host}, in the object named in the file "{file}"'
+    server = _Server(where, source)
+    return KeptInFile(KIND, source, file, lambda: server)

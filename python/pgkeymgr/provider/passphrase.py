@@ -1,0 +1,73 @@
+"""Provider ``passphrase``: root keys in a file, wrapped under a passphrase.
+
+The passphrase goes through Argon2id at no less than libsodium's MODERATE limits; the wrap is that of
+``pgkeymgr.wrap``, bound to the format. The limits are stored with the wrap, so that they can rise.
+
+Settings: ``file``.
+"""
+
+from collections.abc import Callable
+
+from .. import wrap as wraps
+from ..errors import DataError, PassphraseError, ProviderError
+from ..key.passphrase import Stretching
+from .asking import ask_for, ask_twice
+from .envelope import Envelope, associated_data, encode, to_base64
+from .kept import KeptInFile
+from .settings import Settings
+
+KIND = "passphrase"
+PASSPHRASE_CHARACTERS_MIN = 12
+
+
+class _Passphrase:
+    def __init__(self, passphrase: bytes, source: str) -> None:
+        self._passphrase = passphrase
+        self._source = source
+
+    def protect(self, text: bytes) -> bytes:
+        stretching = Stretching.new()
+        wrapped = wraps.wrap(text, associated_data(KIND), stretching.wrapping_key(self._passphrase))
+        fields: dict[str, str | int] = {
+            "salt": to_base64(stretching.salt),
+            "opslimit": stretching.opslimit,
+            "memlimit": stretching.memlimit,
+            "wrapped": to_base64(wrapped),
+        }
+        return encode(KIND, fields)
+
+    def open(self, content: bytes) -> bytes:
+        envelope = Envelope(content, KIND, self._source)
+        wrapped = envelope.binary("wrapped")
+        stretching = Stretching(envelope.binary("salt"), envelope.number("opslimit"), envelope.number("memlimit"))
+        try:
+            wrapping_key = stretching.wrapping_key(self._passphrase)
+        except DataError as error:
+            raise ProviderError(f"{self._source}: {error.message}", hint="Bring back your copy.") from None
+        try:
+            return wraps.unwrap(wrapped, associated_data(KIND), wrapping_key)
+        except DataError:
+            raise PassphraseError(
+                f"wrong passphrase for {self._source}",
+                hint="If it is right, the file was altered: bring back your copy.",
+            ) from None
+
+
+def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> KeptInFile:
+    """Make the provider; see ``open_provider``."""
+    file = settings.path("file")
+    source = f'the file "{file}", under a passphrase'
+
+    def opening() -> _Passphrase:
+        return _Passphrase(ask_for(ask, "Passphrase of the root key: ", source), source)
+
+    def storing() -> _Passphrase:
+        passphrase = ask_twice(ask, "New passphrase of the root key", source)
+        if len(passphrase.decode(errors="replace")) < PASSPHRASE_CHARACTERS_MIN:
+            raise DataError(
+                f"a passphrase for the root key needs {PASSPHRASE_CHARACTERS_MIN} characters",
+                hint="Better several random words.",
+            )
+        return _Passphrase(passphrase, source)
+
+    return KeptInFile(KIND, source, file, opening, storing)

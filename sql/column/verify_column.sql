@@ -1,0 +1,34 @@
+-- Whether the values of an encrypted column open. Python: column/verify_column.py, column/cell.py
+
+CREATE FUNCTION @extschema@._problem(
+    token bytea,
+    place bytea
+)
+RETURNS text
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 300
+AS $$
+@load@
+return GD['pgkeymgr']._problem(token, place)
+$$;
+REVOKE ALL ON FUNCTION @extschema@._problem(bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._problem(bytea, bytea) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@._problem(bytea, bytea) IS
+    'Internal: why a value does not open, or NULL.';
+
+CREATE FUNCTION @extschema@.verify_column(
+    relation regclass,
+    column_name name,
+    OUT row_key text,
+    OUT problem text
+)
+RETURNS SETOF record
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
+AS $$
+@load@
+return GD['pgkeymgr'].verify_column(relation, column_name)
+$$;
+REVOKE ALL ON FUNCTION @extschema@.verify_column(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.verify_column(regclass, name) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.verify_column(regclass, name) IS
+    'Open every value of an encrypted column that the caller may read: the rows whose values do not open, and why; '
+    'no row if all do, 10000 rows at most.';

@@ -119,6 +119,10 @@ class ProviderError(Error):
     sqlstate = "58000"
 
 
+class ProviderTakenError(ProviderError):
+    """A key provider has root keys already, and was not asked to replace them."""
+
+
 class LibraryError(Error, ImportError):
     """A Python library of this session is missing, or is another version than pgkeymgr's own."""
 

@@ -24,6 +24,7 @@ from cluster import ROOT_KEY, Cluster
 from conftest import rows, value
 from installed import COMMAND, ENVIRONMENT, run
 from pgkeymgr.root_key import fingerprint
+from test_seal import run_on_terminal
 
 NEW = "42" * 32
 OLD_FINGERPRINT, NEW_FINGERPRINT = (fingerprint(bytes.fromhex(key)) for key in (ROOT_KEY, NEW))
@@ -304,6 +305,43 @@ def test_init_refuses_a_key_that_others_can_read(bare: Cluster) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "nobody else may read it" in done.stderr
     assert key not in done.stderr
+
+
+def test_init_into_a_provider(tmp_path: Path) -> None:
+    """Once; and shares are made of what it has."""
+    file = tmp_path / "root_key"
+    options = ["--provider", "file", "--set", f"file={file}"]
+    done = run("init", *options, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    made = json.loads(done.stdout)
+    key = file.read_text().strip()
+    assert made["fingerprint"] == fingerprint(bytes.fromhex(key))
+    again = run("init", *options)
+    assert (again.returncode, again.stdout) == (3, "")
+    assert f'"{file}" is there already' in again.stderr
+    assert file.read_text().strip() == key
+    split = run("escrow", "split", *options, "--threshold", "2", "--shares", "2",
+                "--output-directory", tmp_path / "shares", "--json")  # fmt: skip
+    assert json.loads(split.stdout)["fingerprint"] == made["fingerprint"]
+    assert key not in "".join(one.stdout + one.stderr for one in (done, again, split))
+    unknown = run("init", "--provider", "file", "--set", f"file={file}2", "--set", "fill=7")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "fill" in unknown.stderr
+    assert run("init", "--provider", "file", "--set", "file").returncode == 1
+
+
+def test_init_under_a_passphrase(tmp_path: Path) -> None:
+    """It is asked for on the terminal."""
+    file = tmp_path / "root_key"
+    options = ["--provider", "passphrase", "--set", f"file={file}"]
+    status, out, error, shown = run_on_terminal(["init", *options], [b"correct horse battery"] * 2)
+    assert status == 0, error
+    (made,) = re.findall("[0-9a-f]{32}", out)
+    split = ["escrow", "split", *options, "--threshold", "2", "--shares", "2", "--stdout"]
+    status, pages, error, shown = run_on_terminal(split, [b"correct horse battery"])
+    assert status == 0, error
+    assert made in pages
+    assert "horse" not in out + pages + error + shown
 
 
 def test_init_wrong_usage(tmp_path: Path) -> None:

@@ -35,7 +35,15 @@ from cluster import Cluster
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pgkeymgr import getkey
-from pgkeymgr.errors import DataError, Error, GetkeyError, ParameterError, PassphraseError, ProviderError
+from pgkeymgr.errors import (
+    DataError,
+    Error,
+    GetkeyError,
+    ParameterError,
+    PassphraseError,
+    ProviderError,
+    ProviderTakenError,
+)
 from pgkeymgr.provider import AVAILABLE, Provider, aws_kms, guard, kmip, open_provider, vault
 from pgkeymgr.provider.files import FILE_BYTES_MAX
 from pgkeymgr.provider.kept import KeptInFile
@@ -454,7 +462,7 @@ def test_store_and_load(kept: Made) -> None:
     assert kept.open().kind == kept.settings["kind"]
     # None is lost: not this way, and not by a name that leads nowhere.
     before = kept.file.read_bytes()
-    fails(lambda: kept.open().store([OTHER_KEY]), "there already")
+    fails(lambda: kept.open().store([OTHER_KEY]), "there already", ProviderTakenError)
     assert kept.file.read_bytes() == before
     # Nor if it is to be replaced.
     kept.open().store([OTHER_KEY, *KEYS], replace=True)
@@ -539,7 +547,7 @@ def test_what_is_not_a_file(plain_file: Made) -> None:
     plain_file.file.unlink()
     plain_file.file.symlink_to("nowhere")
     fails(plain_file.open().load, "No such file")
-    fails(lambda: plain_file.open().store(KEYS), "there already")
+    fails(lambda: plain_file.open().store(KEYS), "there already", ProviderTakenError)
     fails(lambda: plain_file.open(file=str(plain_file.file.parent / "no" / "file")).store(KEYS), "No such file")
 
 
@@ -617,7 +625,7 @@ def test_a_file_that_comes_meanwhile_is_not_lost(tmp_path: Path) -> None:
             write(file, OTHER_KEY.hex())
             return content
 
-    fails(lambda: KeptInFile("file", "the file", str(file), Late).store(KEYS), "there already")
+    fails(lambda: KeptInFile("file", "the file", str(file), Late).store(KEYS), "there already", ProviderTakenError)
     assert file.read_text() == OTHER_KEY.hex()
     assert [path.name for path in tmp_path.iterdir()] == ["root_key"]
 

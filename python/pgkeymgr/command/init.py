@@ -188,14 +188,18 @@ def _read_key(path: Path, user: int) -> bytes:
 
 def _into_provider(kind: str, settings: list[str]) -> dict[str, Any]:
     from .. import process
+    from ..errors import ProviderTakenError
     from ..root_key import fingerprint
     from .provider_options import provider_of
 
     process.forbid_core_dumps()
     key = os.urandom(32)
     opened = provider_of(kind, settings)
-    # It refuses to write over what it has, and reads back what it has written.
-    opened.store([key])
+    try:
+        # It refuses to write over what it has, and reads back what it has written.
+        opened.store([key])
+    except ProviderTakenError:
+        return {"created": False, "found": opened.source}
     return {"created": True, "fingerprint": fingerprint(key), "provider": kind, "source": opened.source}
 
 

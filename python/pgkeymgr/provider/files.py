@@ -5,7 +5,7 @@ import secrets
 import stat
 from collections.abc import Callable
 
-from ..errors import ProviderError
+from ..errors import ProviderError, ProviderTakenError
 from ..getkey import OUTPUT_BYTES_MAX
 
 FILE_BYTES_MAX = 4 * OUTPUT_BYTES_MAX
@@ -98,10 +98,10 @@ def check_absent(path: str) -> None:
         path: the file's.
 
     Raises:
-        ProviderError: there is one.
+        ProviderTakenError: there is one.
     """
     if os.path.lexists(path):
-        raise ProviderError(
+        raise ProviderTakenError(
             f'the file "{path}" is there already',
             hint="What it holds may be the only copy of a root key. Move it away, or ask to replace it.",
         )

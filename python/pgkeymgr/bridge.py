@@ -193,8 +193,9 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
         PgsodiumKeys(table, data_keys),
     ):
         others += _public_methods(functions_of)
+    cells = Cells(tokens, table)
     for functions_of_columns in (
-        Cells(tokens, table),
+        cells,
         encrypt_column,
         blind_indexes,
         views,
@@ -213,6 +214,8 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
     others += [_Doctor(session, table.audit).doctor]
     for function in others:
         setattr(functions, function.__name__, _guard(function))
+    for name, quick in cells.quick_functions().items():
+        setattr(functions, name, quick(getattr(functions, name)))
     globals_["pgkeymgr"] = functions
 
 

@@ -1,6 +1,8 @@
 """The values of encrypted columns, sealed for their places and opened: what views and triggers call for each."""
 
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from ..errors import DataError, DuplicateKeyError, Error, KeyStateError, UndefinedError
 from ..key.cipher import CIPHERTEXT_START, HEADER_BYTES, TokenCipher
@@ -9,6 +11,8 @@ from ..key.table import TOKEN_KEY_TYPE, KeyTable
 from ..key.token import Tokens, to_text
 from .definition import PLACE_PREFIX_BYTES, place_prefix
 from .forms import describe_key
+
+_Function = Callable[..., Any]
 
 
 class Cells:
@@ -21,8 +25,6 @@ class Cells:
         self._keyring = keys.keyring
         self._user = keys.database.user
         self._stamp = keys.database.stamp
-
-    # Called for each row: what was used last is tried first, before the keyring's dictionaries are.
 
     def _open_bytes(self, token: bytes, place: bytes) -> bytes:
         """Decrypt a value.
@@ -38,18 +40,6 @@ class Cells:
             DataError: it does not open; the message names table, column and row.
             PrivilegeError: the current user may not decrypt with its key.
         """
-        header, user, stamp, cipher = self._keyring.opener
-        if cipher and token[:HEADER_BYTES] == header and self._user() == user and self._stamp() == stamp:
-            try:
-                plaintext: bytes = cipher.decrypt_raw(
-                    token[HEADER_BYTES:CIPHERTEXT_START], token[CIPHERTEXT_START:], cipher.header + place
-                )
-                return plaintext
-            except Exception:  # noqa: S110  # what is wrong with it is found out below
-                pass
-        return self._open_first(token, place)
-
-    def _open_first(self, token: bytes, place: bytes) -> bytes:
         try:
             cipher, is_known = self._tokens.decryptor(token)
             plaintext = cipher.decrypt(token, place)
@@ -61,16 +51,7 @@ class Cells:
 
     def _open_text(self, token: bytes, place: bytes) -> str:
         """Decrypt a value that is text; see ``_open_bytes``."""
-        header, user, stamp, cipher = self._keyring.opener
-        if cipher and token[:HEADER_BYTES] == header and self._user() == user and self._stamp() == stamp:
-            try:
-                text: str = cipher.decrypt_raw(
-                    token[HEADER_BYTES:CIPHERTEXT_START], token[CIPHERTEXT_START:], cipher.header + place
-                ).decode()
-                return text
-            except Exception:  # noqa: S110  # what is wrong with it is found out below
-                pass
-        return to_text(self._open_first(token, place))
+        return to_text(self._open_bytes(token, place))
 
     def _problem(self, token: bytes, place: bytes) -> str | None:
         """Tell why a value does not open; None if it does.
@@ -101,17 +82,77 @@ class Cells:
             PrivilegeError: the current user may not encrypt with the key.
             KeyStateError: it is disabled, destroyed or expired.
         """
-        name, user, stamp, cipher = self._keyring.sealer
-        if not (cipher and key == name and self._user() == user and self._stamp() == stamp):
-            cipher = self._sealer(key)
-        return cipher.encrypt(plaintext, place)
+        return self._sealer(key).encrypt(plaintext, place)
 
     def _seal_text(self, key: str, plaintext: str, place: bytes) -> bytes:
         """Encrypt a value that is text; see ``_seal_bytes``."""
-        name, user, stamp, cipher = self._keyring.sealer
-        if not (cipher and key == name and self._user() == user and self._stamp() == stamp):
-            cipher = self._sealer(key)
-        return cipher.encrypt(plaintext.encode(), place)
+        return self._sealer(key).encrypt(plaintext.encode(), place)
+
+    # Called for each row: the four above with what was used last tried first, if user and statement are still the
+    # same, and with nothing around it: whatever goes wrong, NULL for instance, is left to the one that is given.
+
+    def quick_functions(self) -> dict[str, Callable[[_Function], _Function]]:
+        """Return what makes the quick form of a function, by its name; each is given the function itself."""
+        keyring, current_user, current_stamp = self._keyring, self._user, self._stamp
+
+        def open_bytes(otherwise: _Function) -> _Function:
+            def quick(token: bytes, place: bytes) -> Any:
+                header, user, stamp, cipher = keyring.opener
+                try:
+                    if token[:HEADER_BYTES] == header and current_user() == user and current_stamp() == stamp:
+                        return cipher.decrypt_raw(
+                            token[HEADER_BYTES:CIPHERTEXT_START], token[CIPHERTEXT_START:], header + place
+                        )
+                except Exception:  # noqa: S110  # what is wrong is found out below
+                    pass
+                return otherwise(token, place)
+
+            return quick
+
+        def open_text(otherwise: _Function) -> _Function:
+            def quick(token: bytes, place: bytes) -> Any:
+                header, user, stamp, cipher = keyring.opener
+                try:
+                    if token[:HEADER_BYTES] == header and current_user() == user and current_stamp() == stamp:
+                        return cipher.decrypt_raw(
+                            token[HEADER_BYTES:CIPHERTEXT_START], token[CIPHERTEXT_START:], header + place
+                        ).decode()
+                except Exception:  # noqa: S110  # what is wrong is found out below
+                    pass
+                return otherwise(token, place)
+
+            return quick
+
+        def seal_bytes(otherwise: _Function) -> _Function:
+            def quick(key: str, plaintext: bytes, place: bytes) -> Any:
+                name, user, stamp, cipher = keyring.sealer
+                try:
+                    if key == name and current_user() == user and current_stamp() == stamp:
+                        return cipher.encrypt(plaintext, place)
+                except Exception:  # noqa: S110  # what is wrong is found out below
+                    pass
+                return otherwise(key, plaintext, place)
+
+            return quick
+
+        def seal_text(otherwise: _Function) -> _Function:
+            def quick(key: str, plaintext: str, place: bytes) -> Any:
+                name, user, stamp, cipher = keyring.sealer
+                try:
+                    if key == name and current_user() == user and current_stamp() == stamp:
+                        return cipher.encrypt(plaintext.encode(), place)
+                except Exception:  # noqa: S110  # what is wrong is found out below
+                    pass
+                return otherwise(key, plaintext, place)
+
+            return quick
+
+        return {
+            "_open_bytes": open_bytes,
+            "_open_text": open_text,
+            "_seal_bytes": seal_bytes,
+            "_seal_text": seal_text,
+        }
 
     def _sealer(self, key: str) -> TokenCipher:
         cipher = self._tokens.encryptor(key)
@@ -151,7 +192,8 @@ class Cells:
                 )
             except Exception:  # what is wrong with it is found out by the other way
                 plaintext = self._open_bytes(token, place)
-            return cipher.encrypt(plaintext, place)
+            resealed: bytes = cipher.encrypt(plaintext, place)
+            return resealed
         cipher = self._sealer(key)
         return cipher.encrypt_like(token, self._open_bytes(token, place), place)
 

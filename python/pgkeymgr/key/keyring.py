@@ -5,7 +5,7 @@ superseded elsewhere is so here at the next statement; its unlocked secret is ke
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import KeyStateError, PrivilegeError
 from .cipher import TokenCipher
@@ -14,7 +14,8 @@ KEYS_MAX = 1024
 """How many unlocked keys a session keeps; the one that was unlocked first goes first."""
 
 
-_Memo = tuple[bytes | str, int, int, TokenCipher | None]
+# A cipher is there where the user is one.
+_Memo = tuple[bytes | str, int, int, Any]
 _NOTHING: _Memo = (b"", -1, -1, None)
 
 

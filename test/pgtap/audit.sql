@@ -45,7 +45,7 @@ DROP FUNCTION tap.message(text);
 
 BEGIN;
 \ir include/assertions.sql
-SELECT plan(122);
+SELECT plan(124);
 SELECT results_eq(
     'SELECT moment, failures FROM moments ORDER BY n',
     $$VALUES ('after the failure', 0::bigint), ('an offer that was rolled back', 0), ('an offer', 1), ('another', 1),
@@ -371,6 +371,18 @@ FROM (VALUES
     ('DELETE FROM key_event'), ('UPDATE key_event SET detail = NULL'), ('TRUNCATE key_event'),
     ('LOCK TABLE key_event_turn IN EXCLUSIVE MODE'), ('DELETE FROM key_events'), ('SELECT _read_last_key_event()')
 ) AS changes (change);
+
+-- A link that is undone with its savepoint is made again.
+SET CONSTRAINTS ALL DEFERRED;
+CREATE TEMP TABLE made AS SELECT create_data_key('key ' || i) AS id FROM generate_series(1, 3) AS i;
+SAVEPOINT before_link;
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT is(count(*), 3::bigint, 'three events are linked')
+FROM key_event WHERE key_id IN (SELECT id FROM made) AND hash IS NOT NULL;
+ROLLBACK TO before_link;
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT is(count(*), 3::bigint, 'and are, after that was rolled back')
+FROM key_event WHERE key_id IN (SELECT id FROM made) AND hash IS NOT NULL;
 
 SELECT finish();
 ROLLBACK;

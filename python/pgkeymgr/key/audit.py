@@ -64,6 +64,7 @@ class Audit:
         self._pending: dict[str, tuple[int, dict[str, Any]]] = {}
         self._failure_count = 0
         self._last: list[tuple[int, bytes]] = []
+        self._linked_in: tuple[int, int] | None = None
 
     def record(
         self,
@@ -143,6 +144,7 @@ class Audit:
         }
 
     def _insert(self, fields: dict[str, Any]) -> int:
+        self._linked_in = None
         (row,) = self._database.execute(
             "INSERT INTO {s}.key_event (id, at, event, key_id, key_name, role, session_role, client, detail)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
@@ -173,10 +175,19 @@ class Audit:
                 del self._pending[which]
 
     def _link_key_events(self) -> None:
+        # The trigger of the first of a transaction's events links them all. For each of the others, the query
+        # below would step over all of them again; in another subtransaction, what was linked may have been undone.
+        where = self._database.transaction(), self._database.subtransaction()
+        if self._linked_in == where:
+            return
         execute = self._database.execute
         events = execute(_UNLINKED)
-        if not events:
-            return  # the first of this transaction's events has linked them all
+        if events:
+            self._link(events)
+        self._linked_in = where
+
+    def _link(self, events: list[dict[str, Any]]) -> None:
+        execute = self._database.execute
         execute("LOCK TABLE {s}.key_event_turn IN EXCLUSIVE MODE")
         execute("SELECT {s}._read_last_key_event()")
         link, previous = self._last.pop()

@@ -9,6 +9,8 @@ waits for it, and misses no wrap that is being made under the old root key.
 from ..root_key import RootKey, unknown_root_key
 from .database import Database
 
+_UNIQUE_VIOLATION = "23505"
+
 
 class RootWraps:
     """The wraps under the root key, for one session."""
@@ -43,10 +45,15 @@ class RootWraps:
 
     def note(self, fingerprint: str) -> None:
         """Remember that wraps of this database are made under a root key; within ``Database.as_owner``."""
-        self._database.execute(
-            "INSERT INTO {s}.root_key_fingerprint (fingerprint) VALUES ($1) ON CONFLICT DO NOTHING",
-            ("text", fingerprint),
-        )
+        try:
+            # Not ON CONFLICT: where another session has just made the first key, a transaction with an older
+            # snapshot would be refused.
+            self._database.execute(
+                "INSERT INTO {s}.root_key_fingerprint (fingerprint) VALUES ($1)", ("text", fingerprint)
+            )
+        except Exception as error:
+            if getattr(error, "sqlstate", None) != _UNIQUE_VIOLATION:
+                raise
 
     def _lock_fingerprints(self) -> list[str]:
         rows = self._database.execute("SELECT fingerprint FROM {s}.root_key_fingerprint FOR KEY SHARE")

@@ -1,4 +1,7 @@
-"""TLS certificates for the tests: authorities, and what they sign, in files NAME.crt and NAME.key."""
+"""TLS certificates for the tests: authorities, and what they sign, in files NAME.crt and NAME.key.
+
+They have what RFC 5280 wants of them: since Python 3.13, others are refused.
+"""
 
 import subprocess
 from pathlib import Path
@@ -14,7 +17,8 @@ def openssl(directory: Path, *arguments: str) -> None:
 def make_ca(directory: Path, name: str) -> None:
     """Make a certificate authority."""
     files = ["-keyout", f"{name}.key", "-out", f"{name}.crt"]
-    openssl(directory, "req", "-x509", *_KEY, "-days", "2", "-subj", f"/CN={name}", *files)
+    usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+    openssl(directory, "req", "-x509", *_KEY, "-days", "2", "-subj", f"/CN={name}", *usage, *files)
 
 
 def make_certificate(directory: Path, name: str, extensions: str, authority: str = "ca") -> None:
@@ -26,7 +30,8 @@ def make_certificate(directory: Path, name: str, extensions: str, authority: str
         extensions: of the certificate, as in openssl.cnf.
         authority: the authority's name.
     """
-    (directory / f"{name}.ext").write_text(extensions + "\n")
+    identifiers = "subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid"
+    (directory / f"{name}.ext").write_text(f"{extensions}\n{identifiers}\n")
     openssl(directory, "req", *_KEY, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
     signer = ["-CA", f"{authority}.crt", "-CAkey", f"{authority}.key", "-CAcreateserial", "-days", "2"]
     files = ["-in", f"{name}.csr", "-out", f"{name}.crt", "-extfile", f"{name}.ext"]

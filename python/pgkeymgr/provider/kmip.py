@@ -92,6 +92,7 @@ class _Server:
         protocol = import_extra("kmip.services.kmip_protocol", KIND)
         context = ssl.create_default_context(cafile=where.ca)
         context.load_cert_chain(where.cert, where.key)
+        opened: list[ssl.SSLSocket] = []
 
         def connect() -> None:
             plain = socket.create_connection((where.host, where.port), TIMEOUT_SECONDS)
@@ -100,12 +101,18 @@ class _Server:
             except BaseException:
                 plain.close()
                 raise
+            opened.append(proxy.socket)
             proxy.protocol = protocol.KMIPProtocol(proxy.socket)
 
         # In the place of its own, which would take a certificate of any name.
         proxy.open = connect
-        with client:
-            yield client
+        try:
+            with client:
+                yield client
+        finally:
+            # PyKMIP does not, where the server has hung up before.
+            for connection in opened:
+                connection.close()
 
     def _describe(self, error: Exception) -> ProviderError:
         where = f"the KMIP server {self._where.host}, port {self._where.port}"

@@ -50,7 +50,7 @@ _Refusal = tuple[str, str]
 
 NO_PRIVILEGE: _Refusal = ("42501", "permission denied")
 NO_ROOT_KEY: _Refusal = ("55000", "there is no root key")
-OTHER_ROOT_KEY: _Refusal = ("55000", "wrapped under the root key")
+OTHER_ROOT_KEY: _Refusal = ("55000", "made under the root key")
 DESTROYED: _Refusal = ("55000", "was destroyed")
 NOT_AUTHENTIC: _Refusal = ("22000", "is not authentic")
 

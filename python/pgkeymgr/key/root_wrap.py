@@ -6,10 +6,13 @@ old one in memory. What it reads in the table it locks until its transaction end
 waits for it, and misses no wrap that is being made under the old root key.
 """
 
+import time
+
 from ..root_key import RootKey, unknown_root_key
 from .database import Database
 
 _UNIQUE_VIOLATION = "23505"
+_LOOK_AGAIN_SECONDS = 5.0
 
 
 class RootWraps:
@@ -17,7 +20,7 @@ class RootWraps:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._reloaded_at: int | None = None
+        self._looked_in_vain_at = -_LOOK_AGAIN_SECONDS
 
     def wrap(self, secret: bytes, associated_data: bytes) -> tuple[str, bytes]:
         """Make a wrap to be stored in this database; within ``Database.as_owner``.
@@ -32,10 +35,8 @@ class RootWraps:
         Raises:
             RootKeyError: there is no root key, or the wraps of this database are made under another one.
         """
-        root_key = self._database.root_key()
         in_use = self._lock_fingerprints()
-        if not _knows(root_key, in_use):
-            root_key = self.reload()
+        root_key = self._root_key_for(in_use)
         if not _knows(root_key, in_use):
             raise unknown_root_key(", ".join(in_use), root_key.fingerprint, root_key.source)
         fingerprint = root_key.fingerprint
@@ -71,17 +72,21 @@ class RootWraps:
 
     def unwrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
         """Open a wrap; see ``RootKey.unwrap``."""
-        return self._root_key_for(made_under).unwrap(wrapped, associated_data, made_under)
+        return self._root_key_for([made_under]).unwrap(wrapped, associated_data, made_under)
 
     def derive(self, key_id: int, length: int, context: bytes, made_under: str) -> bytes:
         """Derive a key from the root key that its wrap was made under; see ``RootKey.derive``."""
-        return self._root_key_for(made_under).derive(key_id, length, context, made_under)
+        return self._root_key_for([made_under]).derive(key_id, length, context, made_under)
 
-    def _root_key_for(self, fingerprint: str) -> RootKey:
+    def _root_key_for(self, fingerprints: list[str]) -> RootKey:
         root_key = self._database.root_key()
-        # Once a statement: a listing of many values that do not open must not run the getkey script for each.
-        if not _knows(root_key, [fingerprint]) and self._reloaded_at != self._database.stamp():
-            root_key = self.reload()
+        if not _knows(root_key, fingerprints):
+            # Not for each of many values that do not open: the getkey script would be run as often.
+            now = time.monotonic()
+            if now - self._looked_in_vain_at >= _LOOK_AGAIN_SECONDS:
+                root_key = self.reload()
+                if not _knows(root_key, fingerprints):
+                    self._looked_in_vain_at = now
         return root_key
 
     def reload(self) -> RootKey:
@@ -93,7 +98,6 @@ class RootWraps:
         Raises:
             RootKeyError: there is none.
         """
-        self._reloaded_at = self._database.stamp()
         return self._database.reload_root_key()
 
 

@@ -259,10 +259,11 @@ def derive_key_under(key_id: int, key_len: int, context: bytes, root_key: str) -
     """Derive a key from the root key of a fingerprint, the newest or a previous one; see ``derive_key``.
 
     Raises:
+        DataError: the fingerprint is NULL or empty.
         RootKeyError: there is no root key of that fingerprint.
     """
-    if root_key is None:
-        raise DataError("root_key must not be NULL")
+    if not root_key:
+        raise DataError(f"root_key must be a fingerprint, and is {'NULL' if root_key is None else 'empty'}")
     return (_root_key or _load_root_key()).derive(key_id, key_len, context, root_key)
 
 

@@ -153,7 +153,7 @@ class LocalRootKey:
 
     def derive(self, key_id: int, length: int, context: bytes, under: str | None = None) -> bytes:
         """Derive a key; see ``RootKey.derive``."""
-        key = self._keys.get(under or self.fingerprint)
+        key = self._keys.get(self.fingerprint if under is None else under)
         if key is None:
             raise unknown_root_key(str(under), self.fingerprint, self.source)
         return crypto_kdf_derive_from_key(length, key_id, context, key)

@@ -2,7 +2,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(57);
+SELECT plan(63);
 
 -- The root key of test/cluster.py. The keys below are those that pgsodium 3.1.9 derives from it.
 CREATE TEMP TABLE v AS SELECT decode(repeat('10', 32), 'hex') AS root_key;
@@ -58,6 +58,20 @@ FROM (VALUES ('derive_key'), ('pgkeymgr_derive')) AS functions (name), (VALUES
     ('F(1, NULL)'),
     ('F(1, 32, NULL)')
 ) AS calls (call);
+
+-- From the root key of a fingerprint: this one, or none.
+SELECT is(
+    derive_key_under(7, 16, 'context1', fingerprint), derive_key(7, 16, 'context1'), 'under the newest, by its fingerprint'
+) FROM root_key_status();
+SELECT refuses(format(call, fingerprint)) FROM root_key_status(), (VALUES
+    ('derive_key_under(1, 15, ''pgsodium'', %L)'),
+    ('derive_key_under(1, 32, ''short'', %L)'),
+    ('derive_key_under(1, 32, ''pgsodium'', NULL)'),
+    ('derive_key_under(1, 32, ''pgsodium'', '''')')
+) AS calls (call);
+SELECT throws_ok(
+    $$SELECT derive_key_under(1, 32, 'pgsodium', 'bcfeb526')$$, '55000', NULL, 'part of a fingerprint is none'
+);
 
 -- The root key itself is never to be seen: only its fingerprint, which is for ever the same, is.
 SELECT is(fingerprint, 'bcfeb5264e5a18c35f29399ef36dacb2', 'the fingerprint') FROM root_key_status();

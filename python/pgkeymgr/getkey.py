@@ -5,7 +5,7 @@ newest first. Nothing that it prints, on either stream, goes into an error or a 
 """
 
 import os
-import re
+import select
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -23,8 +23,10 @@ FILE_NAME = "pgkeymgr_getkey"
 TIMEOUT_SECONDS = 30
 OUTPUT_BYTES_MAX = 65536
 
-_LINE = re.compile(rb"[0-9A-Fa-f]{%d}" % (2 * KEY_BYTES))
-_POLL_SECONDS = 0.01
+_DIGITS = b"0123456789ABCDEFabcdef"
+_POLL_MILLISECONDS = 10
+_END_SECONDS = 0.001
+"""How often to look whether it has ended, once it has closed its output."""
 
 
 def find(environment: Mapping[str, str], config_file: str, share_directory: str) -> str:
@@ -146,17 +148,17 @@ def _collect(
     assert process.stdout is not None
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
     deadline = time.monotonic() + timeout
     output = b""
     while True:
         # Asked before reading, so that what it printed last is still read.
         exited = _has_exited(process)
-        try:
-            output += (chunk := os.read(pipe, OUTPUT_BYTES_MAX))
-        except BlockingIOError:
-            chunk = b""
+        chunk = _read(pipe)
         if exited and not chunk:
             return output
+        output += chunk or b""
         if len(output) > OUTPUT_BYTES_MAX:
             raise _refuse(
                 path,
@@ -171,8 +173,18 @@ def _collect(
                 f"did not answer in {timeout:g} seconds",
                 "Run it by hand as the server's user, without a terminal, and see what it waits for.",
             )
-        if not chunk:
-            time.sleep(_POLL_SECONDS)
+        if chunk is None:
+            waiting.poll(_POLL_MILLISECONDS)
+        elif not chunk:
+            time.sleep(_END_SECONDS)
+
+
+def _read(pipe: int) -> bytes | None:
+    """Return what is there; nothing, at the end; None, if nothing is there yet."""
+    try:
+        return os.read(pipe, OUTPUT_BYTES_MAX)
+    except BlockingIOError:
+        return None
 
 
 def _has_exited(process: "subprocess.Popen[bytes]") -> bool:
@@ -223,7 +235,7 @@ def read_keys(text: bytes, refuse: Callable[[str, str], Error]) -> list[bytes]:
     keys = []
     for number, line in enumerate(lines, 1):
         digits = line.strip()
-        if not _LINE.fullmatch(digits):
+        if len(digits) != 2 * KEY_BYTES or digits.strip(_DIGITS):
             raise refuse(
                 f"{len(digits)} characters on line {number}, which are not {2 * KEY_BYTES} hexadecimal ones",
                 "Each line must be a root key in hexadecimal, the newest first.",

@@ -1,6 +1,6 @@
 -- How the Python side reads and writes the key table. PUBLIC may call what a view of an encrypted table needs, and
 -- gets nothing by it: what they load is for the user who was named, and what runs as owner is only what a
--- function of pgkeymgr has prepared in the same session. Python: bridge.py
+-- function of pgkeymgr has prepared in the same session. Python: session.py
 
 CREATE FUNCTION @extschema@._take_key(
     for_user oid,

@@ -24,7 +24,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pgkeymgr.agent import protocol
 from pgkeymgr.agent.protocol import FIELDS, FRAME_BYTES_MAX, LENGTH_BYTES, Operation, Status
-from pgkeymgr.agent.remote import SOCKET, RemoteRootKey, UnreachableError, find_socket
+from pgkeymgr.agent.remote import RemoteRootKey, UnreachableError
+from pgkeymgr.agent.socket_path import SOCKET, find_socket
 from pgkeymgr.errors import AgentError, CanceledError, DataError, LimitError, RootKeyError
 from pgkeymgr.root_key import LocalRootKey, fingerprint
 

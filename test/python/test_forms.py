@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pgkeymgr.column.blinding import digest, normalized, subkey
-from pgkeymgr.column.definition import place_prefix
 from pgkeymgr.column.forms import describe_key, key_expression
+from pgkeymgr.column.place import place_prefix
 from pgkeymgr.column.quoting import NAME_BYTES_MAX, new_name, quote_body, quote_literal, quote_name
 
 SECRET = bytes(range(32))

@@ -109,6 +109,24 @@ def test_output_is_taken_whole(script: Callable[..., str]) -> None:
     assert getkey.run(script("echo first; exec >&-; sleep 0.2")) == b"first\n"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"printf {KEY[:10]}; /bin/true; echo {KEY[10:]}",
+        f"echo {KEY}; exec >&-; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done",
+        f"(echo {KEY}) & wait",
+    ],
+    ids=["in pieces", "ends long after its output", "by a child"],
+)
+def test_output_in_its_own_time(script: Callable[..., str], body: str) -> None:
+    assert getkey.run(script(body)).decode() == KEY + "\n"
+
+
+def test_its_status_counts_after_it_has_closed_its_output(script: Callable[..., str]) -> None:
+    with pytest.raises(GetkeyError, match="exited with status 3"):
+        getkey.run(script(f"echo {KEY}; exec >&-; exit 3"))
+
+
 def test_nothing_is_inherited(script: Callable[..., str], capfd: pytest.CaptureFixture[str]) -> None:
     """It has no standard input to wait for, and what it writes to standard error goes nowhere."""
     assert getkey.run(script("cat; echo secret >&2; readlink /proc/self/fd/0")) == b"/dev/null\n"

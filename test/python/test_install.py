@@ -5,8 +5,10 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pgkeymgr
+import psycopg
 import pytest
 from cluster import Cluster
 from conftest import Connection, rows, value
@@ -169,6 +171,80 @@ def test_a_function_that_came_with_an_update(connection: Connection) -> None:
     with pytest.raises(errors.UndefinedFile, match="which has no function crypto_hash_sha1024") as missing:
         connection.execute("SELECT pg_temp.copy('')")
     assert missing.value.diag.message_hint == "The extension was updated since. Reconnect."
+
+
+def _python(connection: Connection, body: str) -> Any:
+    """Run Python in the session, after a first call, and return what it returns."""
+    connection.execute("SELECT crypto_hash_sha256('')")
+    connection.execute(
+        f"CREATE OR REPLACE FUNCTION pg_temp.python() RETURNS text[] LANGUAGE plpython3u AS $${body}$$"
+    )
+    return value(connection, "SELECT pg_temp.python()")
+
+
+def test_sql_calls_what_is_there_and_nothing_else_is(connection: Connection) -> None:
+    called = set()
+    for source in (TOP / "sql").rglob("*.sql"):
+        called |= set(re.findall(r"return GD\['pgkeymgr'\]\.(\w+)\(", source.read_text()))
+    assert len(called) > 190
+    missing = _python(
+        connection,
+        f"return [name for name in {sorted(called)} if not callable(getattr(GD['pgkeymgr'], name, None))]",
+    )
+    assert missing == []
+    listed = _python(
+        connection,
+        "from pgkeymgr import by_id, parts\n"
+        "from pgkeymgr.compat import by_uuid\n"
+        "return [name for names in parts.FUNCTIONS.values() for name in names]"
+        " + [name + '_by_id' for name in by_id._KEY_LAST] + [name + '_by_uuid' for name in by_uuid._KEY_TYPES]",
+    )
+    assert set(listed) <= called
+    assert len(set(listed)) == len(listed)
+    assert (
+        _python(
+            connection,
+            "names = 'crypto_sign_by_id', 'crypto_sign_by_uuid', 'nothing_by_id', 'crypto_x', 'find', 'sodium'\n"
+            "for name in names:\n"
+            "    try: getattr(GD['pgkeymgr'], name)\n"
+            "    except plpy.Error: continue\n"
+            "    return [name]\n",
+        )
+        is None
+    )
+
+
+def test_a_first_call_imports_little(connection: Connection) -> None:
+    """A session waits for what it needs, not for the management of columns, keys and secrets."""
+    token = value(connection, "SELECT token_encrypt_text(create_data_key('one'), 'x')")
+    with psycopg.connect(connection.info.dsn, autocommit=True) as other:
+        other.execute("SELECT pgkeymgr.token_decrypt_text(%s)", (token,))
+        other.execute(
+            "CREATE FUNCTION pg_temp.loaded() RETURNS text[] LANGUAGE plpython3u AS"
+            " $$ import sys; return list(sys.modules) $$"
+        )
+        loaded = value(other, "SELECT pg_temp.loaded()")
+    assert {"pgkeymgr.key.cipher", "subprocess"} <= set(loaded)
+    for name in loaded:
+        assert not re.match(
+            r"dataclasses|json|uuid|secrets|nacl\.bindings|pgkeymgr\.(column|sealed|compat|doctor|agent\.remote|provider)\.?\b",
+            name,
+        ), name
+
+
+def test_a_package_that_went_away(connection: Connection) -> None:
+    """What a session has not imported yet may be gone when it is called."""
+    for module, call in (
+        ("pgkeymgr.doctor", "doctor()"),
+        ("pgkeymgr.column.relations", "blind_index('pg_class', 'relname', 'x')"),
+        ("pgkeymgr.crypto.sign", "crypto_sign_init()"),
+        ("uuid", "create_data_key('x')"),
+    ):
+        _python(connection, f"import sys; sys.modules['{module}'] = None")
+        with pytest.raises(errors.UndefinedFile, match=f"cannot import {module} any more") as gone:
+            connection.execute(f"SELECT {call}")
+        assert gone.value.diag.message_hint == "The extension was updated since. Reconnect."
+    assert value(connection, "SELECT crypto_hash_sha256('')")
 
 
 @pytest.mark.parametrize(

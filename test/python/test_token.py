@@ -6,6 +6,7 @@ import pickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nacl import bindings
 from pgkeymgr import wrap
 from pgkeymgr.compat import pg_kmgr
 from pgkeymgr.errors import DataError, LibraryError, LimitError, RootKeyError
@@ -139,6 +140,23 @@ def test_wraps(secret: bytes, associated_data: bytes, key: bytes) -> None:
         wrap.unwrap(wrapped, associated_data + b"\0", key)
     with pytest.raises(DataError):
         wrap.unwrap(wrapped[:-1], associated_data, key)
+
+
+@pytest.mark.parametrize("size", [0, 16, 31, 33])
+def test_wrapping_key_length(size: int) -> None:
+    """Libsodium would read 32 bytes of whatever memory is there."""
+    with pytest.raises(DataError, match="wrapping_key must be 32 bytes long"):
+        wrap.wrap(b"secret", b"", bytes(size))
+    with pytest.raises(DataError, match="wrapping_key must be 32 bytes long"):
+        wrap.unwrap(wrap.wrap(b"secret", b"", bytes(32)), b"", bytes(size))
+
+
+def test_wrap_is_what_the_bindings_make() -> None:
+    wrapped = wrap.wrap(b"secret", b"place", bytes(range(32)))
+    opened = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
+        wrapped[25:], b"\x01place", wrapped[1:25], bytes(range(32))
+    )
+    assert opened == b"secret"
 
 
 def test_wrap_every_flipped_bit_fails() -> None:

@@ -5,7 +5,7 @@ Every backend that uses the agent imports this: what is slow to import is import
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,6 @@ from .protocol import Operation, Status
 if TYPE_CHECKING:
     import socket
 
-ENVIRONMENT = "PGKEYMGR_AGENT"
-SOCKET = "/run/pgkeymgr/agent.sock"
 TIMEOUT_SECONDS = 10
 CONTROL_TIMEOUT_SECONDS = 300
 """How long an unlock or a reload may take: somebody types a passphrase, or a provider is far away."""
@@ -28,29 +26,6 @@ _RECEIVE_BYTES = 65536
 _CREDENTIALS = Struct("iII")
 _S_IWOTH = 0o002
 _S_ISVTX = 0o1000
-
-
-def find_socket(environment: Mapping[str, str]) -> str | None:
-    """Find the agent's socket.
-
-    Args:
-        environment: the server's.
-
-    Returns:
-        Its path: what $PGKEYMGR_AGENT says, or SOCKET if that exists; None if there is no agent to use.
-
-    Raises:
-        AgentError: the environment names a path that is not absolute.
-    """
-    named = environment.get(ENVIRONMENT)
-    if not named:
-        return SOCKET if os.path.lexists(SOCKET) else None
-    if not os.path.isabs(named):
-        raise AgentError(
-            f'the agent\'s socket "{named}" is not an absolute path',
-            hint=f"Correct {ENVIRONMENT} in the environment of the server, and restart it.",
-        )
-    return named
 
 
 def peer(connection: "socket.socket") -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import trust
 from ..errors import AgentError
-from .remote import SOCKET
+from .socket_path import SOCKET
 
 CONFIG = "/etc/pgkeymgr/agent.toml"
 MAX_CLIENTS = 10_000

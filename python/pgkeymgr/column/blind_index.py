@@ -3,7 +3,7 @@
 from ..errors import DataError, DuplicateKeyError, KeyStateError, ParameterError, UndefinedError, UnsupportedError
 from ..key.keyring import Record
 from ..key.table import KeyTable
-from .blinding import NORMALIZATIONS, digest, normalized, subkey
+from .blinding import NORMALIZATIONS, Blinding
 from .catalog import Table
 from .definition import DECRYPTING, Definition
 from .obstacles import Unique
@@ -20,13 +20,13 @@ _KEY_NAME_CHARACTERS = 230
 class BlindIndexes:
     """The blind indexes of a database, for one session."""
 
-    def __init__(self, relations: Relations, views: Views, keys: KeyTable) -> None:
+    def __init__(self, relations: Relations, views: Views, keys: KeyTable, blinding: Blinding) -> None:
         self._relations = relations
         self._views = views
         self._keys = keys
         self._database = relations.database
         self._registry = relations.registry
-        self._checked = keys.keyring.blinders
+        self._blinding = blinding
 
     def add_blind_index(self, relation: str, column_name: str, normalize: str, is_unique: bool) -> None:
         """Give an encrypted column a blind index, filled for all rows.
@@ -171,37 +171,6 @@ class BlindIndexes:
             if key is not None:
                 self._keys.drop(self._keys.find(key))
 
-    def _blind(self, key_id: int, normalize: str, value: str) -> bytes:
-        """Return the blind index of a value.
-
-        Args:
-            key_id: the key's.
-            normalize: ``none``, ``casefold`` or ``digits``.
-            value: its canonical text.
-
-        Returns:
-            16 bytes.
-
-        Raises:
-            PrivilegeError: the current user may neither encrypt nor decrypt with the column's key.
-        """
-        user = self._database.user()
-        known = self._checked.get((key_id, user))
-        kept = None
-        if known and known[0] == self._database.stamp():
-            key = known[1]
-        elif (kept := self._keys.remembered(self._checked, (key_id, user))) is not None:
-            key = kept
-        else:
-            record = self._keys.find(key_id)
-            record.check_usage(encrypt=not record.may_decrypt)
-            record.check_state()
-            key = subkey(self._keys.keyring.secret(record, self._keys.unlock))
-            self._keys.remember(self._checked, (key_id, user), key)
-        if normalize != "none":
-            value = normalized(value, normalize)
-        return digest(key, value)
-
     def blind_index(self, relation: str, column_name: str, value: str | None) -> bytes | None:
         """Return what a value has in the blind index of a column.
 
@@ -227,4 +196,4 @@ class BlindIndexes:
         if not column.form.is_text:
             canonical = column.form.canonical(f"$1::pg_catalog.text::{column.type}", self._database.schema)
             value = self._relations.converted(canonical, value)
-        return self._blind(column.blind_key, column.normalization or "none", value)
+        return self._blinding._blind(column.blind_key, column.normalization or "none", value)

@@ -7,6 +7,8 @@ guess can be checked; with it, whoever may encrypt or decrypt under the column's
 
 from hashlib import blake2b
 
+from ..key.table import KeyTable
+
 NORMALIZATIONS = ("none", "casefold", "digits")
 DIGEST_BYTES = 16
 
@@ -57,3 +59,43 @@ def digest(key: bytes, text: str) -> bytes:
         16 bytes.
     """
     return blake2b(text.encode(), digest_size=DIGEST_BYTES, key=key).digest()
+
+
+class Blinding:
+    """The values of blind indexes, for one session."""
+
+    def __init__(self, keys: KeyTable) -> None:
+        self._keys = keys
+        self._database = keys.database
+        self._checked = keys.keyring.blinders
+
+    def _blind(self, key_id: int, normalize: str, value: str) -> bytes:
+        """Return the blind index of a value.
+
+        Args:
+            key_id: the key's.
+            normalize: ``none``, ``casefold`` or ``digits``.
+            value: its canonical text.
+
+        Returns:
+            16 bytes.
+
+        Raises:
+            PrivilegeError: the current user may neither encrypt nor decrypt with the column's key.
+        """
+        user = self._database.user()
+        known = self._checked.get((key_id, user))
+        kept = None
+        if known and known[0] == self._database.stamp():
+            key = known[1]
+        elif (kept := self._keys.remembered(self._checked, (key_id, user))) is not None:
+            key = kept
+        else:
+            record = self._keys.find(key_id)
+            record.check_usage(encrypt=not record.may_decrypt)
+            record.check_state()
+            key = subkey(self._keys.keyring.secret(record, self._keys.unlock))
+            self._keys.remember(self._checked, (key_id, user), key)
+        if normalize != "none":
+            value = normalized(value, normalize)
+        return digest(key, value)

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, DuplicateKeyError, Error, KeyStateError, UndefinedError
 from ..key.cipher import CIPHERTEXT_START, HEADER_BYTES, TokenCipher
-from ..key.database import Database
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
 from ..key.token import Tokens, to_text
-from .definition import PLACE_PREFIX_BYTES, place_prefix
-from .forms import describe_key
+from .place import PLACE_PREFIX_BYTES, place_prefix
+
+if TYPE_CHECKING:
+    from ..key.database import Database
 
 _Function = Callable[..., Any]
 
@@ -228,6 +229,8 @@ class Cells:
 
     def _explain(self, error: Error, place: bytes) -> Error:
         """Add to an error which value it is about."""
+        from .forms import describe_key  # slow to import
+
         prefix, key = place[:PLACE_PREFIX_BYTES], place[PLACE_PREFIX_BYTES:]
         start = len(place_prefix(b""))
         if not self._database.can_query():

@@ -13,28 +13,14 @@ from typing import NamedTuple
 
 from .catalog import Column, Table
 from .forms import BYTES, key_expression
+from .place import place_prefix
 from .quoting import bytes_literal, quote_literal, quote_name
 from .registry import EncryptedColumn, EncryptedTable
-
-_PLACE_START = b"column"
-PLACE_PREFIX_BYTES = len(_PLACE_START) + 16
 
 MIGRATING = "migrating"
 ENCRYPTED = "encrypted"
 ROTATING = "rotating"
 DECRYPTING = "decrypting"
-
-
-def place_prefix(column_uuid: bytes) -> bytes:
-    """Return what ciphertexts of a column are bound to, before the row's key.
-
-    Args:
-        column_uuid: 16 bytes.
-
-    Returns:
-        The first 22 bytes of the associated data.
-    """
-    return _PLACE_START + column_uuid
 
 
 class _Assignment(NamedTuple):

@@ -2,8 +2,9 @@
 
 from ..errors import DataError
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
-from .definition import DECRYPTING, place_prefix
+from .definition import DECRYPTING
 from .forms import BYTES
+from .place import place_prefix
 from .relations import Relations
 
 

@@ -141,7 +141,7 @@ def _text(path: Path | None) -> str | None:
 
 def _find(socket: Path | None, config: Path | None) -> str:
     from ..agent import settings
-    from ..agent.remote import ENVIRONMENT, find_socket
+    from ..agent.socket_path import ENVIRONMENT, find_socket
 
     if socket is not None:
         return str(socket.absolute())

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import getkey
-from ..agent import remote, settings
+from ..agent import settings, socket_path
 from ..errors import ParameterError, RootKeyError
 
 _DEBIAN = Path("/etc/postgresql")
-_AGENT_PLACES = (Path(settings.CONFIG), Path(remote.SOCKET))
+_AGENT_PLACES = (Path(settings.CONFIG), Path(socket_path.SOCKET))
 
 
 @dataclass
@@ -87,8 +87,8 @@ def present_source(place: Place, share_directory: Path | None) -> Path | None:
         The agent's socket or settings, or the getkey script; None if there is nothing.
     """
     for environment in (dict(os.environ), *_server_environments(place)):
-        if environment.get(remote.ENVIRONMENT):
-            return Path(environment[remote.ENVIRONMENT])
+        if environment.get(socket_path.ENVIRONMENT):
+            return Path(environment[socket_path.ENVIRONMENT])
         # One that is named and is not there counts, too: somebody means to put it there.
         if environment.get(getkey.ENVIRONMENT):
             return Path(environment[getkey.ENVIRONMENT])

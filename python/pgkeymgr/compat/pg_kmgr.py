@@ -13,6 +13,7 @@ import os
 from typing import Any
 
 from ..errors import not_authentic, wrong_length
+from ..key.token import to_text
 from ..libraries import import_library
 from ..sizes import check_growth
 
@@ -84,3 +85,13 @@ def pg_decrypt(data: bytes, key: bytes) -> bytes:
     if not 1 <= padding <= BLOCK_BYTES or padded[-padding:] != bytes([padding]) * padding:
         raise not_authentic("data")
     return padded[:-padding]
+
+
+def pg_encrypt_text(data: str | None, key: bytes) -> bytes | None:
+    """Return ``pg_encrypt`` of a text as UTF-8; None gives None."""
+    return None if data is None else pg_encrypt(data.encode(), key)
+
+
+def pg_decrypt_text(data: bytes | None, key: bytes) -> str | None:
+    """Return ``pg_decrypt`` as text; None gives None."""
+    return None if data is None else to_text(pg_decrypt(data, key))

@@ -1,9 +1,8 @@
 """pgsodium's key table over ours: keys for one primitive each, found by uuid."""
 
-from collections.abc import Callable
 from typing import Any
 
-from ..crypto import aead_det, aead_ietf, auth, generichash, kdf, secretbox, shorthash
+from ..crypto import aead_det, generichash, kdf, shorthash
 from ..errors import DataError, ParameterError, wrong_length
 from ..key.data_key import DataKeys
 from ..key.table import KeyTable, check_name
@@ -24,9 +23,6 @@ KEY_TYPES = (
 
 STATUSES = ("default", "valid", "invalid", "expired")
 STATUSES_IN_USE = ("default", "valid")
-
-_Function = Callable[..., Any]
-_Secret = Callable[[str, str, bool], bytes]
 
 
 def derived_bytes(key_type: str) -> int:
@@ -252,64 +248,6 @@ class PgsodiumKeys:
         """Return ``crypto_kdf_derive_from_key`` from a key of the table."""
         secret = self._table.secret(primary_key, "kdf", True)
         return kdf.crypto_kdf_derive_from_key(subkey_size, subkey_id, context, secret)
-
-
-def by_uuid_functions(secret: _Secret) -> list[_Function]:
-    """Make, for each primitive whose key is its last argument, its variant with the uuid of a key.
-
-    Args:
-        secret: ``KeyTable.secret``.
-
-    Returns:
-        The functions, each named as the primitive, with ``_by_uuid`` after it.
-    """
-    return [
-        _by_uuid_1(auth.crypto_auth, secret, "auth"),
-        _by_uuid_2(auth.crypto_auth_verify, secret, "auth", encrypt=False),
-        _by_uuid_1(auth.crypto_auth_hmacsha256, secret, "hmacsha256"),
-        _by_uuid_2(auth.crypto_auth_hmacsha256_verify, secret, "hmacsha256", encrypt=False),
-        _by_uuid_1(auth.crypto_auth_hmacsha512, secret, "hmacsha512"),
-        _by_uuid_2(auth.crypto_auth_hmacsha512_verify, secret, "hmacsha512", encrypt=False),
-        _by_uuid_1(generichash.crypto_generichash, secret, "generichash"),
-        _by_uuid_1(shorthash.crypto_shorthash, secret, "shorthash"),
-        _by_uuid_2(secretbox.crypto_secretbox, secret, "secretbox"),
-        _by_uuid_2(secretbox.crypto_secretbox_open, secret, "secretbox", encrypt=False),
-        _by_uuid_3(aead_ietf.crypto_aead_ietf_encrypt, secret, "aead-ietf"),
-        _by_uuid_3(aead_ietf.crypto_aead_ietf_decrypt, secret, "aead-ietf", encrypt=False),
-    ]
-
-
-# One for each number of arguments before the key, as in the bridge.
-
-
-def _by_uuid_1(function: _Function, secret: _Secret, key_type: str) -> _Function:
-    def by_uuid(one: Any, key_uuid: str) -> Any:
-        return function(one, secret(key_uuid, key_type, True))
-
-    return _name(by_uuid, function)
-
-
-def _by_uuid_2(function: _Function, secret: _Secret, key_type: str, *, encrypt: bool = True) -> _Function:
-    def by_uuid(one: Any, two: Any, key_uuid: str) -> Any:
-        return function(one, two, secret(key_uuid, key_type, encrypt))
-
-    return _name(by_uuid, function)
-
-
-def _by_uuid_3(function: _Function, secret: _Secret, key_type: str, *, encrypt: bool = True) -> _Function:
-    def by_uuid(one: Any, two: Any, three: Any, key_uuid: str) -> Any:
-        return function(one, two, three, secret(key_uuid, key_type, encrypt))
-
-    return _name(by_uuid, function)
-
-
-def _name(by_uuid: _Function, function: _Function) -> _Function:
-    by_uuid.__name__ = function.__name__ + "_by_uuid"
-    by_uuid.__annotations__ = {
-        **dict(list(function.__annotations__.items())[: by_uuid.__code__.co_argcount - 1]),
-        "key_uuid": str,
-    }
-    return by_uuid
 
 
 def _json(note: dict[str, Any]) -> str:

@@ -4,9 +4,6 @@ Source: https://doc.libsodium.org/generating_random_data
 """
 
 import os
-import secrets
-
-from nacl import bindings
 
 from ..errors import wrong_length
 from ..sizes import check_size
@@ -31,8 +28,10 @@ def randombytes_uniform(upper_bound: int) -> int:
     Returns:
         An integer from 0 to ``upper_bound - 1``, signed, as SQL's ``integer`` is.
     """
+    from secrets import randbelow  # slow to import
+
     bound = upper_bound % _INTEGERS
-    number = secrets.randbelow(bound) if bound else 0
+    number = randbelow(bound) if bound else 0
     return number - _INTEGERS if number >= _INTEGERS // 2 else number
 
 
@@ -77,4 +76,6 @@ def randombytes_buf_deterministic(size: int, seed: bytes) -> bytes:
     check_size(size)
     if len(seed) != SEED_BYTES:
         raise wrong_length("seed", seed, SEED_BYTES)
+    from nacl import bindings
+
     return bindings.randombytes_buf_deterministic(size, seed)

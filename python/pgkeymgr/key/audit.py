@@ -12,10 +12,12 @@ back when it has been of use.
 """
 
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ParameterError
-from .database import Database
+
+if TYPE_CHECKING:
+    from .database import Database
 
 HASH_BYTES = 32
 _START = bytes(HASH_BYTES)
@@ -59,7 +61,7 @@ def event_hash(previous: bytes, event: dict[str, str | None]) -> bytes:
 class Audit:
     """The audit trail, for one session."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: "Database") -> None:
         self._database = database
         self._pending: dict[str, tuple[int, dict[str, Any]]] = {}
         self._failure_count = 0

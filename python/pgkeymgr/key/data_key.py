@@ -15,13 +15,15 @@ WRAPS = ("root", "user")
 class DataKeys:
     """The management of data keys, for one session."""
 
-    def __init__(self, table: KeyTable) -> None:
+    def __init__(self, table: KeyTable, find_dependents: Callable[[Record], list[str]]) -> None:
+        """Take what they are managed with.
+
+        Args:
+            table: the key table.
+            find_dependents: tells which objects still need a key, in words.
+        """
         self._table = table
         self._database = table.database
-        self._find_dependents: Callable[[Record], list[str]] = lambda _: []
-
-    def ask_for_dependents(self, find_dependents: Callable[[Record], list[str]]) -> None:
-        """Take what tells which objects still need a key, in words."""
         self._find_dependents = find_dependents
 
     def create_data_key(self, name: str, length: int, expires: str | None, comment: str | None, wrap: str) -> int:

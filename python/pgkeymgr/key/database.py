@@ -1,4 +1,4 @@
-"""What the key table needs of the session that it is used in; the bridge has the real one."""
+"""What the key table needs of the session that it is used in; ``session.py`` has the real one."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager

@@ -7,9 +7,12 @@ waits for it, and misses no wrap that is being made under the old root key.
 """
 
 import time
+from typing import TYPE_CHECKING
 
 from ..root_key import RootKey, unknown_root_key
-from .database import Database
+
+if TYPE_CHECKING:
+    from .database import Database
 
 _UNIQUE_VIOLATION = "23505"
 _LOOK_AGAIN_SECONDS = 5.0
@@ -18,7 +21,7 @@ _LOOK_AGAIN_SECONDS = 5.0
 class RootWraps:
     """The wraps under the root key, for one session."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: "Database") -> None:
         self._database = database
         self._looked_in_vain_at = -_LOOK_AGAIN_SECONDS
 

@@ -2,22 +2,25 @@
 
 Everything is done for the user that the server says is the current one. What touches the tables runs with the
 rights of the extension's owner, and only in the callbacks that are handed to ``Database.as_owner``.
+
+A session's first call waits for the imports: those for passphrases and users' keys are where they are needed.
 """
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import DataError, DuplicateKeyError, Error, KeyStateError, ParameterError, UndefinedError
 from ..wrap import wrap
 from .audit import Audit
 from .cipher import TokenCipher
-from .database import Database, Rows
 from .keyring import KEYS_MAX, Keyring, Record, wrap_associated_data
-from .passphrase import Stretched, Stretching
 from .root_wrap import RootWraps
 from .unlocked import Unlocked
-from .user_wrap import user_wrap
+
+if TYPE_CHECKING:
+    from .database import Database, Rows
+    from .passphrase import Stretched
 
 NAME_CHARACTERS_MAX = 255
 CHILD_BYTES = 32
@@ -36,7 +39,7 @@ _Value = TypeVar("_Value")
 class KeyTable:
     """The key table of a database, used by one session."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: "Database") -> None:
         self.database = database
         self.keyring = Keyring()
         self.root_wraps = RootWraps(database)
@@ -352,6 +355,8 @@ class KeyTable:
             for public in holders:
                 self.insert_user_wrap(new_id, body, associated_data, public)
             if passphrase is not None:
+                from .passphrase import Stretching
+
                 stretched = Stretching.new().stretch(passphrase)
                 self.insert_passphrase_wrap(new_id, body, associated_data, stretched)
             if under_root:
@@ -371,7 +376,7 @@ class KeyTable:
         )
 
     def insert_passphrase_wrap(
-        self, key_id: int, secret: bytes, associated_data: bytes, stretched: Stretched
+        self, key_id: int, secret: bytes, associated_data: bytes, stretched: "Stretched"
     ) -> bytes:
         """Store a key's wrap under a passphrase, and return it; within ``change``."""
         stretching = stretched.stretching
@@ -389,6 +394,8 @@ class KeyTable:
 
     def insert_user_wrap(self, key_id: int, secret: bytes, associated_data: bytes, public: bytes) -> None:
         """Store a key's wrap for a user, in place of the one there may be; within ``change``."""
+        from .user_wrap import user_wrap
+
         self.database.execute(
             "INSERT INTO {s}.key_wrap (key_id, kind, holder, wrapped)"
             " VALUES ($1, 'user', pg_catalog.encode($2, 'hex'), $3)"
@@ -580,7 +587,7 @@ class KeyTable:
             )
         return deleted
 
-    def without_wraps(self, key_ids: Sequence[int]) -> Rows:
+    def without_wraps(self, key_ids: Sequence[int]) -> "Rows":
         """Return id and name of those of some keys that nothing can open any more; within ``change``."""
         return self.database.execute(
             "SELECT k.id, k.name FROM {s}.key AS k WHERE k.id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS"
@@ -662,6 +669,6 @@ def uuid_text(uuid: bytes) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-def _scalar(rows: Rows) -> Any:
+def _scalar(rows: "Rows") -> Any:
     ((value,),) = (row.values() for row in rows)
     return value

@@ -12,12 +12,13 @@ While something is unlocked, parallel workers, which have not unlocked it, are n
 import os
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..errors import DataError, Error, KeyStateError
-from .database import Database
 from .keyring import Record
-from .user_wrap import open_user_wrap
+
+if TYPE_CHECKING:
+    from .database import Database
 
 SESSION_MARK = "pgkeymgr.unlocked"
 TRANSACTION_MARK = "pgkeymgr.unlocked_in_transaction"
@@ -74,7 +75,7 @@ _Kept = TypeVar("_Kept", _UnlockedKey, _UnlockedUser)
 class Unlocked:
     """What is unlocked in one session."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: "Database") -> None:
         self._database = database
         # Several of each, as a later one may be undone: the last that still holds counts.
         self._keys: dict[tuple[bytes, int], list[_UnlockedKey]] = {}
@@ -161,6 +162,8 @@ class Unlocked:
             if record.passphrase_wrap in key.wraps:
                 return key.secret
         if record.user_wrap is not None:
+            from .user_wrap import open_user_wrap  # slow to import
+
             for user in self._users.get(record.user, ()):
                 for public, secret in user.pairs.items():
                     opened = open_user_wrap(record.user_wrap, record.associated_data, public, secret)

@@ -1,0 +1,97 @@
+"""The primitives with a secret key as they take, instead of it, the number of a key derived from the root key."""
+
+from collections.abc import Callable
+from typing import Any
+
+from . import crypto
+from .session_root_key import derive_key
+
+_Function = Callable[..., Any]
+
+_KEY_LAST = (
+    "crypto_auth",
+    "crypto_auth_verify",
+    "crypto_auth_hmacsha256",
+    "crypto_auth_hmacsha256_verify",
+    "crypto_auth_hmacsha512",
+    "crypto_auth_hmacsha512_verify",
+    "crypto_shorthash",
+    "crypto_secretbox",
+    "crypto_secretbox_open",
+    "crypto_aead_ietf_encrypt",
+    "crypto_aead_ietf_decrypt",
+    "crypto_stream_xchacha20",
+    "crypto_stream_xchacha20_xor",
+    "crypto_stream_xchacha20_xor_ic",
+)
+_KEY_BYTES = 32
+_SHORTHASH_KEY_BYTES = 16
+
+
+def find(name: str) -> _Function | None:
+    """Find the variant of a primitive.
+
+    Args:
+        name: the primitive's, with ``_by_id`` after it.
+
+    Returns:
+        The function, or None if there is none of that name.
+    """
+    primitive_name = name.removesuffix("_by_id")
+    primitive = crypto.find(primitive_name)
+    if primitive is None:
+        return None
+    if primitive_name in _KEY_LAST:
+        return _by_id(primitive)
+    make = {
+        "crypto_generichash": _generichash,
+        "crypto_aead_det_encrypt": _aead_det,
+        "crypto_aead_det_decrypt": _aead_det,
+    }.get(primitive_name)
+    return make and make(primitive)
+
+
+def _by_id(function: _Function) -> _Function:
+    # One for each number of arguments before the key; see _guard_1 in the bridge for why.
+    before = function.__code__.co_argcount - 1
+    key_len = _SHORTHASH_KEY_BYTES if function.__name__ == "crypto_shorthash" else _KEY_BYTES
+
+    def by_id_1(one: Any, key_id: int, context: bytes) -> Any:
+        return function(one, derive_key(key_id, key_len, context))
+
+    def by_id_2(one: Any, two: Any, key_id: int, context: bytes) -> Any:
+        return function(one, two, derive_key(key_id, key_len, context))
+
+    def by_id_3(one: Any, two: Any, three: Any, key_id: int, context: bytes) -> Any:
+        return function(one, two, three, derive_key(key_id, key_len, context))
+
+    return _describe((by_id_1, by_id_2, by_id_3)[before - 1], function)
+
+
+def _generichash(function: _Function) -> _Function:
+    def by_id(message: bytes, key: int | None, context: bytes) -> Any:
+        if key is None:
+            return function(message)
+        return function(message, derive_key(key, _KEY_BYTES, context))
+
+    return _name(by_id, function)
+
+
+def _aead_det(function: _Function) -> _Function:
+    def by_id(message: bytes, additional: bytes | None, key_id: int, context: bytes, nonce: bytes | None) -> Any:
+        return function(message, additional, derive_key(key_id, _KEY_BYTES, context), nonce)
+
+    return _name(by_id, function)
+
+
+def _describe(by_id: _Function, function: _Function) -> _Function:
+    # What the error for a NULL argument is made from.
+    before = by_id.__code__.co_argcount - 2
+    own = dict(list(function.__annotations__.items())[:before])
+    by_id.__annotations__ = {**own, "key_id": int, "context": bytes}
+    return _name(by_id, function)
+
+
+def _name(by_id: _Function, function: _Function) -> _Function:
+    by_id.__name__ = function.__name__ + "_by_id"
+    return by_id

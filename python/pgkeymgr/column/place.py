@@ -1,0 +1,16 @@
+"""The place of a value: the column and the row that its ciphertext is bound to, as associated data."""
+
+_PLACE_START = b"column"
+PLACE_PREFIX_BYTES = len(_PLACE_START) + 16
+
+
+def place_prefix(column_uuid: bytes) -> bytes:
+    """Return what ciphertexts of a column are bound to, before the row's key.
+
+    Args:
+        column_uuid: 16 bytes.
+
+    Returns:
+        The first 22 bytes of the associated data.
+    """
+    return _PLACE_START + column_uuid

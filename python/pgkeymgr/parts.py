@@ -1,0 +1,378 @@
+"""What a session's functions are methods of: which, made with what they need when the first of them is called.
+
+A session calls few of them, and PL/Python imports everything anew in each: so nothing is imported here before it
+is used.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from . import by_id, crypto, session_root_key
+from .key.table import KeyTable
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from .column.blind_index import BlindIndexes
+    from .column.blinding import Blinding
+    from .column.cell import Cells
+    from .column.ddl import Ddl
+    from .column.decrypt_column import DecryptColumn
+    from .column.deterministic import Deterministic
+    from .column.encrypt_column import EncryptColumn
+    from .column.operation import Operations
+    from .column.relations import Relations
+    from .column.upsert import Upserts
+    from .column.verify_column import VerifyColumn
+    from .column.view import Views
+    from .compat.pgcryptokey import Cryptokeys
+    from .compat.pgsodium import PgsodiumKeys
+    from .doctor import Doctor
+    from .key.audit import Audit
+    from .key.data_key import DataKeys
+    from .key.keyring import Record
+    from .key.passphrase_wrap import PassphraseWraps
+    from .key.root_rotation import RootRotation
+    from .key.token import Tokens
+    from .key.wrap_key import WrapKey
+    from .sealed.exchange import Exchange
+    from .sealed.passphrase import Passphrases
+    from .sealed.session_keyring import SessionKeyring
+    from .sealed.sharing import Sharing
+    from .sealed.transport import Transport
+    from .sealed.user_key import UserKeys
+    from .session import Session
+
+Function = Callable[..., Any]
+
+FUNCTIONS = {
+    "session": ("_take_key", "_load_latest_key", "_as_owner"),
+    "session_root_key": ("derive_key", "derive_key_under"),
+    "audit": ("verify_key_events", "_link_key_events", "_read_last_key_event"),
+    "data_keys": (
+        "create_data_key",
+        "supersede_data_key",
+        "disable_data_key",
+        "enable_data_key",
+        "destroy_data_key",
+        "grant_data_key",
+        "revoke_data_key",
+    ),
+    "tokens": (
+        "token_encrypt",
+        "token_encrypt_text",
+        "token_decrypt",
+        "token_decrypt_text",
+        "token_try_decrypt",
+        "token_reencrypt",
+        "token_info",
+    ),
+    "wrap_key": ("wrap_key", "unwrap_key"),
+    "root_rotation": ("rotate_root_key", "root_key_status"),
+    "exchange": ("exchange_offer", "exchange_fingerprint", "rotate_exchange_key"),
+    "passphrases": (
+        "add_passphrase",
+        "unlock_data_key",
+        "change_passphrase",
+        "drop_passphrase",
+        "add_root_wrap",
+        "drop_root_wrap",
+        "supersede_sealed",
+    ),
+    "transport": ("import_data_key", "export_data_key"),
+    "user_keys": (
+        "create_user_key",
+        "unlock_user_key",
+        "change_user_passphrase",
+        "rotate_user_key",
+        "drop_user_key",
+    ),
+    "sharing": ("share_data_key", "unshare_data_key"),
+    "session_keyring": ("lock", "_session_keyring"),
+    "cells": (
+        "_open_text",
+        "_open_bytes",
+        "_seal_text",
+        "_seal_bytes",
+        "_seal_deterministic",
+        "_reseal",
+        "_problem",
+        "_key_by",
+    ),
+    "blinding": ("_blind",),
+    "blind_indexes": ("add_blind_index", "drop_blind_index", "blind_index"),
+    "encrypt_column": ("encrypt_column",),
+    "operations": ("migrate_column", "rotate_column", "decrypt_column"),
+    "views": ("refresh_encrypted_view",),
+    "ddl": ("_after_ddl",),
+    "deterministic": ("deterministic_tokens",),
+    "upserts": ("upsert",),
+    "verify_column": ("verify_column",),
+    "doctor": ("doctor",),
+    "cryptokeys": (
+        "create_cryptokey",
+        "get_cryptokey",
+        "set_cryptokey",
+        "change_cryptokey_password",
+        "supersede_cryptokey",
+        "reencrypt_data",
+        "reencrypt_data_bytea",
+        "drop_cryptokey",
+    ),
+    "pgsodium_keys": (
+        "create_key",
+        "import_key",
+        "crypto_aead_det_encrypt_by_uuid",
+        "crypto_aead_det_decrypt_by_uuid",
+        "crypto_kdf_derive_from_key_by_uuid",
+    ),
+    "pg_kmgr": ("pg_encrypt_text", "pg_decrypt_text"),
+}
+"""The functions that SQL calls, besides the primitives and their variants, by the attribute of ``Parts``."""
+
+_PART_OF = {name: part for part, names in FUNCTIONS.items() for name in names}
+
+
+class Parts:
+    """The parts of one session."""
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+
+    def find(self, name: str) -> Function | None:
+        """Find a function that SQL calls.
+
+        Args:
+            name: its name there, or for an overload the name that SQL has for it.
+
+        Returns:
+            The function, or None if there is none of that name.
+        """
+        if name in _PART_OF:
+            function: Function = getattr(getattr(self, _PART_OF[name]), name)
+            return function
+        if name.endswith("_by_id"):
+            return by_id.find(name)
+        if name.endswith("_by_uuid"):
+            from .compat import by_uuid
+
+            return by_uuid.find(name, self.table.secret)
+        return crypto.find(name)
+
+    def quicken(self, name: str) -> Callable[[Function], Function] | None:
+        """Find what makes the quick form of a function, if it has one.
+
+        Args:
+            name: its name.
+
+        Returns:
+            What takes the function and returns the quick form.
+        """
+        return self.cells.quick_functions().get(name) if _PART_OF.get(name) == "cells" else None
+
+    @cached_property
+    def table(self) -> KeyTable:
+        """The key table."""
+        return KeyTable(self.session)
+
+    @property
+    def audit(self) -> "Audit":
+        """The audit trail."""
+        return self.table.audit
+
+    @property
+    def session_root_key(self) -> "ModuleType":
+        """Keys derived from the root key."""
+        return session_root_key
+
+    @property
+    def pg_kmgr(self) -> "ModuleType":
+        """The proposed key manager's cipher."""
+        from .compat import pg_kmgr
+
+        return pg_kmgr
+
+    @cached_property
+    def data_keys(self) -> "DataKeys":
+        """The management of data keys."""
+        from .key.data_key import DataKeys
+
+        return DataKeys(self.table, self._dependents_of)
+
+    def _dependents_of(self, record: "Record") -> list[str]:
+        return self.encrypt_column.dependents_of(record)
+
+    @cached_property
+    def tokens(self) -> "Tokens":
+        """Tokens."""
+        from .key.token import Tokens
+
+        return Tokens(self.table)
+
+    @cached_property
+    def wrap_key(self) -> "WrapKey":
+        """Keys wrapped for the user to keep."""
+        from .key.wrap_key import WrapKey
+
+        return WrapKey(self.table.root_wraps, self.session)
+
+    @cached_property
+    def root_rotation(self) -> "RootRotation":
+        """The rotation of the root key."""
+        from .key.root_rotation import RootRotation
+
+        return RootRotation(self.table)
+
+    @cached_property
+    def passphrase_wraps(self) -> "PassphraseWraps":
+        """Wraps under passphrases."""
+        from .key.passphrase_wrap import PassphraseWraps
+
+        return PassphraseWraps(self.table)
+
+    @cached_property
+    def exchange(self) -> "Exchange":
+        """The sealed exchange."""
+        from .sealed.exchange import Exchange
+
+        return Exchange(self.table)
+
+    @cached_property
+    def passphrases(self) -> "Passphrases":
+        """Passphrases of data keys."""
+        from .sealed.passphrase import Passphrases
+
+        return Passphrases(self.table, self.passphrase_wraps, self.exchange)
+
+    @cached_property
+    def transport(self) -> "Transport":
+        """Data keys that come and go sealed."""
+        from .sealed.transport import Transport
+
+        return Transport(self.table, self.exchange)
+
+    @cached_property
+    def user_keys(self) -> "UserKeys":
+        """The key pairs of users."""
+        from .sealed.user_key import UserKeys
+
+        return UserKeys(self.table, self.exchange)
+
+    @cached_property
+    def sharing(self) -> "Sharing":
+        """Data keys sealed to users."""
+        from .sealed.sharing import Sharing
+
+        return Sharing(self.table)
+
+    @cached_property
+    def session_keyring(self) -> "SessionKeyring":
+        """What the session has unlocked, listed and locked."""
+        from .sealed.session_keyring import SessionKeyring
+
+        return SessionKeyring(self.table, self.passphrase_wraps, self.exchange)
+
+    @cached_property
+    def cryptokeys(self) -> "Cryptokeys":
+        """The functions of pgcryptokey."""
+        from .compat.pgcryptokey import Cryptokeys
+
+        return Cryptokeys(self.table, self.passphrase_wraps)
+
+    @cached_property
+    def pgsodium_keys(self) -> "PgsodiumKeys":
+        """The functions of pgsodium's key table."""
+        from .compat.pgsodium import PgsodiumKeys
+
+        return PgsodiumKeys(self.table, self.data_keys)
+
+    @cached_property
+    def cells(self) -> "Cells":
+        """The values of encrypted columns."""
+        from .column.cell import Cells
+
+        return Cells(self.tokens, self.table)
+
+    @cached_property
+    def blinding(self) -> "Blinding":
+        """The values of blind indexes."""
+        from .column.blinding import Blinding
+
+        return Blinding(self.table)
+
+    @cached_property
+    def relations(self) -> "Relations":
+        """Tables, and those of them with encrypted columns."""
+        from .column.relations import Relations
+
+        return Relations(self.session)
+
+    @cached_property
+    def views(self) -> "Views":
+        """Their views."""
+        from .column.view import Views
+
+        return Views(self.relations)
+
+    @cached_property
+    def blind_indexes(self) -> "BlindIndexes":
+        """Their blind indexes."""
+        from .column.blind_index import BlindIndexes
+
+        return BlindIndexes(self.relations, self.views, self.table, self.blinding)
+
+    @cached_property
+    def encrypt_column(self) -> "EncryptColumn":
+        """Columns to be encrypted."""
+        from .column.encrypt_column import EncryptColumn
+
+        return EncryptColumn(self.relations, self.views, self.blind_indexes, self.table, self.data_keys)
+
+    @cached_property
+    def operations(self) -> "Operations":
+        """Work on columns, batch by batch."""
+        from .column.operation import Operations
+
+        return Operations(self.relations, self.encrypt_column, self._decrypt_column, self.table, self.data_keys)
+
+    @cached_property
+    def _decrypt_column(self) -> "DecryptColumn":
+        from .column.decrypt_column import DecryptColumn
+
+        return DecryptColumn(self.relations, self.views, self.blind_indexes, self.encrypt_column, self.table)
+
+    @cached_property
+    def ddl(self) -> "Ddl":
+        """What follows the user's DDL."""
+        from .column.ddl import Ddl
+
+        return Ddl(self.relations, self.views)
+
+    @cached_property
+    def deterministic(self) -> "Deterministic":
+        """Lookups in deterministic columns."""
+        from .column.deterministic import Deterministic
+
+        return Deterministic(self.relations, self.table)
+
+    @cached_property
+    def upserts(self) -> "Upserts":
+        """Rows inserted or updated."""
+        from .column.upsert import Upserts
+
+        return Upserts(self.relations)
+
+    @cached_property
+    def verify_column(self) -> "VerifyColumn":
+        """Columns read to see whether they open."""
+        from .column.verify_column import VerifyColumn
+
+        return VerifyColumn(self.relations)
+
+    @cached_property
+    def doctor(self) -> "Doctor":
+        """The checks of the whole set-up."""
+        from .doctor import Doctor
+
+        return Doctor(self.session, self.audit)

@@ -1,0 +1,84 @@
+"""The root key as this session has it, and the keys that are derived from it by number."""
+
+from typing import TYPE_CHECKING
+
+from . import getkey, server
+from .errors import DataError
+from .root_key import LocalRootKey, RootKey
+
+if TYPE_CHECKING:
+    from .agent.remote import RemoteRootKey
+
+_root_key: RootKey | None = None
+_agent: "RemoteRootKey | None" = None
+
+
+def get() -> RootKey:
+    """Return the root key; ``load`` it if this session has none."""
+    return _root_key or load()
+
+
+def derive_key(key_id: int, key_len: int, context: bytes) -> bytes:
+    """Derive a key from the root key.
+
+    Args:
+        key_id: any 64-bit integer, signed.
+        key_len: 16 to 64 bytes.
+        context: 8 bytes.
+
+    Returns:
+        ``key_len`` bytes.
+
+    Raises:
+        DataError: an argument is out of range.
+        RootKeyError: there is no root key.
+        GetkeyError: the getkey script was refused, or failed.
+    """
+    return (_root_key or load()).derive(key_id, key_len, context)
+
+
+def derive_key_under(key_id: int, key_len: int, context: bytes, root_key: str) -> bytes:
+    """Derive a key from the root key of a fingerprint, the newest or a previous one; see ``derive_key``.
+
+    Raises:
+        DataError: the fingerprint is NULL or empty.
+        RootKeyError: there is no root key of that fingerprint.
+    """
+    if not root_key:
+        raise DataError(f"root_key must be a fingerprint, and is {'NULL' if root_key is None else 'empty'}")
+    return (_root_key or load()).derive(key_id, key_len, context, root_key)
+
+
+def load() -> RootKey:
+    """Get the root key, anew: from the agent, or else from the getkey script.
+
+    Returns:
+        It.
+
+    Raises:
+        RootKeyError: there is none.
+        AgentError: the agent cannot be reached, or does not answer.
+        GetkeyError: the getkey script was refused, or failed.
+        CanceledError: the statement was cancelled in the meantime.
+    """
+    global _root_key, _agent  # noqa: PLW0603  # a backend has one session, and so one root key
+    if _agent is not None:
+        return _agent.anew()
+    import os
+
+    from . import process
+    from .agent.socket_path import find_socket
+
+    agent_socket = find_socket(os.environ)
+    if agent_socket is not None:
+        from .agent.remote import RemoteRootKey
+
+        process.forbid_core_dumps()  # for the data keys
+        _agent = RemoteRootKey(agent_socket, server.is_canceled)
+        return _agent.anew()
+    path = getkey.find(os.environ, server.config_file(), server.share_directory())
+    getkey.check(path)
+    process.forbid_core_dumps()
+    output = getkey.run(path, server.is_canceled)
+    _root_key = LocalRootKey(getkey.parse(output, path), f"getkey {path}")
+    return _root_key

@@ -9,14 +9,10 @@ import select
 import signal
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from . import trust
 from .crypto.kdf import KEY_BYTES
 from .errors import CanceledError, Error, GetkeyError, RootKeyError
-
-if TYPE_CHECKING:
-    import subprocess
 
 ENVIRONMENT = "PGKEYMGR_GETKEY"
 FILE_NAME = "pgkeymgr_getkey"
@@ -108,16 +104,8 @@ def run(
         GetkeyError: it cannot be started, failed, printed too much, or took too long.
         CanceledError: ``is_canceled`` was true.
     """
-    import subprocess  # slow to import, and only needed where there is no agent
-
     try:
-        process = subprocess.Popen(
-            [path],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        pid, pipe = _start(path)
     except OSError as error:
         raise _refuse(
             path,
@@ -125,36 +113,71 @@ def run(
             "Check its first line: it must name an interpreter that exists.",
         ) from None
     try:
-        output = _collect(process, path, is_canceled, timeout)
+        output = _collect(pid, pipe, path, is_canceled, timeout)
     finally:
+        os.close(pipe)
         # Its children too: one that holds the pipe would outlive the script.
-        _kill(process)
-    if process.returncode != 0:
-        how = (
-            f"exited with status {process.returncode}"
-            if process.returncode > 0
-            else f"was ended by signal {-process.returncode}"
-        )
+        os.killpg(pid, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status != 0:
+        how = f"exited with status {status}" if status > 0 else f"was ended by signal {-status}"
         raise _refuse(path, how, "Run it by hand as the server's user, and see why.")
     return output
 
 
+def _start(path: str) -> tuple[int, int]:
+    """Start a script in a session of its own; it inherits no file and no signal that is ignored.
+
+    Not with the module subprocess: to import it takes longer than most scripts do.
+
+    Args:
+        path: the script's.
+
+    Returns:
+        Its process, and what its output can be read from without blocking.
+
+    Raises:
+        OSError: it cannot be run.
+    """
+    pipe, end = os.pipe()
+    os.set_blocking(pipe, False)
+    try:
+        inherited = [int(name) for name in os.listdir("/proc/self/fd")]
+        pid = os.posix_spawn(
+            path,
+            [path],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, end, 1),
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                *((os.POSIX_SPAWN_CLOSE, file) for file in inherited if file not in (0, 1, 2)),
+            ],
+            setsid=True,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+        )
+    except BaseException:
+        os.close(pipe)
+        raise
+    finally:
+        os.close(end)
+    return pid, pipe
+
+
 def _collect(
-    process: "subprocess.Popen[bytes]",
+    pid: int,
+    pipe: int,
     path: str,
     is_canceled: Callable[[], bool],
     timeout: float,
 ) -> bytes:
-    assert process.stdout is not None
-    pipe = process.stdout.fileno()
-    os.set_blocking(pipe, False)
     waiting = select.poll()
     waiting.register(pipe, select.POLLIN)
     deadline = time.monotonic() + timeout
     output = b""
     while True:
         # Asked before reading, so that what it printed last is still read.
-        exited = _has_exited(process)
+        exited = _has_exited(pid)
         chunk = _read(pipe)
         if exited and not chunk:
             return output
@@ -187,17 +210,9 @@ def _read(pipe: int) -> bytes | None:
         return None
 
 
-def _has_exited(process: "subprocess.Popen[bytes]") -> bool:
+def _has_exited(pid: int) -> bool:
     # Not reaped yet, so that its number stays its own until its process group has been killed.
-    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-    return os.waitid(os.P_PID, process.pid, flags) is not None
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def parse(output: bytes, path: str) -> list[bytes]:

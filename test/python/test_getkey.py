@@ -1,6 +1,8 @@
 """The getkey script, without a server: found, checked, run, read."""
 
+import fcntl
 import os
+import re
 import signal
 import stat
 import time
@@ -131,6 +133,20 @@ def test_nothing_is_inherited(script: Callable[..., str], capfd: pytest.CaptureF
     """It has no standard input to wait for, and what it writes to standard error goes nowhere."""
     assert getkey.run(script("cat; echo secret >&2; readlink /proc/self/fd/0")) == b"/dev/null\n"
     assert capfd.readouterr() == ("", "")
+
+
+def test_no_file_and_no_ignored_signal_is_inherited(script: Callable[..., str]) -> None:
+    """PostgreSQL's sockets and files are not always closed by exec, and Python ignores SIGPIPE."""
+    # High, so that it is none that the shell itself opens.
+    inheritable = fcntl.fcntl(0, fcntl.F_DUPFD, 100)
+    try:
+        assert os.get_inheritable(inheritable)
+        output = getkey.run(
+            script(f"[ -e /proc/self/fd/{inheritable} ] || echo closed; grep SigIgn /proc/self/status")
+        )
+    finally:
+        os.close(inheritable)
+    assert re.fullmatch(rb"closed\nSigIgn:\t0+\n", output)
 
 
 @pytest.mark.parametrize(

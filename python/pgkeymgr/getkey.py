@@ -9,6 +9,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from . import trust
 from .crypto.kdf import KEY_BYTES
@@ -18,6 +19,8 @@ ENVIRONMENT = "PGKEYMGR_GETKEY"
 FILE_NAME = "pgkeymgr_getkey"
 TIMEOUT_SECONDS = 30
 OUTPUT_BYTES_MAX = 65536
+
+_STANDARD_STREAMS = (0, 1, 2)
 
 _DIGITS = b"0123456789ABCDEFabcdef"
 _POLL_MILLISECONDS = 10
@@ -139,10 +142,13 @@ def _start(path: str) -> tuple[int, int]:
     Raises:
         OSError: it cannot be run.
     """
+    for file in set(map(int, os.listdir("/proc/self/fd"))).difference(_STANDARD_STREAMS):
+        # What PostgreSQL before 16 would leave to any program that it runs.
+        with suppress(OSError):
+            os.set_inheritable(file, False)
     pipe, end = os.pipe()
     os.set_blocking(pipe, False)
     try:
-        inherited = [int(name) for name in os.listdir("/proc/self/fd")]
         pid = os.posix_spawn(
             path,
             [path],
@@ -151,7 +157,6 @@ def _start(path: str) -> tuple[int, int]:
                 (os.POSIX_SPAWN_DUP2, end, 1),
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-                *((os.POSIX_SPAWN_CLOSE, file) for file in inherited if file not in (0, 1, 2)),
             ],
             setsid=True,
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],

@@ -169,7 +169,11 @@ class Parts:
         Returns:
             What takes the function and returns the quick form.
         """
-        return self.cells.quick_functions().get(name) if _PART_OF.get(name) == "cells" else None
+        if _PART_OF.get(name) not in ("tokens", "cells"):
+            return None
+        from .key.quick import quick_functions
+
+        return quick_functions(self.table.keyring, self.session.user, self.session.stamp).get(name)
 
     @cached_property
     def table(self) -> KeyTable:

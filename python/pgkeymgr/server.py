@@ -67,6 +67,17 @@ subtransaction_id = _server.GetCurrentSubTransactionId
 subtransaction_id.restype = ctypes.c_uint32
 subtransaction_id.argtypes = ()
 
+_current_command_id = _server.GetCurrentCommandId
+_current_command_id.restype = ctypes.c_uint32
+_current_command_id.argtypes = (ctypes.c_bool,)
+
+
+def command_id() -> int:
+    """Return how many commands that changed something the present transaction has run; DDL is one."""
+    command: int = _current_command_id(False)
+    return command
+
+
 _PGC_SUSET = 5
 _defined: list[tuple[ctypes.c_char_p, bytes, bytes]] = []
 

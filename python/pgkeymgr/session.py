@@ -29,6 +29,7 @@ class Session:
     transaction = server.transaction_stamp
     latest_snapshot = staticmethod(server.latest_snapshot)
     subtransaction = server.subtransaction_id
+    command = staticmethod(server.command_id)
 
     def __init__(self, schema: str) -> None:
         self.schema = schema

@@ -7,7 +7,7 @@ CREATE ROLE pgkeymgr_test_stranger IN ROLE pgkeymgr_user;
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(119);
+SELECT plan(126);
 SET client_min_messages = warning;
 CREATE TYPE public.test_mood AS ENUM ('sad', 'glad');
 CREATE DOMAIN public.test_code AS text;
@@ -83,6 +83,49 @@ SELECT is(length(t_bidx), 16, '16 bytes') FROM public.test_person WHERE id = 1;
 SELECT isnt(t_bidx, v_bidx, 'the same value has another one in another column') FROM public.test_person WHERE id = 3;
 SELECT is(blind_index('public.test_person_encrypted', 't', 'Ann'), blind_index('public.test_person', 't', 'Ann'),
     'by the base table, too');
+
+-- Many in one statement, and what changes between two of them.
+SELECT is((SELECT count(DISTINCT blind_index('public.test_person', 't', i::text)) FROM generate_series(1, 300) AS i),
+    300::bigint, 'for each of many rows');
+SELECT is(count(*), 0::bigint, 'two columns in turn') FROM generate_series(1, 9)
+WHERE blind_index('public.test_person', 't', 'x') IS NOT DISTINCT FROM blind_index('public.test_person', 'v', 'x');
+CREATE TABLE public.test_one (id integer PRIMARY KEY, t text);
+CREATE TABLE public.test_two (id integer PRIMARY KEY, t text);
+CREATE SCHEMA test_other CREATE TABLE test_one (id integer PRIMARY KEY, t text);
+SELECT encrypt_column(name, 't'), add_blind_index(name, 't')
+FROM unnest('{public.test_one, public.test_two, test_other.test_one}'::regclass[]) AS name;
+CREATE FUNCTION pg_temp.before_and_after(change text, named text) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+    one text;
+    two text;
+BEGIN
+    EXECUTE format('SELECT blind_index(%L, ''t'', ''x'')', named) INTO one;
+    EXECUTE change;
+    BEGIN
+        EXECUTE format('SELECT blind_index(%L, ''t'', ''x'')', named) INTO two;
+    EXCEPTION WHEN undefined_object THEN
+        two := 'none';
+    END;
+    RETURN ARRAY[one, two];
+END $$;
+SELECT is((changed).before_and_after[1], (changed).before_and_after[2], 'nothing changes in one statement')
+FROM (SELECT pg_temp.before_and_after('SELECT 1', 'public.test_one')) AS changed;
+SELECT isnt(changed[1], changed[2], 'a table takes the name of another, in one statement')
+FROM pg_temp.before_and_after(
+    'ALTER TABLE public.test_one RENAME TO test_three; ALTER TABLE public.test_two RENAME TO test_one', 'public.test_one'
+) AS changed;
+SELECT isnt(changed[1], changed[2], 'the blind index is made anew')
+FROM pg_temp.before_and_after(
+    $$SELECT drop_blind_index('public.test_one', 't'); SELECT add_blind_index('public.test_one', 't')$$,
+    'public.test_one'
+) AS changed;
+SELECT is(changed[2], 'none', 'and dropped')
+FROM pg_temp.before_and_after($$SELECT drop_blind_index('public.test_one', 't')$$, 'public.test_one') AS changed;
+SET search_path = public, pgkeymgr, tap;
+SELECT add_blind_index('test_one', 't');
+SELECT isnt(changed[1], changed[2], 'search_path is another')
+FROM pg_temp.before_and_after('SET LOCAL search_path = test_other, pgkeymgr, tap', 'test_one') AS changed;
+SET search_path = pgkeymgr, tap, public;
 
 -- It follows what is written.
 UPDATE public.test_person SET t = 'Bob', i = 7 WHERE id = 1;

@@ -27,6 +27,8 @@ class BlindIndexes:
         self._database = relations.database
         self._registry = relations.registry
         self._blinding = blinding
+        self._found: dict[tuple[str, str], EncryptedColumn] = {}
+        self._found_at: object = None
 
     def add_blind_index(self, relation: str, column_name: str, normalize: str, is_unique: bool) -> None:
         """Give an encrypted column a blind index, filled for all rows.
@@ -188,7 +190,7 @@ class BlindIndexes:
         """
         if value is None:
             return None
-        _, column = self._relations.encrypted_column(relation, column_name)
+        column = self._find(relation, column_name)
         if column.blind_key is None:
             raise UndefinedError(
                 f'column "{column_name}" of {relation} has no blind index', hint="add_blind_index() makes one."
@@ -197,3 +199,22 @@ class BlindIndexes:
             canonical = column.form.canonical(f"$1::pg_catalog.text::{column.type}", self._database.schema)
             value = self._relations.converted(canonical, value)
         return self._blinding._blind(column.blind_key, column.normalization or "none", value)
+
+    def _find(self, relation: str, column_name: str) -> EncryptedColumn:
+        # Not for each row of a join anew, as long as nothing can have changed what the names mean.
+        database = self._database
+        now = (
+            database.user(),
+            database.stamp(),
+            database.transaction(),
+            database.command(),
+            database.setting("search_path"),
+        )
+        if now != self._found_at:
+            self._found.clear()
+            self._found_at = now
+        found = self._found.get((relation, column_name))
+        if found is None:
+            _, found = self._relations.encrypted_column(relation, column_name)
+            self._found[relation, column_name] = found
+        return found

@@ -1,19 +1,16 @@
 """The values of encrypted columns, sealed for their places and opened: what views and triggers call for each."""
 
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import DataError, DuplicateKeyError, Error, KeyStateError, UndefinedError
-from ..key.cipher import CIPHERTEXT_START, HEADER_BYTES, TokenCipher
+from ..key.cipher import CIPHERTEXT_START, HEADER_BYTES
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
 from ..key.token import Tokens, to_text
 from .place import PLACE_PREFIX_BYTES, place_prefix
 
 if TYPE_CHECKING:
     from ..key.database import Database
-
-_Function = Callable[..., Any]
 
 
 class Cells:
@@ -42,13 +39,9 @@ class Cells:
             PrivilegeError: the current user may not decrypt with its key.
         """
         try:
-            cipher, is_known = self._tokens.decryptor(token)
-            plaintext = cipher.decrypt(token, place)
+            return self._tokens.decryptor(token).decrypt(token, place)
         except (DataError, UndefinedError) as error:
             raise self._explain(error, place) from None
-        if is_known:
-            self._keyring.opener = cipher.header, self._user(), self._stamp(), cipher
-        return plaintext
 
     def _open_text(self, token: bytes, place: bytes) -> str:
         """Decrypt a value that is text; see ``_open_bytes``."""
@@ -62,8 +55,7 @@ class Cells:
             RootKeyError: the root key is not there, which is not the value's fault.
         """
         try:
-            cipher, _ = self._tokens.decryptor(token)
-            cipher.decrypt(token, place)
+            self._tokens.decryptor(token).decrypt(token, place)
         except (DataError, UndefinedError, KeyStateError) as error:
             return error.message
         return None
@@ -83,83 +75,11 @@ class Cells:
             PrivilegeError: the current user may not encrypt with the key.
             KeyStateError: it is disabled, destroyed or expired.
         """
-        return self._sealer(key).encrypt(plaintext, place)
+        return self._tokens.encryptor(key).encrypt(plaintext, place)
 
     def _seal_text(self, key: str, plaintext: str, place: bytes) -> bytes:
         """Encrypt a value that is text; see ``_seal_bytes``."""
-        return self._sealer(key).encrypt(plaintext.encode(), place)
-
-    # Called for each row: the four above with what was used last tried first, if user and statement are still the
-    # same, and with nothing around it: whatever goes wrong, NULL for instance, is left to the one that is given.
-
-    def quick_functions(self) -> dict[str, Callable[[_Function], _Function]]:
-        """Return what makes the quick form of a function, by its name; each is given the function itself."""
-        keyring, current_user, current_stamp = self._keyring, self._user, self._stamp
-
-        def open_bytes(otherwise: _Function) -> _Function:
-            def quick(token: bytes, place: bytes) -> Any:
-                header, user, stamp, cipher = keyring.opener
-                try:
-                    if token[:HEADER_BYTES] == header and current_user() == user and current_stamp() == stamp:
-                        return cipher.decrypt_raw(
-                            token[HEADER_BYTES:CIPHERTEXT_START], token[CIPHERTEXT_START:], header + place
-                        )
-                except Exception:  # noqa: S110  # what is wrong is found out below
-                    pass
-                return otherwise(token, place)
-
-            return quick
-
-        def open_text(otherwise: _Function) -> _Function:
-            def quick(token: bytes, place: bytes) -> Any:
-                header, user, stamp, cipher = keyring.opener
-                try:
-                    if token[:HEADER_BYTES] == header and current_user() == user and current_stamp() == stamp:
-                        return cipher.decrypt_raw(
-                            token[HEADER_BYTES:CIPHERTEXT_START], token[CIPHERTEXT_START:], header + place
-                        ).decode()
-                except Exception:  # noqa: S110  # what is wrong is found out below
-                    pass
-                return otherwise(token, place)
-
-            return quick
-
-        def seal_bytes(otherwise: _Function) -> _Function:
-            def quick(key: str, plaintext: bytes, place: bytes) -> Any:
-                name, user, stamp, cipher = keyring.sealer
-                try:
-                    if key == name and current_user() == user and current_stamp() == stamp:
-                        return cipher.encrypt(plaintext, place)
-                except Exception:  # noqa: S110  # what is wrong is found out below
-                    pass
-                return otherwise(key, plaintext, place)
-
-            return quick
-
-        def seal_text(otherwise: _Function) -> _Function:
-            def quick(key: str, plaintext: str, place: bytes) -> Any:
-                name, user, stamp, cipher = keyring.sealer
-                try:
-                    if key == name and current_user() == user and current_stamp() == stamp:
-                        return cipher.encrypt(plaintext.encode(), place)
-                except Exception:  # noqa: S110  # what is wrong is found out below
-                    pass
-                return otherwise(key, plaintext, place)
-
-            return quick
-
-        return {
-            "_open_bytes": open_bytes,
-            "_open_text": open_text,
-            "_seal_bytes": seal_bytes,
-            "_seal_text": seal_text,
-        }
-
-    def _sealer(self, key: str) -> TokenCipher:
-        cipher = self._tokens.encryptor(key)
-        if self._tokens.is_kept(key):
-            self._keyring.sealer = key, self._user(), self._stamp(), cipher
-        return cipher
+        return self._tokens.encryptor(key).encrypt(plaintext.encode(), place)
 
     def _seal_deterministic(self, key: str, plaintext: bytes, place: bytes) -> bytes:
         """Encrypt a value so that equal ones have equal ciphertexts; see ``_seal_bytes``."""
@@ -195,7 +115,7 @@ class Cells:
                 plaintext = self._open_bytes(token, place)
             resealed: bytes = cipher.encrypt(plaintext, place)
             return resealed
-        cipher = self._sealer(key)
+        cipher = self._tokens.encryptor(key)
         return cipher.encrypt_like(token, self._open_bytes(token, place), place)
 
     def _key_by(self, key: str, value: str | None) -> str:

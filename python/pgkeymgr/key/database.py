@@ -30,6 +30,9 @@ class Database(Protocol):
     def subtransaction(self) -> int:
         """Return a number that is another for each subtransaction, in this transaction."""
 
+    def command(self) -> int:
+        """Return a number that is another after each command that has changed something, in this transaction."""
+
     def root_key(self) -> RootKey:
         """Return the root key.
 

@@ -15,7 +15,7 @@ KEYS_MAX = 1024
 
 
 # A cipher is there where the user is one.
-_Memo = tuple[bytes | str, int, int, Any]
+_Memo = tuple[bytes | str | int, int, int, Any]
 _NOTHING: _Memo = (b"", -1, -1, None)
 
 

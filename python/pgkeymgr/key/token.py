@@ -10,16 +10,26 @@ class Tokens:
 
     def __init__(self, table: KeyTable) -> None:
         self._table = table
+        self._keyring = table.keyring
         # Looked at for each row.
         self._encryptors = table.keyring.encryptors
         self._decryptors = table.keyring.decryptors
         self._user = table.database.user
         self._stamp = table.database.stamp
 
-    def _encryptor(self, key: str | int) -> TokenCipher:
-        kept = self._table.remembered(self._encryptors, (key, self._user()))
-        if kept is not None:
-            return kept
+    def encryptor(self, key: str | int) -> TokenCipher:
+        """Return what encrypts under a key, for the current user and in this statement; see ``token_encrypt``."""
+        user, stamp = self._user(), self._stamp()
+        known = self._encryptors.get((key, user))
+        if known is None or known[0] != stamp:
+            cipher = self._table.remembered(self._encryptors, (key, user)) or self._find_encryptor(key)
+            known = self._encryptors.get((key, user))
+            if known is None or known[0] != stamp:  # in a transaction that has changed keys
+                return cipher
+        self._keyring.sealer = key, user, stamp, known[1]
+        return known[1]
+
+    def _find_encryptor(self, key: str | int) -> TokenCipher:
         record = self._table.usable(key, TOKEN_KEY_TYPE, encrypt=True)
         if record.superseded_by is not None:
             raise KeyStateError(
@@ -30,49 +40,31 @@ class Tokens:
         self._table.remember(self._encryptors, (key, self._user()), cipher)
         return cipher
 
-    def _decryptor(self, token: bytes) -> TokenCipher:
-        kept = self._table.remembered(self._decryptors, (token[1:HEADER_BYTES], self._user()))
-        if kept is not None:
-            return kept
+    def decryptor(self, token: bytes) -> TokenCipher:
+        """Return what decrypts a token, for the current user and in this statement; see ``token_decrypt``."""
+        user, stamp = self._user(), self._stamp()
+        which = (token[1:HEADER_BYTES], user)
+        known = self._decryptors.get(which)
+        if known is None or known[0] != stamp:
+            cipher = self._table.remembered(self._decryptors, which) or self._find_decryptor(token)
+            known = self._decryptors.get(which)
+            if known is None or known[0] != stamp:  # in a transaction that has changed keys
+                return cipher
+        self._keyring.opener = known[1].header, user, stamp, known[1]
+        return known[1]
+
+    def _find_decryptor(self, token: bytes) -> TokenCipher:
         _, key_id = read_header(token)
         cipher = self._table.cipher(self._table.usable(key_id, TOKEN_KEY_TYPE, encrypt=False))
         self._table.remember(self._decryptors, (token[1:HEADER_BYTES], self._user()), cipher)
         return cipher
 
-    def encryptor(self, key: str | int) -> TokenCipher:
-        """Return what encrypts under a key, for the current user and in this statement; see ``token_encrypt``."""
-        known = self._encryptors.get((key, self._user()))
-        return known[1] if known and known[0] == self._stamp() else self._encryptor(key)
-
-    def is_kept(self, key: str) -> bool:
-        """Tell whether ``encryptor`` gives the same for a key until the statement ends, whatever happens in it."""
-        known = self._encryptors.get((key, self._user()))
-        return known is not None and known[0] == self._stamp()
-
-    def decryptor(self, token: bytes) -> tuple[TokenCipher, bool]:
-        """Return what decrypts a token, for the current user, and whether that is so until the statement ends.
-
-        Raises:
-            Error: see ``token_decrypt``.
-        """
-        which = (token[1:HEADER_BYTES], self._user())
-        known = self._decryptors.get(which)
-        if known and known[0] == self._stamp():
-            return known[1], True
-        cipher = self._decryptor(token)
-        return cipher, which in self._decryptors and self._decryptors[which][0] == self._stamp()
-
     def knows_encryptor(self, key: str) -> bool:
         """Tell whether ``encryptor`` has been asked for a key in this statement."""
-        if self.is_kept(key):
+        known = self._encryptors.get((key, self._user()))
+        if known is not None and known[0] == self._stamp():
             return True
         return self._table.remembered(self._encryptors, (key, self._user())) is not None
-
-    def opened(self, token: bytes, associated_data: bytes) -> bytes:
-        """Return the plaintext of a token; see ``token_decrypt``."""
-        known = self._decryptors.get((token[1:HEADER_BYTES], self._user()))
-        cipher = known[1] if known and known[0] == self._stamp() else self._decryptor(token)
-        return cipher.decrypt(token, associated_data)
 
     def token_encrypt(
         self, key: str | int, plaintext: bytes | None, associated_data: bytes, deterministic: bool
@@ -121,7 +113,7 @@ class Tokens:
         """
         if token is None:
             return None
-        return self.opened(token, associated_data)
+        return self.decryptor(token).decrypt(token, associated_data)
 
     def token_encrypt_text(
         self, key: str | int, plaintext: str | None, associated_data: bytes, deterministic: bool
@@ -167,7 +159,7 @@ class Tokens:
         """
         if token is None:
             return None
-        plaintext = self.opened(token, associated_data)
+        plaintext = self.decryptor(token).decrypt(token, associated_data)
         return self.encryptor(key).encrypt_like(token, plaintext, associated_data)
 
     def token_info(self, token: bytes | None) -> tuple[int, str, int, str | None, str | None] | None:

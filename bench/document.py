@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import instructions
 import jinja2
 import report
 from measure import WAYS
@@ -18,6 +19,8 @@ from pgkeymgr.key.keyring import KEYS_MAX
 from run import SECTIONS
 from section import keys, operations
 
+_COMBINATION = "x86_64-cp311-pg15"
+_FEW = 500
 _HERE = Path(__file__).parent
 
 
@@ -52,6 +55,15 @@ def _targets(figures: dict[str, Any]) -> str:
     return _table(["", "", "measured", "at most"], rows, text_columns=2)
 
 
+def _instructions() -> str:
+    """Return where the instructions of the hot calls are, as the repository has them."""
+    (counts,) = (counts for key, counts in instructions.kept_counts().items() if key == _COMBINATION)
+    shown = [part for part in counts[instructions.NOOP] if any(parts[part] > _FEW for parts in counts.values())]
+    return _table(
+        ["", *shown], [[call, *(f"{parts[part]:,}" for part in shown)] for call, parts in counts.items()]
+    )
+
+
 def render(figures: dict[str, Any]) -> str:
     """Return the page."""
     environment = jinja2.Environment(
@@ -66,6 +78,8 @@ def render(figures: dict[str, Any]) -> str:
         ways={way: text for way, text in WAYS.items() if way in shown},
         table=lambda name: _section(figures, name),
         targets=_targets(figures),
+        instructions=_instructions(),
+        combination=_COMBINATION,
         batch_size=operations.BATCH_SIZE,
         kept_keys=KEYS_MAX,
         keys_at_once=keys.AT_ONCE,

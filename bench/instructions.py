@@ -15,6 +15,7 @@ import platform
 import re
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 from cluster import Cluster
@@ -60,6 +61,24 @@ STATEMENTS = {
 }
 """What is counted, by its name; one call for each row."""
 
+ALL = "all"
+OTHER = "other"
+PARTS = {
+    "postgres": "PostgreSQL",
+    "plpython": "PL/Python",
+    "libpython": "Python",
+    "_ctypes": "ctypes",
+    "libffi": "ctypes",
+    "_rust": "cryptography",
+    "_sodium": "libsodium",
+    "libsodium": "libsodium",
+    "plpgsql": "PL/pgSQL",
+    "libc.so": "C library",
+}
+"""How the name of an object file begins, and what it is called."""
+
+Counts = dict[str, dict[str, int]]
+
 # Called once for each statement that the client sends, and not for those that functions run.
 _STATEMENT = "PortalRun"
 
@@ -78,20 +97,20 @@ def combination(cluster: Cluster) -> str:
     return f"{platform.machine()}-cp{sys.version_info[0]}{sys.version_info[1]}-pg{found[0]}"
 
 
-def kept_counts() -> dict[str, dict[str, int]]:
+def kept_counts() -> dict[str, Counts]:
     """Return the counts that the repository keeps, for each combination."""
-    kept: dict[str, dict[str, int]] = json.loads(COUNTS_FILE.read_text()) if COUNTS_FILE.exists() else {}
+    kept: dict[str, Counts] = json.loads(COUNTS_FILE.read_text()) if COUNTS_FILE.exists() else {}
     return kept
 
 
-def count(cluster: Cluster) -> dict[str, int]:
+def count(cluster: Cluster) -> Counts:
     """Count the instructions of each call.
 
     Args:
         cluster: running, and its own alone; it is stopped afterwards.
 
     Returns:
-        The instructions a call, by the names of STATEMENTS.
+        The instructions a call, by the names of STATEMENTS, then by where they are: ALL, and the names of PARTS.
     """
     cluster.create_database("instructions")
     with cluster.connect("instructions") as connection:
@@ -106,12 +125,12 @@ def count(cluster: Cluster) -> dict[str, int]:
     counts = {}
     for number, name in enumerate(STATEMENTS):
         _, once, twice = totals[3 * number : 3 * number + 3]
-        counts[name] = round((twice - once) / CALLS)
+        counts[name] = {part: round((twice[part] - once[part]) / CALLS) for part in (ALL, *PARTS.values(), OTHER)}
     return counts
 
 
-def _run_under_callgrind(cluster: Cluster, statements: list[str]) -> list[int]:
-    """Return the instructions that each statement took."""
+def _run_under_callgrind(cluster: Cluster, statements: list[str]) -> list[Counter[str]]:
+    """Return the instructions that each statement took, by where they are."""
     folder = cluster.directory / "callgrind"
     folder.mkdir()
     cluster.give_to_server(folder)
@@ -126,12 +145,33 @@ def _run_under_callgrind(cluster: Cluster, statements: list[str]) -> list[int]:
         ],
         input="\n".join(statements) + "\n",
     )
-    totals = []
-    for number in range(1, len(statements) + 1):
-        found = re.search(r"^(?:totals|summary): (\d+)", (folder / f"out.{number}").read_text(), re.MULTILINE)
-        assert found is not None
-        totals.append(int(found[1]))
-    return totals
+    return [_by_part((folder / f"out.{number}").read_text()) for number in range(1, len(statements) + 1)]
+
+
+def _by_part(profile: str) -> Counter[str]:
+    """Add up a profile of callgrind's; see its manual, Callgrind Format Specification."""
+    counts: Counter[str] = Counter()
+    objects: dict[str, str] = {}
+    part, is_call = OTHER, False
+    for line in profile.splitlines():
+        if match := re.fullmatch(r"ob=(\(\d+\))(?: (.*))?", line):
+            if match[2] is not None:
+                objects[match[1]] = match[2]
+            path = objects[match[1]]
+            part = next((name for start, name in PARTS.items() if Path(path).name.startswith(start)), OTHER)
+        elif match := re.fullmatch(r"cob=(\(\d+\)) (.*)", line):
+            objects[match[1]] = match[2]
+        elif line.startswith("calls="):
+            is_call = True  # the next line is what the callee took
+        elif match := re.fullmatch(r"(?:0x[0-9a-f]+|[+-]?\d+|\*) (\d+)", line):
+            if not is_call:
+                counts[part] += int(match[1])
+            is_call = False
+    found = re.search(r"^(?:totals|summary): (\d+)", profile, re.MULTILINE)
+    assert found is not None
+    counts[ALL] = int(found[1])
+    assert sum(counts.values()) == 2 * counts[ALL], "the profile was not understood"
+    return counts
 
 
 def main() -> int:
@@ -144,9 +184,9 @@ def main() -> int:
         key = combination(cluster)
         counts = count(cluster)
     before = kept.get(key, {})
-    for name, instructions in counts.items():
-        change = f" ({instructions / before[name] - 1:+.1%})" if name in before else ""
-        print(f"{name}: {instructions}{change}")
+    for name, parts in counts.items():
+        change = f" ({parts[ALL] / before[name][ALL] - 1:+.1%})" if name in before else ""
+        print(f"{name}: {parts[ALL]}{change}")
     kept[key] = counts
     COUNTS_FILE.write_text(json.dumps(dict(sorted(kept.items())), indent=4) + "\n")
     return 0

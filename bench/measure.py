@@ -24,11 +24,13 @@ PGCRYPTO = "pgcrypto"
 PGP = "pgp_sym"
 PGSODIUM = "pgsodium"
 AEAD = "AEAD"
+TRIGGER = "trigger"
 
 WAYS = {
     OURS: "pgkeymgr",
     PLAIN: "the same on a plain table",
     NOOP: "a plpython3u function that returns its argument, in the same place",
+    TRIGGER: "a view with INSTEAD OF triggers in PL/pgSQL that write what they are given, without encryption",
     PGCRYPTO: "pgcrypto's encrypt and decrypt with AES, digest for hashes, hmac for authentication",
     PGP: "pgcrypto's pgp_sym_encrypt and pgp_sym_decrypt",
     PGSODIUM: "pgsodium's functions, where it is installed; its format, where sizes are compared",

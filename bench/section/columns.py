@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from measure import NOOP, OURS, PGCRYPTO, PGP, PLAIN, Bench, Work, each, net, seconds
+from measure import NOOP, OURS, PGCRYPTO, PGP, PLAIN, TRIGGER, Bench, Work, each, net, seconds
 
 KEY = "'sixteen bytes ..'"
 COLUMNS = "(id, name, ssn, born)"
@@ -46,6 +46,9 @@ TABLES = {
     PGP: Table("pgp", "pgp", "ssn", "pgp_sym_encrypt({}, 'secret')", "pgp_sym_decrypt(ssn, 'secret')"),
 }
 
+# Its view is not read: that is the table's own speed.
+WRITTEN = {**TABLES, TRIGGER: Table("triggered", "triggered_base", "ssn", "{}", "ssn")}
+
 SETUP = """
 CREATE TABLE IF NOT EXISTS source AS
     SELECT i AS id, 'name ' || i AS name, substr(md5(i::text), 1, 27) AS ssn, date '1950-01-01' + i % 20000 AS born
@@ -58,11 +61,23 @@ CREATE TABLE pgp (LIKE aes INCLUDING ALL);
 CREATE TABLE plain_indexed (LIKE plain INCLUDING ALL);
 CREATE INDEX ON plain_indexed (ssn);
 CREATE TABLE indexed (LIKE plain INCLUDING ALL);
+CREATE TABLE triggered_base (LIKE plain INCLUDING ALL);
+CREATE VIEW triggered AS SELECT * FROM triggered_base;
 SELECT pgkeymgr.encrypt_column('customer', 'ssn');
 SELECT pgkeymgr.encrypt_column('indexed', 'ssn');
 SELECT pgkeymgr.add_blind_index('indexed', 'ssn');
 VACUUM ANALYZE source
 """
+
+_TRIGGERS = {
+    "INSERT": "INSERT INTO triggered_base VALUES (NEW.id, NEW.name, NEW.ssn, NEW.born); RETURN NEW;",
+    "UPDATE": (
+        "UPDATE triggered_base SET (id, name, ssn, born) = (NEW.id, NEW.name, NEW.ssn, NEW.born)"
+        " WHERE id = OLD.id;"
+        " RETURN NEW;"
+    ),
+    "DELETE": "DELETE FROM triggered_base WHERE id = OLD.id; RETURN OLD;",
+}
 
 ROWS_A_STATEMENT = 1_000
 
@@ -95,6 +110,13 @@ def fill(bench: Bench) -> None:
 def _prepare(bench: Bench) -> "_Columns":
     rows, part = bench.choose(50_000, 10_000), bench.choose(10_000, 2_000)
     bench.run(SETUP.format(rows=bench.choose(200_000, 50_000)))
+    for event, body in _TRIGGERS.items():
+        function = f"triggered_{event.lower()}()"
+        bench.connection.execute(
+            f"CREATE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;"
+            f"CREATE TRIGGER {event.lower()} INSTEAD OF {event} ON triggered FOR EACH ROW"
+            f" EXECUTE FUNCTION {function}".encode()
+        )
     return _Columns(bench, rows, part)
 
 
@@ -114,7 +136,7 @@ class _Columns:
     def insert(self) -> list[Work]:
         samples: dict[str, dict[str, list[float]]] = {}
         for _ in self.bench.rounds("columns: INSERT"):
-            for way, table in TABLES.items():
+            for way, table in WRITTEN.items():
                 for name, rows, act in self._inserts(way, table):
                     self.bench.run(f"TRUNCATE {table.base}; CHECKPOINT")
                     samples.setdefault(name, {}).setdefault(way, []).append(seconds(act) / rows * 1e6)
@@ -127,7 +149,7 @@ class _Columns:
                 taken = self.bench.seconds(statement) / self.part * 1e6
                 samples.setdefault(INSERT_INDEXED, {}).setdefault(way, []).append(taken)
         # The last one was INSERT … SELECT of all rows: they are what is read.
-        for base in (*(table.base for table in TABLES.values()), "indexed_encrypted", "plain_indexed"):
+        for base in (*(table.base for table in WRITTEN.values()), "indexed_encrypted", "plain_indexed"):
             self.bench.run(f"VACUUM ANALYZE {base}")
         return [Work(name, "µs", ways) for name, ways in samples.items()]
 
@@ -253,7 +275,7 @@ class _Columns:
     def change(self) -> list[Work]:
         samples: dict[str, dict[str, list[float]]] = {}
         for number in self.bench.rounds("columns: UPDATE and DELETE"):
-            for way, table in TABLES.items():
+            for way, table in WRITTEN.items():
                 count = self._count(way, self.part // 2)
                 # Of the rows that are there, each round deletes others; what is slow has fewer to begin with.
                 count = min(count, self._count(way, self.rows) // (self.bench.round_count + 1))

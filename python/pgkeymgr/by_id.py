@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import crypto
-from .session_root_key import derive_key
+from .session_root_key import key_for_row
 
 _Function = Callable[..., Any]
 
@@ -57,13 +57,13 @@ def _by_id(function: _Function) -> _Function:
     key_len = _SHORTHASH_KEY_BYTES if function.__name__ == "crypto_shorthash" else _KEY_BYTES
 
     def by_id_1(one: Any, key_id: int, context: bytes) -> Any:
-        return function(one, derive_key(key_id, key_len, context))
+        return function(one, key_for_row(key_id, key_len, context))
 
     def by_id_2(one: Any, two: Any, key_id: int, context: bytes) -> Any:
-        return function(one, two, derive_key(key_id, key_len, context))
+        return function(one, two, key_for_row(key_id, key_len, context))
 
     def by_id_3(one: Any, two: Any, three: Any, key_id: int, context: bytes) -> Any:
-        return function(one, two, three, derive_key(key_id, key_len, context))
+        return function(one, two, three, key_for_row(key_id, key_len, context))
 
     return _describe((by_id_1, by_id_2, by_id_3)[before - 1], function)
 
@@ -72,14 +72,14 @@ def _generichash(function: _Function) -> _Function:
     def by_id(message: bytes, key: int | None, context: bytes) -> Any:
         if key is None:
             return function(message)
-        return function(message, derive_key(key, _KEY_BYTES, context))
+        return function(message, key_for_row(key, _KEY_BYTES, context))
 
     return _name(by_id, function)
 
 
 def _aead_det(function: _Function) -> _Function:
     def by_id(message: bytes, additional: bytes | None, key_id: int, context: bytes, nonce: bytes | None) -> Any:
-        return function(message, additional, derive_key(key_id, _KEY_BYTES, context), nonce)
+        return function(message, additional, key_for_row(key_id, _KEY_BYTES, context), nonce)
 
     return _name(by_id, function)
 

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 _root_key: RootKey | None = None
 _agent: "RemoteRootKey | None" = None
+_Asked = tuple[tuple[int, int, bytes], int, bytes]
+_NOTHING: _Asked = ((0, 0, b""), -1, b"")
+_asked = _NOTHING
+"""What the agent was asked for last: number, length and context, the statement, and the key."""
 
 
 def get() -> RootKey:
@@ -37,6 +41,19 @@ def derive_key(key_id: int, key_len: int, context: bytes) -> bytes:
     return (_root_key or load()).derive(key_id, key_len, context)
 
 
+def key_for_row(key_id: int, key_len: int, context: bytes) -> bytes:
+    """Return what ``derive_key`` does; the agent is not asked for it again for each row of a statement."""
+    if _root_key is not None:
+        return _root_key.derive(key_id, key_len, context)
+    global _asked  # noqa: PLW0603
+    which = key_id, key_len, context
+    known, stamp, key = _asked
+    if known != which or stamp != server.statement_stamp():
+        key = derive_key(key_id, key_len, context)
+        _asked = which, server.statement_stamp(), key
+    return key
+
+
 def derive_key_under(key_id: int, key_len: int, context: bytes, root_key: str) -> bytes:
     """Derive a key from the root key of a fingerprint, the newest or a previous one; see ``derive_key``.
 
@@ -61,7 +78,8 @@ def load() -> RootKey:
         GetkeyError: the getkey script was refused, or failed.
         CanceledError: the statement was cancelled in the meantime.
     """
-    global _root_key, _agent  # noqa: PLW0603  # a backend has one session, and so one root key
+    global _root_key, _agent, _asked  # noqa: PLW0603  # a backend has one session, and so one root key
+    _asked = _NOTHING
     if _agent is not None:
         return _agent.anew()
     import os

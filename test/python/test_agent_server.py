@@ -224,6 +224,29 @@ def test_locked(session: Connection, agent: Agent) -> None:
     assert value(session, "SELECT derive_key(1)") == derived
 
 
+def test_a_key_by_number_is_asked_for_once_in_a_statement(session: Connection, agent: Agent) -> None:
+    def derived(query: str) -> int:
+        before: int = agent.control().status()["operations"].get("derive", 0)
+        session.execute(query)
+        after: int = agent.control().status()["operations"]["derive"]
+        return after - before
+
+    session.execute("SELECT derive_key(1)")
+    many = "SELECT count(DISTINCT crypto_auth(i::text::bytea, {key})) FROM generate_series(1, 500) AS i"
+    assert derived(many.format(key="7::bigint")) == 1
+    # Not kept for the next statement, and not taken for another number, length or context.
+    assert derived(many.format(key="7::bigint")) == 1
+    assert derived(many.format(key="i::bigint")) == 500
+    both = "SELECT crypto_auth('', 1::bigint) = crypto_auth('', 1::bigint, 'another_')"
+    assert value(session, both) is False
+    assert derived(f"{both}, crypto_shorthash('', 1::bigint)") == 3
+    # Nor after the agent was locked in the meantime.
+    agent.control().lock()
+    with pytest.raises(errors.SystemError, match="is locked"):
+        session.execute(many.format(key="7::bigint"))
+    agent.control().unlock(lambda prompt: b"")
+
+
 def test_refused(server: Cluster) -> None:
     """The agent serves somebody else."""
     with (

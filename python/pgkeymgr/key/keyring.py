@@ -15,8 +15,10 @@ KEYS_MAX = 1024
 
 
 # A cipher is there where the user is one.
-_Memo = tuple[bytes | str | int, int, int, Any]
-_NOTHING: _Memo = (b"", -1, -1, None)
+_Opener = tuple[bytes, int, int, Any]
+_Sealer = tuple[str | int, int, int, Any]
+_NO_OPENER: _Opener = (b"", -1, -1, None)
+_NO_SEALER: _Sealer = ("", -1, -1, None)
 
 
 class Record(NamedTuple):
@@ -134,7 +136,7 @@ class Keyring:
         decryptors: the same by the four bytes that a token has for its key's id.
         blinders: by a blind index's key and user: the statement, and what it is keyed with.
         opener: what was decrypted with last: the token's header, the user, the statement, and the cipher.
-        sealer: the same for encryption, with the key's name instead of the header.
+        sealer: the same for encryption, with the key's name or id instead of the header.
         secrets: by a key's uuid, its type, the user and whether to encrypt: the statement, and the secret.
     """
 
@@ -143,8 +145,8 @@ class Keyring:
         self.decryptors: dict[tuple[bytes, int], tuple[int, TokenCipher]] = {}
         self.secrets: dict[tuple[str, str, int, bool], tuple[int, bytes]] = {}
         self.blinders: dict[tuple[int, int], tuple[int, bytes]] = {}
-        self.opener: _Memo = _NOTHING
-        self.sealer: _Memo = _NOTHING
+        self.opener: _Opener = _NO_OPENER
+        self.sealer: _Sealer = _NO_SEALER
         self._unlocked: dict[int, Unlocked] = {}
         self._ciphers: dict[int, TokenCipher] = {}
 
@@ -187,7 +189,7 @@ class Keyring:
             if len(checked) > more_than:
                 checked.clear()
         if more_than < 0:
-            self.opener = self.sealer = _NOTHING
+            self.opener, self.sealer = _NO_OPENER, _NO_SEALER
 
     def __len__(self) -> int:
         return len(self._unlocked)

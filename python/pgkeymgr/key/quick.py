@@ -6,10 +6,13 @@ itself, which says what. They are alike on purpose.
 """
 
 from collections.abc import Callable
+from struct import Struct
 from typing import Any
 
-from .cipher import CIPHERTEXT_START, HEADER_BYTES
+from .cipher import CIPHERTEXT_START, HEADER_BYTES, NONCE_BYTES
 from .keyring import Keyring
+
+_START = Struct(f"{HEADER_BYTES}s{NONCE_BYTES}s")
 
 _Function = Callable[..., Any]
 _Quicken = Callable[[_Function], _Function]
@@ -28,15 +31,15 @@ def quick_functions(
     Returns:
         One for each function that has a quick form.
     """
+    unpack_start = _START.unpack_from
 
     def open_bytes(otherwise: _Function) -> _Function:
         def quick(token: bytes, associated_data: bytes) -> Any:
             header, user, stamp, cipher = keyring.opener
             try:
-                if token[:HEADER_BYTES] == header and current_user() == user and current_stamp() == stamp:
-                    return cipher.decrypt_raw(
-                        token[HEADER_BYTES:CIPHERTEXT_START], token[CIPHERTEXT_START:], header + associated_data
-                    )
+                its_header, nonce = unpack_start(token)
+                if its_header == header and current_user() == user and current_stamp() == stamp:
+                    return cipher.decrypt_raw(nonce, token[CIPHERTEXT_START:], header + associated_data)
             except Exception:  # noqa: S110  # what is wrong is found out below
                 pass
             return otherwise(token, associated_data)
@@ -47,10 +50,9 @@ def quick_functions(
         def quick(token: bytes, associated_data: bytes) -> Any:
             header, user, stamp, cipher = keyring.opener
             try:
-                if token[:HEADER_BYTES] == header and current_user() == user and current_stamp() == stamp:
-                    text = cipher.decrypt_raw(
-                        token[HEADER_BYTES:CIPHERTEXT_START], token[CIPHERTEXT_START:], header + associated_data
-                    ).decode()
+                its_header, nonce = unpack_start(token)
+                if its_header == header and current_user() == user and current_stamp() == stamp:
+                    text = cipher.decrypt_raw(nonce, token[CIPHERTEXT_START:], header + associated_data).decode()
                     if "\0" not in text:
                         return text
             except Exception:  # noqa: S110  # what is wrong is found out below

@@ -9,8 +9,8 @@ SIZES = {"16 B": 16, "100 B": 100, "1 kB": 1_000, "100 kB": 100_000, "10 MB": 10
 # line, some of them, where the one value that a row has in practice does not.
 _SETUP = """
 CREATE TABLE token_{size} (plaintext bytea, token bytea, aes bytea, pgp bytea, aead bytea);
-ALTER TABLE token_{size} ALTER plaintext SET STORAGE MAIN, ALTER token SET STORAGE MAIN, ALTER aes SET STORAGE MAIN,
-    ALTER pgp SET STORAGE MAIN, ALTER aead SET STORAGE MAIN;
+ALTER TABLE token_{size} ALTER plaintext SET STORAGE MAIN, ALTER token SET STORAGE MAIN,
+    ALTER aes SET STORAGE MAIN, ALTER pgp SET STORAGE MAIN, ALTER aead SET STORAGE MAIN;
 INSERT INTO token_{size}
     SELECT plaintext, token_encrypt('tokens', plaintext) AS token, public.encrypt(plaintext, {key}, 'aes') AS aes,
            public.pgp_sym_encrypt_bytea(plaintext, 'secret') AS pgp,

@@ -215,7 +215,8 @@ lint: venv $(PGK_SCRIPT)
 	$(PGK_VENV)/bin/pgspot --ignore-lang plpython3u $(PGK_SCRIPT)
 
 test-python: venv
-	$(PGK_VENV)/bin/pytest $(PYTEST_ARGS)
+	@# A file's tests share clusters, so each file stays in one process.
+	$(PGK_VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 test-pgtap: venv
 	$(PGK_VENV)/bin/python test/cluster.py pg_prove --verbose test/pgtap/*.sql

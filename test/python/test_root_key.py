@@ -3,6 +3,7 @@
 import base64
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,11 +110,31 @@ def test_a_session_runs_getkey_once(bare: Cluster) -> None:
         bare.getkey.unlink()
 
 
+def copy_of_postgresql(prefix: Path) -> Path:
+    """Make a PostgreSQL at another place, which looks for its files there, with a SHAREDIR/extension of its own.
+
+    Returns:
+        Its BINDIR.
+    """
+    of = {name: pg_config(name) for name in ("bindir", "sharedir", "pkglibdir")}
+    common = os.path.commonpath(of.values())
+    at = {name: prefix / path.relative_to(common) for name, path in of.items()}
+    at["bindir"].mkdir(parents=True)
+    # Copied: where a server is, is where its program really is.
+    for program in ("postgres", "pg_ctl"):
+        shutil.copy2(of["bindir"] / program, at["bindir"])
+    at["pkglibdir"].symlink_to(of["pkglibdir"])
+    extension = at["sharedir"] / "extension"
+    extension.mkdir(parents=True)
+    for source, target in ((of["sharedir"], at["sharedir"]), (of["sharedir"] / "extension", extension)):
+        for path in source.iterdir():
+            if path.name not in ("extension", "pgkeymgr_getkey"):
+                (target / path.name).symlink_to(path)
+    return at["bindir"]
+
+
 def test_search_order() -> None:
     """The environment of the server, then beside postgresql.conf, then SHAREDIR/extension."""
-    shared = pg_config("sharedir") / "extension" / "pgkeymgr_getkey"
-    if shared.exists():
-        pytest.fail(f"{shared} is in the way: this machine has a getkey script for all clusters")
     with Cluster(root_keys=[KEY]) as cluster:
         cluster.create_database("test")
         named = cluster.install_getkey(f"#!/bin/sh\necho {'ab' * 32}\n", path=cluster.directory / "named")
@@ -126,14 +147,15 @@ def test_search_order() -> None:
         assert derive(cluster, options=f"-c pgkeymgr.getkey={cluster.getkey}") != beside
         del cluster.environment["PGKEYMGR_GETKEY"]
         cluster.stop()
+        cluster.bin = copy_of_postgresql(cluster.directory / "postgresql")
+        (extension,) = (path for path in cluster.directory.glob("postgresql/**/extension") if path.is_dir())
         cluster.start()
+        cluster.install_getkey(f"#!/bin/sh\necho {'cd' * 32}\n", path=extension / "pgkeymgr_getkey")
         assert derive(cluster) == beside
-        if os.access(shared.parent, os.W_OK):
-            try:
-                cluster.getkey.rename(shared)
-                assert derive(cluster) == beside
-            finally:
-                shared.unlink(missing_ok=True)
+        cluster.getkey.unlink()
+        assert derive(cluster) not in (beside, None)
+        cluster.install_getkey(f"#!/bin/sh\necho {KEY}\n", path=extension / "pgkeymgr_getkey")
+        assert derive(cluster) == beside
 
 
 def test_ordinary_users_find_it_too(cluster: Cluster) -> None:

@@ -167,8 +167,22 @@ class Cluster:
         """Make the server read postgresql.conf again."""
         self._pg_ctl("reload")
 
+    def wait_until_recovered(self, witness: psycopg.Connection[Any]) -> None:
+        """Wait until the server has recovered from a crash of one of its processes.
+
+        Args:
+            witness: a session from before the crash; it is closed. Until the postmaster notices, and ends it,
+                others are let in, and ended, too.
+        """
+        deadline = time.monotonic() + 60
+        with contextlib.suppress(psycopg.OperationalError):
+            while time.monotonic() < deadline:
+                witness.execute("SELECT")
+        witness.close()
+        self.wait_until_ready()
+
     def wait_until_ready(self, seconds: float = 60) -> None:
-        """Wait until the server accepts connections, after a crash of one of its processes, say."""
+        """Wait until the server accepts connections."""
         deadline = time.monotonic() + seconds
         while True:
             try:

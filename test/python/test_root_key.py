@@ -222,7 +222,7 @@ def test_no_core_dump() -> None:
     with Cluster(root_keys=[KEY]) as cluster:
         cluster.create_database("test")
         for call, protected in (("pgkeymgr.crypto_hash_sha256('')", False), ("pgkeymgr.derive_key(1)", True)):
-            connection = cluster.connect("test")
+            connection, witness = cluster.connect("test"), cluster.connect("test")
             rows(connection, f"SELECT {call}")
             pid = connection.info.backend_pid
             if os.geteuid() == 0:
@@ -231,7 +231,7 @@ def test_no_core_dump() -> None:
             with pytest.raises(psycopg.OperationalError):
                 connection.execute("SELECT pg_sleep(60)")
             connection.close()
-            cluster.wait_until_ready()
+            cluster.wait_until_recovered(witness)
             if "/" not in pattern and "|" not in pattern:
                 # The data directory is where a server's processes work, and so where its cores go.
                 assert bool(list(cluster.data.glob("core*"))) is not protected

@@ -242,10 +242,9 @@ def test_killed_it_is_done_or_not(server: Cluster, victim: str, turn: int) -> No
     else:
         server.kill()
     rotating.join()
-    watcher.close()
     if victim == "server":
         server.start()
-    server.wait_until_ready()
+    server.wait_until_recovered(watcher)
     with session(server) as connection:
         assert fingerprints(connection) == {OLD_FINGERPRINT: KEYS}
         assert value(connection, "SELECT token_decrypt_text(token) FROM kept") == "secret"

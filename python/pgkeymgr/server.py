@@ -159,8 +159,8 @@ def latest_snapshot() -> Iterator[None]:
         _server.PopActiveSnapshot()
 
 
-def call_load_key(schema: str, key_id: int, name: str, uuid: bytes, user: int) -> None:
-    """Call ``_load_key(integer, text, uuid, oid)`` without a query, for ``refuses_subtransactions``.
+def call_load_key(schema: str, key_id: int, name: str, uuid: bytes, user: int, with_wraps: bool) -> None:
+    """Call ``_load_key(integer, text, uuid, oid, boolean)`` without a query, for ``refuses_subtransactions``.
 
     An error in it would jump over the Python frames between. The likely one, a cancel, is held off for the
     fraction of a millisecond that it takes; after any other, a parallel worker exits anyway.
@@ -172,13 +172,14 @@ def call_load_key(schema: str, key_id: int, name: str, uuid: bytes, user: int) -
     server.lappend.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     server.LookupFuncName.restype = ctypes.c_uint
     server.LookupFuncName.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_bool)
-    server.OidFunctionCall4Coll.restype = ctypes.c_void_p
-    server.OidFunctionCall4Coll.argtypes = (
+    server.OidFunctionCall5Coll.restype = ctypes.c_void_p
+    server.OidFunctionCall5Coll.argtypes = (
         ctypes.c_uint,
         ctypes.c_uint,
         ctypes.c_size_t,
         ctypes.c_void_p,
         ctypes.c_char_p,
+        ctypes.c_size_t,
         ctypes.c_size_t,
     )
     schema_name, function_name = schema.encode(), b"_load_key"
@@ -189,6 +190,6 @@ def call_load_key(schema: str, key_id: int, name: str, uuid: bytes, user: int) -
         function = server.LookupFuncName(path, -1, None, True)
         if function:
             text = server.cstring_to_text(name.encode())
-            server.OidFunctionCall4Coll(function, 0, key_id, text, uuid, user)
+            server.OidFunctionCall5Coll(function, 0, key_id, text, uuid, user, with_wraps)
     finally:
         _interrupt_holdoff.value -= 1

@@ -70,9 +70,9 @@ class Session:
 
     def execute(self, query: str, *arguments: tuple[str, Any]) -> list[dict[str, Any]]:
         """Run a query, with a plan that is kept."""
-        types = [type_ for type_, _ in arguments]
         plan = self._plans.get(query)
         if plan is None:
+            types = [type_ for type_, _ in arguments]
             plan = self._plans[query] = plpy.prepare(query.replace("{s}", self.schema), types)
         return list(plpy.execute(plan, [value for _, value in arguments]))
 
@@ -127,74 +127,41 @@ class Session:
             )
         )
 
-    def load_key(self, key_id: int, name: str, uuid: bytes, user: int) -> Record | None:
+    def load_key(self, key_id: int, name: str, uuid: bytes, user: int, *, with_wraps: bool) -> Record | None:
         """Read the record of a key, as it is committed by now."""
         self._taken = None
         if server.refuses_subtransactions():
-            server.call_load_key(self.schema.strip('"'), key_id, name, uuid, user)
-        else:
-            function = "_load_latest_key" if server.has_old_snapshot() else "_load_key"
-            uuid_type = "text" if server.has_old_snapshot() else "uuid"
+            server.call_load_key(self.schema.strip('"'), key_id, name, uuid, user, with_wraps)
+        elif server.has_old_snapshot():
             self.execute(
-                f"SELECT {{s}}.{function}($1, $2, $3, $4)",
+                "SELECT {s}._load_latest_key($1, $2, $3, $4, $5)",
                 ("integer", key_id),
                 ("text", name),
-                (uuid_type, uuid.hex()),
+                ("text", uuid.hex()),
                 ("oid", user),
+                ("boolean", with_wraps),
             )
+        else:
+            self._load_key(key_id, name, uuid.hex(), user, with_wraps)
         return self._taken
 
-    def _load_latest_key(self, key_id: int, name: str, uuid: str, user: int) -> None:
-        with server.latest_snapshot():
-            self.execute(
-                "SELECT {s}._load_key($1, $2, $3, $4)",
-                ("integer", key_id),
-                ("text", name),
-                ("uuid", uuid),
-                ("oid", user),
-            )
-
-    def _take_key(
-        self,
-        key_id: int,
-        uuid: bytes,
-        family: int,
-        name: str | None,
-        key_type: str,
-        state: str,
-        is_expired: bool,
-        superseded_by: int | None,
-        derivation_id: int | None,
-        context: bytes | None,
-        may_encrypt: bool,
-        may_decrypt: bool,
-        root_wrap: bytes | None,
-        fingerprint: str | None,
-        other_wraps: list[str],
-        user: int,
-        passphrase_wrap: bytes | None,
-        user_wrap: bytes | None,
-    ) -> None:
-        self._taken = Record(
-            key_id,
-            uuid,
-            family,
-            name,
-            key_type,
-            state,
-            is_expired,
-            superseded_by,
-            derivation_id,
-            context,
-            may_encrypt,
-            may_decrypt,
-            root_wrap,
-            fingerprint,
-            tuple(other_wraps),
-            user,
-            passphrase_wrap,
-            user_wrap,
+    def _load_key(self, key_id: int, name: str, uuid: str, user: int, with_wraps: bool) -> None:
+        self.execute(
+            "SELECT {s}._load_key($1, $2, $3, $4, $5)",
+            ("integer", key_id),
+            ("text", name),
+            ("uuid", uuid),
+            ("oid", user),
+            ("boolean", with_wraps),
         )
+
+    def _load_latest_key(self, key_id: int, name: str, uuid: str, user: int, with_wraps: bool) -> None:
+        with server.latest_snapshot():
+            self._load_key(key_id, name, uuid, user, with_wraps)
+
+    def _take_key(self, fields: list[Any]) -> bool:
+        self._taken = Record(*fields)
+        return True
 
     def as_owner(self, operation: Callable[[], Any]) -> Any:
         """Run something with the rights of the extension's owner."""

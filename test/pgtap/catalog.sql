@@ -166,8 +166,8 @@ INSERT INTO expected (identity, volatility, callers) VALUES
     ('crypto_shorthash(bytea,uuid)', 's', 'pgkeymgr_user'),
     ('crypto_kdf_derive_from_key(integer,bigint,bytea,uuid)', 's', 'pgkeymgr_admin'),
     -- how a key is read; the first is for the owner only
-    ('_take_key(oid,integer,bytea,integer,text,text,text,boolean,integer,bigint,bytea,boolean,boolean,bytea,text,'
-        'text[],bytea,bytea)', 's', NULL);
+    ('_take_key(integer,bytea,integer,text,text,text,boolean,integer,bigint,bytea,boolean,boolean,bytea,text,'
+        'text[],oid,bytea,bytea)', 's', NULL);
 INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('create_data_key(text,integer,timestamp with time zone,text,text)', 'v', 'pgkeymgr_admin', 'u'),
     ('supersede_data_key(text)', 'v', 'pgkeymgr_admin', 'u'),
@@ -195,7 +195,7 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('reencrypt_data_bytea(bytea,integer,integer,text)', 'v', 'pgkeymgr_user', 'u'),
     ('drop_cryptokey(integer,text)', 'v', 'pgkeymgr_user', 'u'),
     ('drop_cryptokey(text,text)', 'v', 'pgkeymgr_user', 'u'),
-    ('_load_latest_key(integer,text,text,oid)', 's', 'PUBLIC', 'u'),
+    ('_load_latest_key(integer,text,text,oid,boolean)', 's', 'PUBLIC', 'u'),
     ('_as_owner()', 'v', 'PUBLIC', 'u'),
     -- encrypted columns: what owners of tables call, what views and triggers call
     ('encrypt_column(regclass,name,text,name,boolean)', 'v', 'pgkeymgr_admin', 'u'),
@@ -262,7 +262,7 @@ INSERT INTO expected VALUES
         'plpgsql'),
     ('_delete_wraps()', 'v', NULL, 'u', 'plpgsql'),
     ('_only_grow()', 'v', NULL, 'u', 'plpgsql'),
-    ('_load_key(integer,text,uuid,oid)', 's', 'PUBLIC', 's', 'plpgsql'),
+    ('_load_key(integer,text,uuid,oid,boolean)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_to_text(anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_from_text(text,anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_is_own(xid)', 'v', 'PUBLIC', 'u', 'plpgsql'),
@@ -296,7 +296,7 @@ SELECT set_eq(
     $$SELECT identity, volatility, parallel,
         identity IN ('crypto_cmp(text,text)', 'crypto_kx_seed_new_keypair(bytea)')
             OR identity ~ '^_(open|seal|reseal|blind|to_text)' AS strict,
-        identity IN ('_load_key(integer,text,uuid,oid)', '_as_owner()', '_on_ddl()', '_on_drop()', '_link_key_events()')
+        identity IN ('_load_key(integer,text,uuid,oid,boolean)', '_as_owner()', '_on_ddl()', '_on_drop()', '_link_key_events()')
             AS security_definer,
         language, callers
     FROM expected$$,

@@ -234,7 +234,7 @@ def test_membership_with_and_without_inherit(admin: Connection) -> None:
     admin.execute("CREATE ROLE heir IN ROLE app, pgkeymgr_user")
     admin.execute("CREATE ROLE outsider NOINHERIT IN ROLE app, pgkeymgr_user")
     admin.execute("GRANT EXECUTE ON FUNCTION token_decrypt(bytea, bytea) TO outsider")
-    admin.execute("GRANT EXECUTE ON FUNCTION _load_key(integer, text, uuid, oid) TO outsider")
+    admin.execute("GRANT EXECUTE ON FUNCTION _load_key(integer, text, uuid, oid, boolean) TO outsider")
     admin.execute("GRANT USAGE ON SCHEMA pgkeymgr TO outsider")
     try:
         admin.execute("SET ROLE heir")
@@ -255,7 +255,7 @@ def test_internal_functions_give_nothing(keys: Cluster, admin: Connection) -> No
     superuser = value(admin, "SELECT oid FROM pg_roles WHERE rolname = 'postgres'")
     with session(keys, "other") as connection:
         nil = "00000000-0000-0000-0000-000000000000"
-        load = f"_load_key({key_id(admin)}, '', '{nil}'::{{}}, {superuser})"
+        load = f"_load_key({key_id(admin)}, '', '{nil}'::{{}}, {superuser}, true)"
         assert rows(connection, "SELECT " + load.format("uuid")) == [("",)]
         assert rows(connection, "SELECT " + load.replace("_key(", "_latest_key(").format("text")) == [("",)]
         with pytest.raises(errors.InsufficientPrivilege, match="permission denied to decrypt"):

@@ -91,7 +91,7 @@ class Blinding:
         elif (kept := self._keys.remembered(self._checked, (key_id, user))) is not None:
             key = kept
         else:
-            record = self._keys.find(key_id)
+            record = self._keys.find(key_id, with_wraps=False)
             record.check_usage(encrypt=not record.may_decrypt)
             record.check_state()
             key = subkey(self._keys.keyring.secret(record, self._keys.unlock))

@@ -68,7 +68,7 @@ class DataKeys:
         """
         record = self._table.find(key)
         record.check_state(allow_expired=True)
-        if "passphrase" in record.other_wraps:
+        if record.has_wrap("passphrase"):
             raise KeyStateError(
                 f"{record} has a passphrase, and only who knows it can make a new version",
                 hint="Give the passphrase, sealed, as the second argument, or drop it with drop_passphrase().",

@@ -47,8 +47,19 @@ class Database(Protocol):
             RootKeyError: there is none.
         """
 
-    def load_key(self, key_id: int, name: str, uuid: bytes, user: int) -> Record | None:
-        """Read the record of the key with this id, name or uuid, as it is committed by now."""
+    def load_key(self, key_id: int, name: str, uuid: bytes, user: int, *, with_wraps: bool) -> Record | None:
+        """Read the record of a key, as it is committed by now.
+
+        Args:
+            key_id: its id, or 0.
+            name: its name, or an empty one.
+            uuid: its uuid, 16 bytes, or zeros.
+            user: for whom, an OID.
+            with_wraps: with what it is wrapped under besides the root key; without the root key, it always is.
+
+        Returns:
+            The record, or None if there is no such key.
+        """
 
     def as_owner(self, operation: Callable[[], _Result]) -> _Result:
         """Run something with the rights of the extension's owner, all of it or nothing."""

@@ -4,7 +4,7 @@ A key's record is read again once for each statement that uses it, so that a key
 superseded elsewhere is so here at the next statement; its unlocked secret is kept as long as its wrap is the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import KeyStateError, PrivilegeError
@@ -25,7 +25,7 @@ class Record(NamedTuple):
     """What the key table says of a key, for one user.
 
     The wraps that are not the root key's are there only if it has none under that: the one under a passphrase, and
-    the one that is sealed to the user.
+    the one that is sealed to the user. Of which kinds there are any, ``other_wraps``, may not have been looked up.
     """
 
     id: int
@@ -42,7 +42,7 @@ class Record(NamedTuple):
     may_decrypt: bool
     root_wrap: bytes | None
     fingerprint: str | None
-    other_wraps: tuple[str, ...]
+    other_wraps: Sequence[str] | None
     user: int
     passphrase_wrap: bytes | None
     user_wrap: bytes | None
@@ -57,6 +57,11 @@ class Record(NamedTuple):
         if self.derivation_id is not None and self.context is not None:
             derivation = self.derivation_id.to_bytes(8, "little", signed=True) + self.context
         return wrap_associated_data(self.uuid, self.key_type, derivation)
+
+    def has_wrap(self, kind: str) -> bool:
+        """Tell whether the key is wrapped under a passphrase, or to a user."""
+        assert self.other_wraps is not None, "the record was found without them"
+        return kind in self.other_wraps
 
     def check_usage(self, *, encrypt: bool) -> None:
         """Refuse a user without a grant.

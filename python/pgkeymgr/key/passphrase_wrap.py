@@ -101,7 +101,7 @@ class PassphraseWraps:
         Raises:
             KeyStateError: it has.
         """
-        if "passphrase" in record.other_wraps:
+        if record.has_wrap("passphrase"):
             raise KeyStateError(
                 f"{record} has a passphrase already", hint="change_passphrase() or drop_passphrase() is for that."
             )

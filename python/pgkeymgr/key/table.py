@@ -48,11 +48,12 @@ class KeyTable:
         self._dirty: int | None = None
         self._remembered: dict[tuple[int, object], tuple[int, int, Any]] = {}
 
-    def find(self, key: str | int | bytes) -> Record:
+    def find(self, key: str | int | bytes, *, with_wraps: bool = True) -> Record:
         """Find a key for the current user, whatever its state and their grants.
 
         Args:
             key: its name, which means its current version, its id, or its uuid as 16 bytes.
+            with_wraps: with what it is wrapped under besides the root key; to use the key, that is not needed.
 
         Returns:
             Its record.
@@ -65,25 +66,26 @@ class KeyTable:
             raise DataError("key must not be NULL")
         user = self.database.user()
         if isinstance(key, str):
-            record = self.database.load_key(_NO_ID, key, _NO_UUID, user)
+            record = self.database.load_key(_NO_ID, key, _NO_UUID, user, with_wraps=with_wraps)
             called = f'"{shorten(key)}"'
         elif isinstance(key, bytes):
-            record = self.database.load_key(_NO_ID, "", key, user)
+            record = self.database.load_key(_NO_ID, "", key, user, with_wraps=with_wraps)
             called = f"with uuid {key.hex()}"
         else:
-            record = self.database.load_key(key, "", _NO_UUID, user)
+            record = self.database.load_key(key, "", _NO_UUID, user, with_wraps=with_wraps)
             called = f"{key}"
         if record is None:
             raise UndefinedError(f"there is no key {called}")
         return record
 
-    def usable(self, key: str | int | bytes, key_type: str, *, encrypt: bool) -> Record:
+    def usable(self, key: str | int | bytes, key_type: str, *, encrypt: bool, with_wraps: bool = True) -> Record:
         """Find a key that the current user may use now.
 
         Args:
             key: its name, which means its current version, its id, or its uuid as 16 bytes.
             key_type: what it must be for.
             encrypt: whether it is to encrypt or to authenticate; otherwise, to decrypt or to verify.
+            with_wraps: see ``find``.
 
         Returns:
             Its record.
@@ -94,7 +96,7 @@ class KeyTable:
             KeyStateError: it is disabled, destroyed or expired.
             DataError: it is for something else, or NULL.
         """
-        record = self.find(key)
+        record = self.find(key, with_wraps=with_wraps)
         record.check_usage(encrypt=encrypt)
         record.check_state()
         check_type(record, key_type)
@@ -186,7 +188,8 @@ class KeyTable:
         kept = self.remembered(self.keyring.secrets, which)
         if kept is not None:
             return kept
-        record = self.usable(bytes.fromhex(uuid.replace("-", "")), key_type, encrypt=encrypt)
+        which_uuid = bytes.fromhex(uuid.replace("-", ""))
+        record = self.usable(which_uuid, key_type, encrypt=encrypt, with_wraps=False)
         secret = self.keyring.secret(record, self.unlock)
         self.remember(self.keyring.secrets, which, secret)
         return secret
@@ -486,7 +489,7 @@ class KeyTable:
                 passphrase=passphrase,
                 owner=row["owner"],
                 parent_family=row["parent_family"],
-                holders=self.holders(record) if "user" in record.other_wraps else (),
+                holders=self.holders(record) if record.has_wrap("user") else (),
                 under_root=record.root_wrap is not None,
             )
 
@@ -516,7 +519,7 @@ class KeyTable:
             )
         )
         # Opened by whoever opens the other one, and by nobody else.
-        holders = self.database.as_owner(lambda: self.holders(record)) if "user" in record.other_wraps else ()
+        holders = self.database.as_owner(lambda: self.holders(record)) if record.has_wrap("user") else ()
         if record.root_wrap is None and not holders:
             raise KeyStateError(
                 f"{record} opens with a passphrase only: no other key can be made that does",

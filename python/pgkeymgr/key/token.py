@@ -30,7 +30,7 @@ class Tokens:
         return known[1]
 
     def _find_encryptor(self, key: str | int) -> TokenCipher:
-        record = self._table.usable(key, TOKEN_KEY_TYPE, encrypt=True)
+        record = self._table.usable(key, TOKEN_KEY_TYPE, encrypt=True, with_wraps=False)
         if record.superseded_by is not None:
             raise KeyStateError(
                 f"{record} was superseded by key {record.superseded_by}: it decrypts only",
@@ -55,7 +55,8 @@ class Tokens:
 
     def _find_decryptor(self, token: bytes) -> TokenCipher:
         _, key_id = read_header(token)
-        cipher = self._table.cipher(self._table.usable(key_id, TOKEN_KEY_TYPE, encrypt=False))
+        record = self._table.usable(key_id, TOKEN_KEY_TYPE, encrypt=False, with_wraps=False)
+        cipher = self._table.cipher(record)
         self._table.remember(self._decryptors, (token[1:HEADER_BYTES], self._user()), cipher)
         return cipher
 

@@ -213,9 +213,9 @@ def locked(record: Record) -> Error:
     if not record.other_wraps:
         return KeyStateError(f"{record} has no wrap: it cannot be opened")
     ways = []
-    if "passphrase" in record.other_wraps:
+    if record.has_wrap("passphrase"):
         ways.append("unlock_data_key(), with its passphrase")
-    if "user" in record.other_wraps:
+    if record.has_wrap("user"):
         ways.append("unlock_user_key(), by a role to which it is shared")
     return KeyStateError(
         f"{record} is locked: it has no wrap under the root key",

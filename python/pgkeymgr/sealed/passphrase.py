@@ -106,7 +106,7 @@ class Passphrases:
             UndefinedError: there is no such key.
             KeyStateError: it has no passphrase, or no other wrap.
         """
-        self._drop_wraps(key, "passphrase", lambda each: "passphrase" in each.other_wraps)
+        self._drop_wraps(key, "passphrase", lambda each: each.has_wrap("passphrase"))
 
     def add_root_wrap(self, key: str | int) -> None:
         """Wrap a key that is unlocked under the root key, too: the server can open it from now on.
@@ -191,7 +191,7 @@ class Passphrases:
         )
         opened = [(record, *first)]
         for each in others:
-            if "passphrase" in each.other_wraps and each.state == "enabled":
+            if each.has_wrap("passphrase") and each.state == "enabled":
                 with contextlib.suppress(PassphraseError):  # it has another one
                     opened.append((each, *self._wraps.open_wrap(each, passphrase, stretched)))
         return opened

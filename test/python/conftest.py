@@ -1,11 +1,17 @@
 """What the tests share: one cluster with the root key of the vectors, and a connection to it."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 from cluster import Cluster
+
+# Started in the background of a shell, a process ignores Ctrl-C, and so does all that it starts: the commands that
+# tests interrupt would not end.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -6,10 +6,10 @@ for its own use has a second half that is not zero, so no number and no context 
 one of these values.
 """
 
-from hashlib import blake2b
 from typing import Protocol
 
 from . import wrap as wraps
+from .crypto.blake2b import blake2b_of_key
 from .crypto.kdf import KEY_BYTES, crypto_kdf_derive_from_key
 from .errors import RootKeyError
 
@@ -123,7 +123,7 @@ def fingerprint(key: bytes) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    return blake2b(digest_size=FINGERPRINT_BYTES, key=key, person=_FINGERPRINT_PERSON).hexdigest()
+    return blake2b_of_key(FINGERPRINT_BYTES, key, _FINGERPRINT_PERSON).hex()
 
 
 class LocalRootKey:
@@ -144,8 +144,7 @@ class LocalRootKey:
         self.source = source
         self._keys = {fingerprint(key): key for key in keys}
         self._wrapping_keys = {
-            which: blake2b(digest_size=wraps.KEY_BYTES, key=key, person=_WRAPPING_PERSON).digest()
-            for which, key in self._keys.items()
+            which: blake2b_of_key(wraps.KEY_BYTES, key, _WRAPPING_PERSON) for which, key in self._keys.items()
         }
 
     def __reduce__(self) -> str:

@@ -7,6 +7,7 @@ guess can be checked; with it, whoever may encrypt or decrypt under the column's
 
 from hashlib import blake2b
 
+from ..crypto.blake2b import blake2b_of_key
 from ..key.table import KeyTable
 
 NORMALIZATIONS = ("none", "casefold", "digits")
@@ -45,7 +46,7 @@ def subkey(secret: bytes) -> bytes:
     Returns:
         64 bytes.
     """
-    return blake2b(digest_size=_SUBKEY_BYTES, key=secret, person=_PERSON).digest()
+    return blake2b_of_key(_SUBKEY_BYTES, secret, _PERSON)
 
 
 def digest(key: bytes, text: str) -> bytes:

@@ -3,9 +3,8 @@
 Source: https://doc.libsodium.org/key_derivation
 """
 
-from hashlib import blake2b
-
 from ..errors import DataError, wrong_length
+from .blake2b import blake2b_of_key
 from .randombytes import randombytes_buf
 
 KEY_BYTES = 32
@@ -43,9 +42,4 @@ def crypto_kdf_derive_from_key(subkey_size: int, subkey_id: int, context: bytes,
         raise wrong_length("context", context, CONTEXT_BYTES)
     if len(primary_key) != KEY_BYTES:
         raise wrong_length("primary_key", primary_key, KEY_BYTES)
-    return blake2b(
-        digest_size=subkey_size,
-        key=primary_key,
-        salt=subkey_id.to_bytes(8, "little", signed=True),
-        person=context,
-    ).digest()
+    return blake2b_of_key(subkey_size, primary_key, context, subkey_id.to_bytes(8, "little", signed=True))

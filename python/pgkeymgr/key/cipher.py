@@ -17,9 +17,9 @@ suite's name as personalization, so that no key serves two algorithms.
 import os
 from collections.abc import Iterator
 from functools import cache
-from hashlib import blake2b
 from typing import Any
 
+from ..crypto.blake2b import blake2b_of_key
 from ..errors import DataError, LibraryError, LimitError
 from ..libraries import import_library
 from ..sizes import BYTEA_MAX
@@ -141,7 +141,7 @@ class TokenCipher:
         raise TypeError("a key is not to be copied or written anywhere")
 
     def _subkey(self, suite: int) -> bytes:
-        return blake2b(digest_size=_SUBKEY_BYTES[suite], key=self._secret, person=_PERSONS[suite]).digest()
+        return blake2b_of_key(_SUBKEY_BYTES[suite], self._secret, _PERSONS[suite])
 
     def _deterministic(self) -> Any:
         if self._siv is None:

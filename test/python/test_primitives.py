@@ -1,6 +1,7 @@
 """Properties of the primitives: what goes in comes out, and nothing that was touched does."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from pgkeymgr.crypto import (
     aead_det,
     aead_ietf,
     auth,
+    blake2b,
     box,
     generichash,
     kdf,
@@ -338,6 +340,17 @@ def test_uniform_stays_below_its_bound(bound: int) -> None:
 def test_deterministic_stream_starts_the_same(size: int, seed: bytes) -> None:
     longest = randombytes.randombytes_buf_deterministic(500, seed)
     assert randombytes.randombytes_buf_deterministic(size, seed) == longest[:size]
+
+
+@given(key=st.binary(min_size=1, max_size=64), person=st.binary(max_size=16), salt=st.binary(max_size=16))
+def test_derived_keys_are_those_of_hashlib(key: bytes, person: bytes, salt: bytes) -> None:
+    expected = hashlib.blake2b(digest_size=32, key=key, person=person, salt=salt).digest()
+    assert blake2b.blake2b_of_key(32, key, person, salt) == expected
+
+
+def test_a_key_that_is_too_long_derives_nothing() -> None:
+    with pytest.raises(DataError, match="at most 64 bytes"):
+        blake2b.blake2b_of_key(32, bytes(65), b"")
 
 
 @given(key_id=st.integers(-(2**63), 2**63 - 1), size=st.integers(-10, 200), context=st.binary(max_size=12))

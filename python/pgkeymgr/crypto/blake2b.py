@@ -5,13 +5,20 @@ libsodium clears what it had of the key; from Python 3.14 on, hashlib leaves cop
 Sources: RFC 7693; https://doc.libsodium.org/hashing/generic_hashing, and its source for salt and personalization
 """
 
+from ..errors import DataError
 from . import sodium
 
 KEY_BYTES_MAX = 64
 SALT_BYTES = 16
 PERSON_BYTES = 16
 
-_ffi, _lib = sodium.ffi, sodium.lib
+# Called for each row that has a key by number of its own.
+_MEMORY = sodium.ffi.typeof("unsigned char[]")
+_NULL = sodium.ffi.NULL
+_new = sodium.ffi.new
+_buffer = sodium.ffi.buffer
+_hash = sodium.lib.crypto_generichash_blake2b_salt_personal
+_clear = sodium.lib.sodium_memzero
 
 
 def blake2b_of_key(size: int, key: bytes, person: bytes, salt: bytes = b"") -> bytes:
@@ -25,21 +32,14 @@ def blake2b_of_key(size: int, key: bytes, person: bytes, salt: bytes = b"") -> b
 
     Returns:
         ``size`` bytes.
+
+    Raises:
+        DataError: the key is too long.
     """
-    assert 0 < len(key) <= KEY_BYTES_MAX
-    assert len(person) <= PERSON_BYTES
-    assert len(salt) <= SALT_BYTES
-    memory = _ffi.new("unsigned char[]", size)
-    _lib.crypto_generichash_blake2b_salt_personal(
-        memory,
-        size,
-        _ffi.NULL,
-        0,
-        key,
-        len(key),
-        salt.ljust(SALT_BYTES, b"\0"),
-        person.ljust(PERSON_BYTES, b"\0"),
-    )
-    derived: bytes = _ffi.buffer(memory, size)[:]
-    _lib.sodium_memzero(memory, size)
+    memory = _new(_MEMORY, size)
+    padded_salt, padded_person = salt.ljust(SALT_BYTES, b"\0"), person.ljust(PERSON_BYTES, b"\0")
+    if _hash(memory, size, _NULL, 0, key, len(key), padded_salt, padded_person):
+        raise DataError(f"key must be at most {KEY_BYTES_MAX} bytes long, not {len(key)}")
+    derived: bytes = _buffer(memory)[:]
+    _clear(memory, size)
     return derived

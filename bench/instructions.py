@@ -43,6 +43,9 @@ CREATE TABLE public.source AS
            token_encrypt_text('bench', substr(md5(i::text), 1, 27)) AS token,
            substr(sha512(i::text::bytea), 1, 24) AS nonce
     FROM generate_series(1, {2 * CALLS}) AS i;
+SELECT create_data_key('key ' || i) FROM generate_series(1, {2 * CALLS}) AS i;
+CREATE TABLE public.of_many AS
+    SELECT token_encrypt_text('key ' || i, 'x') AS token FROM generate_series(1, {2 * CALLS}) AS i;
 VACUUM (FREEZE, ANALYZE)
 """
 
@@ -54,6 +57,9 @@ STATEMENTS = {
     "INSERT through the view": f"INSERT INTO written SELECT id + {{calls}}, plaintext FROM {_SOURCE}",
     "token_encrypt_text": f"SELECT count(pgkeymgr.token_encrypt_text('bench', plaintext)) FROM {_SOURCE}",
     "token_decrypt_text": f"SELECT count(pgkeymgr.token_decrypt_text(token)) FROM {_SOURCE}",
+    "token_decrypt_text, another key in each row": (
+        "SELECT count(pgkeymgr.token_decrypt_text(token)) FROM (SELECT * FROM of_many LIMIT {calls}) AS rows"
+    ),
     "crypto_secretbox, by number": (
         f"SELECT count(pgkeymgr.crypto_secretbox(plaintext::bytea, nonce, id)) FROM {_SOURCE}"
     ),

@@ -840,9 +840,7 @@ class Stopped:
             server.start()
             return
         os.kill(call.pid, signal.SIGKILL)
-        # Until the postmaster has noticed, it lets others connect, and kills them then.
-        with contextlib.suppress(psycopg.OperationalError):
-            wait_until(lambda: rows(admin, "SELECT") is None, "all sessions killed")
+        server.wait_until_recovered(admin)
 
     def _go_on(self, call: Call) -> bool:
         call.join(60)

@@ -26,7 +26,7 @@ from pgkeymgr.agent import protocol
 from pgkeymgr.agent.protocol import FIELDS, FRAME_BYTES_MAX, LENGTH_BYTES, Operation, Status
 from pgkeymgr.agent.remote import RemoteRootKey, UnreachableError
 from pgkeymgr.agent.socket_path import SOCKET, find_socket
-from pgkeymgr.errors import AgentError, CanceledError, DataError, LimitError, RootKeyError
+from pgkeymgr.errors import AgentError, CanceledError, DataError, GetkeyError, LimitError, RootKeyError
 from pgkeymgr.root_key import LocalRootKey, fingerprint
 
 OLD, NEW, OTHER = "10" * 32, "c0ffee00" * 8, "ab" * 32
@@ -188,6 +188,7 @@ def test_other_users_are_refused() -> None:
         # The server's user uses it, and does not control it; root controls it, and does not use it.
         server = as_user(agent, "postgres")
         assert server[:4] == ["done"] * 4
+        assert len(server) == 7
         assert all("42501 only root and the agent's own user may" in line for line in server[4:])
         with pytest.raises(AgentError, match="does not serve user id 0"):
             agent.root_key().derive(1, 32, CONTEXT)
@@ -405,7 +406,7 @@ def test_a_reload_that_fails_keeps_the_keys(text: str) -> None:
         agent.control().lock()
         with pytest.raises(AgentError, match="is locked"):
             remote.derive(1, 32, CONTEXT)
-        with pytest.raises(Exception, match="getkey script"):
+        with pytest.raises(GetkeyError, match="getkey script"):
             agent.control().unlock(lambda prompt: b"")
         agent.set_keys([OLD])
         agent.control().unlock(lambda prompt: b"")

@@ -197,8 +197,9 @@ def test_time_out_kills_it_and_its_children(script: Callable[..., str], tmp_path
     path = script(f"echo {KEY}; sleep 1000 & echo $$ $! > {pids}; wait")
     with pytest.raises(GetkeyError, match="did not answer in 1 seconds"):
         getkey.run(path, timeout=1)
-    for pid in pids.read_text().split():
-        assert _ends(int(pid))
+    script_pid, child_pid = map(int, pids.read_text().split())
+    assert _ends(script_pid)
+    assert _ends(child_pid)
 
 
 def test_cancel_kills_it(script: Callable[..., str], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import other_users
 import pytest
 from agent_process import Agent
 from hypothesis import HealthCheck, given, settings
@@ -165,8 +166,8 @@ for call in (
 def as_user(agent: Agent, user: str) -> list[str]:
     """Try everything as another user, and return what came of it."""
     done = subprocess.run(
-        [sys.executable, "-c", _AS_SOMEBODY, str(agent.socket)],
-        env=agent.environment,
+        [other_users.PYTHON, "-c", _AS_SOMEBODY, str(agent.socket)],
+        env=other_users.ENVIRONMENT,
         user=user,
         group="nogroup",
         extra_groups=[],
@@ -216,7 +217,7 @@ def test_the_other_side_is_checked_too(tmp_path: Path) -> None:
         "print(flush=True); c, _ = s.accept(); print(c.recv(100))"
     )
     impostor = subprocess.Popen(
-        [sys.executable, "-c", script, str(path)], user="nobody", stdout=subprocess.PIPE, text=True
+        [other_users.PYTHON, "-c", script, str(path)], user="nobody", stdout=subprocess.PIPE, text=True
     )
     try:
         assert impostor.stdout is not None
@@ -278,7 +279,7 @@ except PermissionError:
 def test_another_process_of_its_user_cannot_read_it() -> None:
     def trace(pid: int) -> list[str]:
         done = subprocess.run(
-            [sys.executable, "-c", _TRACE, str(pid)], user="nobody", check=True, capture_output=True, text=True
+            [other_users.PYTHON, "-c", _TRACE, str(pid)], user="nobody", check=True, capture_output=True, text=True
         )
         return done.stdout.splitlines()
 

@@ -209,9 +209,14 @@ def test_cancel_kills_it(script: Callable[..., str], tmp_path: Path) -> None:
     assert not started.read_text().strip() or _ends(int(started.read_text()))
 
 
-def test_a_child_left_behind_does_not_hold_it_up(script: Callable[..., str]) -> None:
+def test_a_child_left_behind_does_not_hold_it_up(script: Callable[..., str], tmp_path: Path) -> None:
     """Its output is what it printed until it ended, even if a child of it still has the pipe."""
-    assert getkey.run(script(f"sleep 1000 & echo {KEY}"), timeout=5).decode().strip() == KEY
+    child = tmp_path / "child"
+    path = script(f"sleep 1000 & echo $! > {child}; echo {KEY}")
+    try:
+        assert getkey.run(path, timeout=5).decode().strip() == KEY
+    finally:
+        os.kill(int(child.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 Function = Callable[..., Any]
 
 FUNCTIONS = {
-    "session": ("_take_key", "_load_latest_key", "_as_owner"),
+    "session": ("_take_key", "_as_owner", "_read_as_owner"),
     "session_root_key": ("derive_key", "derive_key_under"),
-    "audit": ("verify_key_events", "_link_key_events", "_read_last_key_event"),
+    "audit": ("verify_key_events", "_link_key_events"),
     "data_keys": (
         "create_data_key",
         "supersede_data_key",

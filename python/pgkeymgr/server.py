@@ -1,9 +1,10 @@
-"""What the PostgreSQL server that this process is tells without a query.
+"""Calls into the PostgreSQL server's own C functions, for facts that a query cannot or need not fetch.
 
-A query through ``plpy`` starts a subtransaction, which PostgreSQL 15 and 16 refuse in parallel workers, and
+A query through ``plpy`` begins a subtransaction, which PostgreSQL 15 and 16 refuse in parallel queries, and
 settings such as ``config_file`` are hidden from ordinary users; the server's own exported functions and
-variables are neither. Only those are used here that raise no PostgreSQL error, which would jump over the
-Python frames between; the one exception says why it may.
+variables are neither. A PostgreSQL error in one of these calls would jump over the interpreter's frames, after
+which the next call crashes the server. So only functions are called here that raise none, and the comments say
+why those that could do not.
 """
 
 import ctypes
@@ -118,9 +119,6 @@ def define_superuser_setting(name: str, description: str) -> None:
 _is_in_parallel_mode = _server.IsInParallelMode
 _is_in_parallel_mode.restype = ctypes.c_bool
 _is_in_parallel_mode.argtypes = ()
-_isolation_level = ctypes.c_int.in_dll(_server, "XactIsoLevel")
-_interrupt_holdoff = ctypes.c_uint32.in_dll(_server, "InterruptHoldoffCount")
-_REPEATABLE_READ = 2
 _SUBTRANSACTIONS_IN_PARALLEL = 170000
 
 
@@ -129,67 +127,60 @@ def version() -> int:
     return int(setting("server_version_num") or 0)
 
 
+_begins_subtransactions_in_parallel = version() >= _SUBTRANSACTIONS_IN_PARALLEL
+
+
 def refuses_subtransactions() -> bool:
-    """Tell whether a query through plpy would fail, as it does in parallel queries before PostgreSQL 17."""
-    return bool(_is_in_parallel_mode()) and version() < _SUBTRANSACTIONS_IN_PARALLEL
+    """Return whether a query through plpy would fail, as it does in parallel queries before PostgreSQL 17."""
+    return not _begins_subtransactions_in_parallel and bool(_is_in_parallel_mode())
 
 
-def has_old_snapshot() -> bool:
-    """Tell whether queries see the database as it was when the transaction began."""
-    return _isolation_level.value >= _REPEATABLE_READ and not _is_in_parallel_mode()
+_SPARE_BYTES = 1 << 18
+_libc_malloc = _server.malloc
+_libc_malloc.restype = ctypes.c_void_p
+_libc_malloc.argtypes = (ctypes.c_size_t,)
+_libc_free = _server.free
+_libc_free.restype = None
+_libc_free.argtypes = (ctypes.c_void_p,)
+
+
+def check_memory() -> None:
+    """Refuse to go on where the process is about to run out of memory.
+
+    Raises:
+        MemoryError: 256 kB, which is more than the server allocates where PL/Python cannot catch its errors, are
+            not there.
+    """
+    block = _libc_malloc(_SPARE_BYTES)
+    if not block:
+        raise MemoryError
+    _libc_free(block)
+
+
+_get_latest_snapshot = _server.GetLatestSnapshot
+_get_latest_snapshot.restype = ctypes.c_void_p
+_get_latest_snapshot.argtypes = ()
+_push_active_snapshot = _server.PushActiveSnapshot
+_push_active_snapshot.restype = None
+_push_active_snapshot.argtypes = (ctypes.c_void_p,)
+_pop_active_snapshot = _server.PopActiveSnapshot
+_pop_active_snapshot.restype = None
+_pop_active_snapshot.argtypes = ()
 
 
 @contextmanager
 def latest_snapshot() -> Iterator[None]:
-    """Let read-only queries see what is committed by now, whatever the isolation level.
+    """Let read-only queries see what is committed by now, whatever the isolation level and however old a cursor.
 
-    That is how PostgreSQL's own privileges and foreign keys are checked. GetLatestSnapshot fails in parallel
-    mode only, which ``has_old_snapshot`` rules out.
+    PostgreSQL checks its own privileges and foreign keys in the same way. GetLatestSnapshot raises an error in
+    parallel mode, and if there is no memory: so the snapshot of a parallel query stays that of its statement.
     """
-    _server.GetLatestSnapshot.restype = ctypes.c_void_p
-    _server.GetLatestSnapshot.argtypes = ()
-    _server.PushActiveSnapshot.restype = None
-    _server.PushActiveSnapshot.argtypes = (ctypes.c_void_p,)
-    _server.PopActiveSnapshot.restype = None
-    _server.PopActiveSnapshot.argtypes = ()
-    _server.PushActiveSnapshot(_server.GetLatestSnapshot())
+    if _is_in_parallel_mode():
+        yield
+        return
+    check_memory()
+    _push_active_snapshot(_get_latest_snapshot())
     try:
         yield
     finally:
-        _server.PopActiveSnapshot()
-
-
-def call_load_key(schema: str, key_id: int, name: str, uuid: bytes, user: int, with_wraps: bool) -> None:
-    """Call ``_load_key(integer, text, uuid, oid, boolean)`` without a query, for ``refuses_subtransactions``.
-
-    An error in it would jump over the Python frames between. The likely one, a cancel, is held off for the
-    fraction of a millisecond that it takes; after any other, a parallel worker exits anyway.
-    """
-    server = ctypes.PyDLL(None)
-    for function in ("makeString", "lappend", "cstring_to_text"):
-        getattr(server, function).restype = ctypes.c_void_p
-    server.makeString.argtypes = server.cstring_to_text.argtypes = (ctypes.c_char_p,)
-    server.lappend.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
-    server.LookupFuncName.restype = ctypes.c_uint
-    server.LookupFuncName.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_bool)
-    server.OidFunctionCall5Coll.restype = ctypes.c_void_p
-    server.OidFunctionCall5Coll.argtypes = (
-        ctypes.c_uint,
-        ctypes.c_uint,
-        ctypes.c_size_t,
-        ctypes.c_void_p,
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-        ctypes.c_size_t,
-    )
-    schema_name, function_name = schema.encode(), b"_load_key"
-    path = server.lappend(None, server.makeString(schema_name))
-    path = server.lappend(path, server.makeString(function_name))
-    _interrupt_holdoff.value += 1
-    try:
-        function = server.LookupFuncName(path, -1, None, True)
-        if function:
-            text = server.cstring_to_text(name.encode())
-            server.OidFunctionCall5Coll(function, 0, key_id, text, uuid, user, with_wraps)
-    finally:
-        _interrupt_holdoff.value -= 1
+        _pop_active_snapshot()

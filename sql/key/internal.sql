@@ -1,11 +1,10 @@
--- How the Python side reads and writes the key table. PUBLIC may call what a view of an encrypted table needs, and
--- gets nothing by it: what they load is for the user who was named, and what runs as owner is only what a
--- function of pgkeymgr has prepared in the same session. Python: session.py
+-- How the Python side reads and writes the key table. PUBLIC may call the two functions that take no argument and
+-- return nothing: they run only what a function of pgkeymgr has prepared in the same session. Python: session.py
 
--- The fields of the Python side's Record. They have no names, since PL/Python would make each a variable anew.
+-- The fields of the Python side's Record. They have no names, since PL/Python would make a variable of each.
 CREATE FUNCTION @extschema@._take_key(
-    integer, bytea, integer, text, text, text, boolean, integer, bigint, bytea, boolean, boolean, bytea, text,
-    text[], oid, bytea, bytea
+    integer, bytea, integer, integer, text, text, text, boolean, integer, bigint, bytea, boolean, boolean, boolean,
+    bytea, text, text[], oid, bytea, bytea
 )
 RETURNS boolean
 LANGUAGE plpython3u STABLE PARALLEL SAFE
@@ -14,12 +13,12 @@ AS $$
 return GD['pgkeymgr']._take_key(args)
 $$;
 REVOKE ALL ON FUNCTION @extschema@._take_key(
-    integer, bytea, integer, text, text, text, boolean, integer, bigint, bytea, boolean, boolean, bytea, text,
-    text[], oid, bytea, bytea
+    integer, bytea, integer, integer, text, text, text, boolean, integer, bigint, bytea, boolean, boolean, boolean,
+    bytea, text, text[], oid, bytea, bytea
 ) FROM PUBLIC;
 COMMENT ON FUNCTION @extschema@._take_key(
-    integer, bytea, integer, text, text, text, boolean, integer, bigint, bytea, boolean, boolean, bytea, text,
-    text[], oid, bytea, bytea
+    integer, bytea, integer, integer, text, text, text, boolean, integer, bigint, bytea, boolean, boolean, boolean,
+    bytea, text, text[], oid, bytea, bytea
 ) IS 'Internal: give a key''s record to the session.';
 
 -- Each statement does this anew for each key that it uses: so it asks in small queries for what is needed, since
@@ -28,6 +27,7 @@ CREATE FUNCTION @extschema@._load_key(
     wanted_id integer,
     wanted_name text,
     wanted_uuid uuid,
+    wanted_family integer,
     for_user oid,
     with_wraps boolean
 )
@@ -53,6 +53,10 @@ BEGIN
         LIMIT 1;
     ELSIF wanted_uuid <> '00000000-0000-0000-0000-000000000000' THEN
         SELECT * INTO k FROM @extschema@.key AS found WHERE found.uuid = wanted_uuid;
+    ELSIF wanted_family <> 0 THEN
+        -- The current version; a family has one at most, and a disabled or destroyed one is named in the error.
+        SELECT * INTO k FROM @extschema@.key AS found
+        WHERE found.family = wanted_family AND found.superseded_by IS NULL;
     ELSE
         SELECT * INTO k FROM @extschema@.key AS found WHERE found.id = wanted_id;
     END IF;
@@ -60,7 +64,7 @@ BEGIN
         RETURN;
     END IF;
     IF pg_has_role(for_user, k.owner::oid, 'USAGE') THEN
-        usage := '{encrypt, decrypt}';
+        usage := '{encrypt, decrypt, search}';
     ELSE
         usage := ARRAY(
             SELECT unnest(g.usage) FROM @extschema@.key_grant AS g
@@ -83,33 +87,16 @@ BEGIN
         WHERE u.role = for_user AND w.key_id = k.id AND w.kind = 'user';
     END IF;
     is_taken := @extschema@._take_key(
-        k.id, uuid_send(k.uuid), k.family, k.name, k.key_type::text, k.state::text,
+        k.id, uuid_send(k.uuid), k.family, k.parent_family, k.name, k.key_type::text, k.state::text,
         coalesce(k.expires <= clock_timestamp(), false), k.superseded_by, k.derivation_id, k.context,
-        'encrypt' = ANY (usage), 'decrypt' = ANY (usage), root_wrap, fingerprint, other_wraps, for_user,
+        'encrypt' = ANY (usage), 'decrypt' = ANY (usage), usage && '{search, decrypt}', root_wrap, fingerprint, other_wraps, for_user,
         passphrase_wrap, user_wrap
     );
 END
 $$;
-GRANT EXECUTE ON FUNCTION @extschema@._load_key(integer, text, uuid, oid, boolean) TO PUBLIC;
-COMMENT ON FUNCTION @extschema@._load_key(integer, text, uuid, oid, boolean) IS
+REVOKE ALL ON FUNCTION @extschema@._load_key(integer, text, uuid, integer, oid, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._load_key(integer, text, uuid, integer, oid, boolean) IS
     'Internal: read a key''s record for a user.';
-
-CREATE FUNCTION @extschema@._load_latest_key(
-    wanted_id integer,
-    wanted_name text,
-    wanted_uuid text,
-    for_user oid,
-    with_wraps boolean
-)
-RETURNS void
-LANGUAGE plpython3u STABLE
-AS $$
-@load@
-return GD['pgkeymgr']._load_latest_key(wanted_id, wanted_name, wanted_uuid, for_user, with_wraps)
-$$;
-GRANT EXECUTE ON FUNCTION @extschema@._load_latest_key(integer, text, text, oid, boolean) TO PUBLIC;
-COMMENT ON FUNCTION @extschema@._load_latest_key(integer, text, text, oid, boolean) IS
-    'Internal: _load_key as of now, in a transaction that sees an older state.';
 
 CREATE FUNCTION @extschema@._as_owner()
 RETURNS void
@@ -119,6 +106,21 @@ AS $$
 @load@
 return GD['pgkeymgr']._as_owner()
 $$;
+REVOKE ALL ON FUNCTION @extschema@._as_owner() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@._as_owner() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._as_owner() IS
     'Internal: do what a function of pgkeymgr has prepared in this session.';
+
+-- Read-only, so that its queries see the snapshot that Python has made the active one.
+CREATE FUNCTION @extschema@._read_as_owner()
+RETURNS void
+LANGUAGE plpython3u STABLE PARALLEL SAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+@load@
+return GD['pgkeymgr']._read_as_owner()
+$$;
+REVOKE ALL ON FUNCTION @extschema@._read_as_owner() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._read_as_owner() TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._read_as_owner() IS
+    'Internal: read what a function of pgkeymgr has prepared in this session, as it is committed by now.';

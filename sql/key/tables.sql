@@ -128,7 +128,7 @@ CREATE TABLE @extschema@.key_grant (
     family integer NOT NULL,
     grantee regrole NOT NULL,
     usage text[] NOT NULL CHECK (
-        usage OPERATOR(pg_catalog.<@) ARRAY['encrypt', 'decrypt']
+        usage OPERATOR(pg_catalog.<@) ARRAY['encrypt', 'decrypt', 'search']
         AND pg_catalog.cardinality(usage) OPERATOR(pg_catalog.>) 0
     ),
     PRIMARY KEY (family, grantee)

@@ -65,7 +65,6 @@ class Audit:
         self._database = database
         self._pending: dict[str, tuple[int, dict[str, Any]]] = {}
         self._failure_count = 0
-        self._last: list[tuple[int, bytes]] = []
         self._linked_in: tuple[int, int] | None = None
 
     def record(
@@ -191,8 +190,13 @@ class Audit:
     def _link(self, events: list[dict[str, Any]]) -> None:
         execute = self._database.execute
         execute("LOCK TABLE {s}.key_event_turn IN EXCLUSIVE MODE")
-        execute("SELECT {s}._read_last_key_event()")
-        link, previous = self._last.pop()
+        # Others may have linked events since this transaction began.
+        last = self._database.read_as_owner(
+            lambda: execute(
+                "SELECT link, hash FROM {s}.key_event WHERE link IS NOT NULL ORDER BY link DESC LIMIT 1"
+            )
+        )
+        link, previous = (last[0]["link"], last[0]["hash"]) if last else (0, _START)
         for event in events:
             link += 1
             event["link"] = str(link)
@@ -203,13 +207,6 @@ class Audit:
                 ("bigint", link),
                 ("bytea", previous),
             )
-
-    def _read_last_key_event(self) -> None:
-        with self._database.latest_snapshot():
-            rows = self._database.execute(
-                "SELECT link, hash FROM {s}.key_event WHERE link IS NOT NULL ORDER BY link DESC LIMIT 1"
-            )
-        self._last.append((rows[0]["link"], rows[0]["hash"]) if rows else (0, _START))
 
     def verify_key_events(
         self, known_link: int | None, known_hash: bytes | None

@@ -31,6 +31,7 @@ class Record(NamedTuple):
     id: int
     uuid: bytes
     family: int
+    parent_family: int | None
     name: str | None
     key_type: str
     state: str
@@ -40,6 +41,7 @@ class Record(NamedTuple):
     context: bytes | None
     may_encrypt: bool
     may_decrypt: bool
+    may_search: bool
     root_wrap: bytes | None
     fingerprint: str | None
     other_wraps: Sequence[str] | None

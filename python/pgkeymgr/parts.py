@@ -296,7 +296,7 @@ class Parts:
         """The values of encrypted columns."""
         from .column.cell import Cells
 
-        return Cells(self.tokens, self.table)
+        return Cells(self.table)
 
     @cached_property
     def blinding(self) -> "Blinding":

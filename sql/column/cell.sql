@@ -1,81 +1,81 @@
 -- What the views and triggers of encrypted tables call for each value. PUBLIC may: the grant on the key counts.
--- Python: column/cell.py, which says what the arguments are; they have no names, since PL/Python would make each
--- one a variable anew for each row.
+-- Python: column/cell.py, which describes the arguments. They have no names, since PL/Python would make a variable
+-- of each name for each row.
 
-CREATE FUNCTION @extschema@._open_text(bytea, bytea)
+CREATE FUNCTION @extschema@._open_text(bytea, bytea, integer)
 RETURNS text
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 600
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 60
 AS $$
 @load@
-return GD['pgkeymgr']._open_text(args[0], args[1])
+return GD['pgkeymgr']._open_text(args[0], args[1], args[2])
 $$;
-COMMENT ON FUNCTION @extschema@._open_text(bytea, bytea) IS
+COMMENT ON FUNCTION @extschema@._open_text(bytea, bytea, integer) IS
     'Internal: the value of an encrypted column, as text.';
 
-CREATE FUNCTION @extschema@._open_bytes(bytea, bytea)
+CREATE FUNCTION @extschema@._open_bytes(bytea, bytea, integer)
 RETURNS bytea
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 600
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 60
 AS $$
 @load@
-return GD['pgkeymgr']._open_bytes(args[0], args[1])
+return GD['pgkeymgr']._open_bytes(args[0], args[1], args[2])
 $$;
-COMMENT ON FUNCTION @extschema@._open_bytes(bytea, bytea) IS
+COMMENT ON FUNCTION @extschema@._open_bytes(bytea, bytea, integer) IS
     'Internal: the value of an encrypted bytea column.';
 
-CREATE FUNCTION @extschema@._seal_text(text, text, bytea)
+CREATE FUNCTION @extschema@._seal_text(integer, text, bytea)
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 600
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 60
 AS $$
 @load@
 return GD['pgkeymgr']._seal_text(args[0], args[1], args[2])
 $$;
-COMMENT ON FUNCTION @extschema@._seal_text(text, text, bytea) IS
+COMMENT ON FUNCTION @extschema@._seal_text(integer, text, bytea) IS
     'Internal: encrypt a value for its place in a column.';
 
-CREATE FUNCTION @extschema@._seal_bytes(text, bytea, bytea)
+CREATE FUNCTION @extschema@._seal_bytes(integer, bytea, bytea)
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 600
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 60
 AS $$
 @load@
 return GD['pgkeymgr']._seal_bytes(args[0], args[1], args[2])
 $$;
-COMMENT ON FUNCTION @extschema@._seal_bytes(text, bytea, bytea) IS
+COMMENT ON FUNCTION @extschema@._seal_bytes(integer, bytea, bytea) IS
     'Internal: encrypt a bytea for its place in a column.';
 
-CREATE FUNCTION @extschema@._seal_deterministic(text, bytea, bytea)
+CREATE FUNCTION @extschema@._seal_deterministic(integer, bytea, bytea)
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 600
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 60
 AS $$
 @load@
 return GD['pgkeymgr']._seal_deterministic(args[0], args[1], args[2])
 $$;
-COMMENT ON FUNCTION @extschema@._seal_deterministic(text, bytea, bytea) IS
+COMMENT ON FUNCTION @extschema@._seal_deterministic(integer, bytea, bytea) IS
     'Internal: encrypt a value so that equal ones have equal ciphertexts.';
 
-CREATE FUNCTION @extschema@._reseal(text, bytea, bytea)
+CREATE FUNCTION @extschema@._reseal(integer, bytea, bytea, integer)
 RETURNS bytea
 LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 1200
 AS $$
 @load@
-return GD['pgkeymgr']._reseal(args[0], args[1], args[2])
+return GD['pgkeymgr']._reseal(args[0], args[1], args[2], args[3])
 $$;
-COMMENT ON FUNCTION @extschema@._reseal(text, bytea, bytea) IS
+COMMENT ON FUNCTION @extschema@._reseal(integer, bytea, bytea, integer) IS
     'Internal: encrypt a value of a column under the current version of a key.';
 
 -- The key of one value of the column that key_by names. NULL has the column's own key.
-CREATE FUNCTION @extschema@._key_by(text, text)
-RETURNS text
+CREATE FUNCTION @extschema@._key_by(integer, text)
+RETURNS integer
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 200
 AS $$
 @load@
 return GD['pgkeymgr']._key_by(args[0], args[1])
 $$;
-COMMENT ON FUNCTION @extschema@._key_by(text, text) IS
-    'Internal: the name of the key for one value of a column, made if there is none yet.';
+COMMENT ON FUNCTION @extschema@._key_by(integer, text) IS
+    'Internal: the family of the key for one value of a column, made if there is none yet.';
 
 CREATE FUNCTION @extschema@._blind(integer, text, text)
 RETURNS bytea
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 600
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 60
 AS $$
 @load@
 return GD['pgkeymgr']._blind(args[0], args[1], args[2])

@@ -35,6 +35,8 @@ CREATE TABLE @extschema@.encrypted_column (
     not_null boolean NOT NULL,
     column_default text,
     key_name text NOT NULL,
+    -- All versions of the key, and those that were made for it, belong to this family.
+    key_family integer NOT NULL,
     key_by name,
     deterministic boolean NOT NULL,
     state @extschema@.column_state NOT NULL,

@@ -186,7 +186,7 @@ class BlindIndexes:
 
         Raises:
             UndefinedError: the column has no blind index.
-            PrivilegeError: the current user may neither encrypt nor decrypt with the column's key.
+            PrivilegeError: the current user may neither search nor decrypt with the column's key.
         """
         if value is None:
             return None
@@ -196,9 +196,9 @@ class BlindIndexes:
                 f'column "{column_name}" of {relation} has no blind index', hint="add_blind_index() makes one."
             )
         if not column.form.is_text:
-            canonical = column.form.canonical(f"$1::pg_catalog.text::{column.type}", self._database.schema)
+            canonical = column.form.canonical(f"$1::pg_catalog.text::{column.sql_type}", self._database.schema)
             value = self._relations.converted(canonical, value)
-        return self._blinding._blind(column.blind_key, column.normalization or "none", value)
+        return self._blinding.search_for(column.blind_key, column.normalization or "none", value)
 
     def _find(self, relation: str, column_name: str) -> EncryptedColumn:
         # Not for each row of a join anew, as long as nothing can have changed what the names mean.

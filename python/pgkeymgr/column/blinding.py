@@ -2,12 +2,13 @@
 
 BLAKE2b with a digest of 16 bytes, keyed with a sub-key of the blind index's own data key (BLAKE2b of the data key
 with a personalization that nothing else has), over the UTF-8 of the normalized text. Without the key, not even a
-guess can be checked; with it, whoever may encrypt or decrypt under the column's key can check guesses, and search.
+guess can be checked. A role that may search or decrypt with the column's key can check guesses.
 """
 
 from hashlib import blake2b
 
 from ..crypto.blake2b import blake2b_of_key
+from ..errors import PrivilegeError
 from ..key.table import KeyTable
 
 NORMALIZATIONS = ("none", "casefold", "digits")
@@ -68,10 +69,11 @@ class Blinding:
     def __init__(self, keys: KeyTable) -> None:
         self._keys = keys
         self._database = keys.database
-        self._checked = keys.keyring.blinders
+        self._blinders = keys.keyring.blinders
+        self._searchers = keys.keyring.searchers
 
     def _blind(self, key_id: int, normalize: str, value: str) -> bytes:
-        """Return the blind index of a value.
+        """Return the blind index of a value that is written.
 
         Args:
             key_id: the key's.
@@ -82,21 +84,37 @@ class Blinding:
             16 bytes.
 
         Raises:
-            PrivilegeError: the current user may neither encrypt nor decrypt with the column's key.
+            PrivilegeError: the current user may neither encrypt nor search with the column's key.
         """
-        user = self._database.user()
-        known = self._checked.get((key_id, user))
-        kept = None
-        if known and known[0] == self._database.stamp():
+        return self._digest(self._blinders, key_id, normalize, value)
+
+    def search_for(self, key_id: int, normalize: str, value: str) -> bytes:
+        """Return the blind index of a value that is searched for; see ``_blind``.
+
+        Raises:
+            PrivilegeError: the current user may neither search nor decrypt with the column's key.
+        """
+        return self._digest(self._searchers, key_id, normalize, value)
+
+    def _digest(
+        self, checked: dict[tuple[int, int], tuple[int, bytes]], key_id: int, normalize: str, value: str
+    ) -> bytes:
+        which = (key_id, self._database.user())
+        known = checked.get(which)
+        if known is not None and known[0] == self._database.stamp():
             key = known[1]
-        elif (kept := self._keys.remembered(self._checked, (key_id, user))) is not None:
-            key = kept
         else:
-            record = self._keys.find(key_id, with_wraps=False)
-            record.check_usage(encrypt=not record.may_decrypt)
-            record.check_state()
-            key = subkey(self._keys.keyring.secret(record, self._keys.unlock))
-            self._keys.remember(self._checked, (key_id, user), key)
+            key = self._keys.remembered(checked, which) or self._find(key_id, is_search=checked is self._searchers)
+            self._keys.remember(checked, which, key)
         if normalize != "none":
             value = normalized(value, normalize)
         return digest(key, value)
+
+    def _find(self, key_id: int, *, is_search: bool) -> bytes:
+        record = self._keys.record(key_id)
+        if record is None:
+            raise PrivilegeError(f"permission denied for key {key_id}")
+        if is_search or not record.may_encrypt:
+            record.check_search()
+        record.check_state()
+        return subkey(self._keys.keyring.secret(record, self._keys.unlock))

@@ -17,8 +17,12 @@ KEYS_MAX = 1024
 # A cipher is there where the user is one.
 _Opener = tuple[bytes, int, int, Any]
 _Sealer = tuple[str | int, int, int, Any]
+_CellOpener = tuple[int, bytes, int, int, Any]
+_CellSealer = tuple[int, int, int, Any]
 _NO_OPENER: _Opener = (b"", -1, -1, None)
 _NO_SEALER: _Sealer = ("", -1, -1, None)
+_NO_CELL_OPENER: _CellOpener = (-1, b"", -1, -1, None)
+_NO_CELL_SEALER: _CellSealer = (-1, -1, -1, None)
 
 
 class Record(NamedTuple):
@@ -74,6 +78,18 @@ class Record(NamedTuple):
         if not (self.may_encrypt if encrypt else self.may_decrypt):
             raise PrivilegeError(
                 f"permission denied to {'encrypt' if encrypt else 'decrypt'} with {self}",
+                hint="Its owner or an administrator of keys can grant it, with grant_data_key().",
+            )
+
+    def check_search(self) -> None:
+        """Refuse a user who may neither search nor decrypt.
+
+        Raises:
+            PrivilegeError: the user may do neither.
+        """
+        if not self.may_search:
+            raise PrivilegeError(
+                f"permission denied to search with {self}",
                 hint="Its owner or an administrator of keys can grant it, with grant_data_key().",
             )
 
@@ -141,9 +157,15 @@ class Keyring:
     Attributes:
         encryptors: by key and user, the statement in which that was checked, and the cipher.
         decryptors: the same by the four bytes that a token has for its key's id.
-        blinders: by a blind index's key and user: the statement, and what it is keyed with.
+        blinders: by a blind index's key and user: the statement, and its sub-key, to write with.
+        searchers: the same, to search with.
         opener: what was decrypted with last: the token's header, the user, the statement, and the cipher.
         sealer: the same for encryption, with the key's name or id instead of the header.
+        cell_openers: by a column's key family, the four bytes of a token's key and the user: statement and cipher.
+        cell_sealers: by a key's family and the user: statement and cipher.
+        children: by a column's key family, the value that its key belongs to and the user: statement and family.
+        cell_opener: what was opened with last: the column's family, the header, the user, statement and cipher.
+        cell_sealer: what was sealed with last: the family, the user, statement and cipher.
         secrets: by a key's uuid, its type, the user and whether to encrypt: the statement, and the secret.
     """
 
@@ -152,6 +174,12 @@ class Keyring:
         self.decryptors: dict[tuple[bytes, int], tuple[int, TokenCipher]] = {}
         self.secrets: dict[tuple[str, str, int, bool], tuple[int, bytes]] = {}
         self.blinders: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self.searchers: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self.cell_openers: dict[tuple[int, bytes, int], tuple[int, TokenCipher]] = {}
+        self.cell_sealers: dict[tuple[int, int], tuple[int, TokenCipher]] = {}
+        self.children: dict[tuple[int, str, int], tuple[int, int]] = {}
+        self.cell_opener: _CellOpener = _NO_CELL_OPENER
+        self.cell_sealer: _CellSealer = _NO_CELL_SEALER
         self.opener: _Opener = _NO_OPENER
         self.sealer: _Sealer = _NO_SEALER
         self._unlocked: dict[int, Unlocked] = {}
@@ -192,11 +220,21 @@ class Keyring:
 
     def forget_checks(self, more_than: int = -1) -> None:
         """Forget who may use what, so that it is checked again, if there is more of it than that."""
-        for checked in (self.encryptors, self.decryptors, self.secrets, self.blinders):
+        for checked in (
+            self.encryptors,
+            self.decryptors,
+            self.secrets,
+            self.blinders,
+            self.searchers,
+            self.cell_openers,
+            self.cell_sealers,
+            self.children,
+        ):
             if len(checked) > more_than:
                 checked.clear()
         if more_than < 0:
             self.opener, self.sealer = _NO_OPENER, _NO_SEALER
+            self.cell_opener, self.cell_sealer = _NO_CELL_OPENER, _NO_CELL_SEALER
 
     def __len__(self) -> int:
         return len(self._unlocked)

@@ -618,6 +618,23 @@ class KeyTable:
         self.change(delete)
         self.audit.record("drop", record.id, record.name)
 
+    def record(self, key_id: int) -> Record | None:
+        """Return the record of a key by its id, whatever the current user's rights, or None."""
+        return self.database.load_key(key_id, "", _NO_UUID, self.database.user(), with_wraps=False)
+
+    def record_of_family(self, family: int) -> Record | None:
+        """Return the record of the current version of a key by its family, or None; see ``record``."""
+        return self.database.load_key(_NO_ID, "", _NO_UUID, self.database.user(), family=family, with_wraps=False)
+
+    def check_usable(self, record: Record | None, called: str, key_type: str, *, encrypt: bool) -> Record:
+        """Return a record that was found, if the current user may use its key now; see ``usable``."""
+        if record is None:
+            raise UndefinedError(f"there is no key {called}")
+        record.check_usage(encrypt=encrypt)
+        record.check_state()
+        check_type(record, key_type)
+        return record
+
 
 def check_name(name: str | None) -> None:
     """Refuse a name that is empty or too long.

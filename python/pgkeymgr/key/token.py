@@ -2,6 +2,7 @@
 
 from ..errors import DataError, KeyStateError, UndefinedError
 from .cipher import HEADER_BYTES, SUITES, TokenCipher, read_header
+from .keyring import Record
 from .table import TOKEN_KEY_TYPE, KeyTable
 
 
@@ -31,11 +32,7 @@ class Tokens:
 
     def _find_encryptor(self, key: str | int) -> TokenCipher:
         record = self._table.usable(key, TOKEN_KEY_TYPE, encrypt=True, with_wraps=False)
-        if record.superseded_by is not None:
-            raise KeyStateError(
-                f"{record} was superseded by key {record.superseded_by}: it decrypts only",
-                hint="Encrypt with the key's name, which means its current version.",
-            )
+        check_current(record)
         cipher = self._table.cipher(record)
         self._table.remember(self._encryptors, (key, self._user()), cipher)
         return cipher
@@ -59,13 +56,6 @@ class Tokens:
         cipher = self._table.cipher(record)
         self._table.remember(self._decryptors, (token[1:HEADER_BYTES], self._user()), cipher)
         return cipher
-
-    def knows_encryptor(self, key: str) -> bool:
-        """Tell whether ``encryptor`` has been asked for a key in this statement."""
-        known = self._encryptors.get((key, self._user()))
-        if known is not None and known[0] == self._stamp():
-            return True
-        return self._table.remembered(self._encryptors, (key, self._user())) is not None
 
     def token_encrypt(
         self, key: str | int, plaintext: bytes | None, associated_data: bytes, deterministic: bool
@@ -185,6 +175,19 @@ class Tokens:
         if not (record.may_encrypt or record.may_decrypt):
             return 1, SUITES[suite], key_id, None, None
         return 1, SUITES[suite], key_id, record.name, record.state
+
+
+def check_current(record: Record) -> None:
+    """Refuse to encrypt with a version of a key that is not the current one.
+
+    Raises:
+        KeyStateError: it was superseded.
+    """
+    if record.superseded_by is not None:
+        raise KeyStateError(
+            f"{record} was superseded by key {record.superseded_by} and only decrypts",
+            hint="Encrypt with the key's name, which means its current version.",
+        )
 
 
 def to_text(plaintext: bytes) -> str:

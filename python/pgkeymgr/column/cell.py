@@ -133,19 +133,15 @@ class Cells:
         """
         if value is None:
             return key
-        name = f"{key}:{value}"
-        if self._tokens.knows_encryptor(name):
-            return name
-        try:
-            self._keys.find(name)
-        except UndefinedError:
-            self._make_key(key, name)
-        return name
-
-    def _make_key(self, key: str, name: str) -> None:
         record = self._keys.usable(key, TOKEN_KEY_TYPE, encrypt=True)
-        with suppress(DuplicateKeyError):  # made by another session at the same time
-            self._keys.create_for(record, name)
+        child = self._keys.child(record, value)
+        if child is None:
+            with suppress(DuplicateKeyError):  # made by another session at the same time
+                self._keys.create_for(record, f"{key}:{value}", value)
+            child = self._keys.child(record, value)
+        assert child is not None
+        assert child.name is not None
+        return child.name
 
     def _explain(self, error: Error, place: bytes) -> Error:
         """Add to an error which value it is about."""

@@ -166,8 +166,8 @@ INSERT INTO expected (identity, volatility, callers) VALUES
     ('crypto_shorthash(bytea,uuid)', 's', 'pgkeymgr_user'),
     ('crypto_kdf_derive_from_key(integer,bigint,bytea,uuid)', 's', 'pgkeymgr_admin'),
     -- how a key is read; the first is for the owner only
-    ('_take_key(integer,bytea,integer,integer,text,text,text,boolean,integer,bigint,bytea,boolean,boolean,boolean,'
-        'bytea,text,text[],oid,bytea,bytea)', 's', NULL),
+    ('_take_key(integer,bytea,integer,integer,text,text,text,boolean,bigint,integer,bigint,bytea,boolean,boolean,'
+        'boolean,oid[],bytea,text,text[],oid,bytea,bytea)', 's', NULL),
     ('_read_as_owner()', 's', 'PUBLIC');
 INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('create_data_key(text,integer,timestamp with time zone,text,text)', 'v', 'pgkeymgr_admin', 'u'),
@@ -255,11 +255,13 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     -- the audit trail
     ('verify_key_events(bigint,bytea)', 's', 'pgkeymgr_admin', 'u'),
     ('_link_key_events()', 'v', NULL, 'u'),
+    ('_invalidate_keys()', 'v', NULL, 'u'),
     ('doctor()', 'v', 'pgkeymgr_admin', 'u');
 INSERT INTO expected VALUES
     ('create_key(key_type,text,bytea,bytea,uuid,bytea,timestamp with time zone,text)', 'v', 'pgkeymgr_admin', 'u',
         'plpgsql'),
     ('_delete_wraps()', 'v', NULL, 'u', 'plpgsql'),
+    ('_report_key_change()', 'v', NULL, 'u', 'plpgsql'),
     ('_only_grow()', 'v', NULL, 'u', 'plpgsql'),
     ('_load_key(integer,text,uuid,integer,oid,boolean)', 's', NULL, 's', 'plpgsql'),
     ('_to_text(anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
@@ -298,7 +300,7 @@ SELECT set_eq(
     $$SELECT identity, volatility, parallel,
         identity IN ('crypto_cmp(text,text)', 'crypto_kx_seed_new_keypair(bytea)')
             OR identity ~ '^_(open|seal|reseal|blind|to_text)' AS strict,
-        identity IN ('_load_key(integer,text,uuid,integer,oid,boolean)', '_as_owner()', '_read_as_owner()', '_on_ddl()', '_on_drop()', '_link_key_events()')
+        identity IN ('_load_key(integer,text,uuid,integer,oid,boolean)', '_as_owner()', '_read_as_owner()', '_report_key_change()', '_on_ddl()', '_on_drop()', '_link_key_events()')
             AS security_definer,
         language, callers
     FROM expected$$,

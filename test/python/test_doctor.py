@@ -192,6 +192,18 @@ def test_root_key_is_not_loaded(server: Server) -> None:
     assert "does not exist" in one(server.doctor(), "root_key").message
 
 
+def test_a_pipe_in_the_place_of_the_script(server: Server, admin: Connection) -> None:
+    """It is refused, and not waited for."""
+    server.script.unlink()
+    os.mkfifo(server.script, 0o500)
+    server.give_to_server(server.script)
+    with server.connect("test") as connection:
+        connection.execute("SET statement_timeout = '30s'")
+        found = findings(connection)
+    assert "is not a regular file" in one(found, "root_key").message
+    assert "is not a regular file" in one(found, "root_key_location").message
+
+
 def test_another_root_key(server: Server, admin: Connection) -> None:
     rows(admin, "SELECT create_data_key('one'), create_data_key('two'), exchange_fingerprint()")
     mine, other = (fingerprint(bytes.fromhex(key)) for key in (ROOT_KEY, OTHER_ROOT_KEY))

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import other_users
 import pytest
 from agent_process import Agent
 from hypothesis import HealthCheck, given, settings
@@ -28,7 +29,7 @@ from pgkeymgr.agent import protocol
 from pgkeymgr.agent.protocol import FIELDS, FRAME_BYTES_MAX, LENGTH_BYTES, Operation, Status
 from pgkeymgr.agent.remote import RemoteRootKey, UnreachableError
 from pgkeymgr.agent.socket_path import SOCKET, find_socket
-from pgkeymgr.errors import AgentError, CanceledError, DataError, LimitError, RootKeyError
+from pgkeymgr.errors import AgentError, CanceledError, DataError, GetkeyError, LimitError, RootKeyError
 from pgkeymgr.root_key import LocalRootKey, fingerprint
 
 OLD, NEW, OTHER = "10" * 32, "c0ffee00" * 8, "ab" * 32
@@ -167,8 +168,8 @@ for call in (
 def as_user(agent: Agent, user: str) -> list[str]:
     """Try everything as another user, and return what came of it."""
     done = subprocess.run(
-        [sys.executable, "-c", _AS_SOMEBODY, str(agent.socket)],
-        env=agent.environment,
+        [other_users.PYTHON, "-c", _AS_SOMEBODY, str(agent.socket)],
+        env=other_users.ENVIRONMENT,
         user=user,
         group="nogroup",
         extra_groups=[],
@@ -190,6 +191,7 @@ def test_other_users_are_refused() -> None:
         # The server's user uses it, and does not control it; root controls it, and does not use it.
         server = as_user(agent, "postgres")
         assert server[:4] == ["done"] * 4
+        assert len(server) == 7
         assert all("42501 only root and the agent's own user may" in line for line in server[4:])
         with pytest.raises(AgentError, match="does not serve user id 0"):
             agent.root_key().derive(1, 32, CONTEXT)
@@ -217,7 +219,7 @@ def test_the_other_side_is_checked_too(tmp_path: Path) -> None:
         "print(flush=True); c, _ = s.accept(); print(c.recv(100))"
     )
     impostor = subprocess.Popen(
-        [sys.executable, "-c", script, str(path)], user="nobody", stdout=subprocess.PIPE, text=True
+        [other_users.PYTHON, "-c", script, str(path)], user="nobody", stdout=subprocess.PIPE, text=True
     )
     try:
         assert impostor.stdout is not None
@@ -280,7 +282,7 @@ except PermissionError:
 def test_another_process_of_its_user_cannot_read_it() -> None:
     def trace(pid: int) -> list[str]:
         done = subprocess.run(
-            [sys.executable, "-c", _TRACE, str(pid)], user="nobody", check=True, capture_output=True, text=True
+            [other_users.PYTHON, "-c", _TRACE, str(pid)], user="nobody", check=True, capture_output=True, text=True
         )
         return done.stdout.splitlines()
 
@@ -408,7 +410,7 @@ def test_a_reload_that_fails_keeps_the_keys(text: str) -> None:
         agent.control().lock()
         with pytest.raises(AgentError, match="is locked"):
             remote.derive(1, 32, CONTEXT)
-        with pytest.raises(Exception, match="getkey script"):
+        with pytest.raises(GetkeyError, match="getkey script"):
             agent.control().unlock(lambda prompt: b"")
         agent.set_keys([OLD])
         agent.control().unlock(lambda prompt: b"")

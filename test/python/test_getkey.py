@@ -243,8 +243,9 @@ def test_time_out_kills_it_and_its_children(script: Callable[..., str], tmp_path
     path = script(f"echo {KEY}; sleep 1000 & echo $$ $! > {pids}; wait")
     with pytest.raises(GetkeyError, match="did not answer in 1 seconds"):
         getkey.run(path, timeout=1)
-    for pid in pids.read_text().split():
-        assert _ends(int(pid))
+    script_pid, child_pid = map(int, pids.read_text().split())
+    assert _ends(script_pid)
+    assert _ends(child_pid)
 
 
 def test_cancel_kills_it(script: Callable[..., str], tmp_path: Path) -> None:
@@ -254,9 +255,14 @@ def test_cancel_kills_it(script: Callable[..., str], tmp_path: Path) -> None:
     assert not started.read_text().strip() or _ends(int(started.read_text()))
 
 
-def test_a_child_left_behind_does_not_hold_it_up(script: Callable[..., str]) -> None:
+def test_a_child_left_behind_does_not_hold_it_up(script: Callable[..., str], tmp_path: Path) -> None:
     """Its output is what it printed until it ended, even if a child of it still has the pipe."""
-    assert getkey.run(script(f"sleep 1000 & echo {KEY}"), timeout=5).decode().strip() == KEY
+    child = tmp_path / "child"
+    path = script(f"sleep 1000 & echo $! > {child}; echo {KEY}")
+    try:
+        assert getkey.run(path, timeout=5).decode().strip() == KEY
+    finally:
+        os.kill(int(child.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

@@ -321,7 +321,9 @@ def moto() -> Iterator[str]:
     place = Cluster(initialize=False)
     try:
         command: list[str | Path] = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-        with service(place, command, "Running on") as line, pytest.MonkeyPatch.context() as patch:
+        # The server's user may not reach this Python, which can lie below /root.
+        running = service(place, command, "Running on", as_server_user=False)
+        with running as line, pytest.MonkeyPatch.context() as patch:
             for name, value in (("ACCESS_KEY_ID", "id"), ("SECRET_ACCESS_KEY", "secret")):
                 patch.setenv(f"AWS_{name}", value)
             patch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -39,6 +39,7 @@ UNFINISHED_BYTES_MAX = 64 << 20
 _DESCRIPTORS_RESERVED = 64
 _BACKLOG = 4096
 _LOG_REFUSED_SECONDS = 60
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _NAMES = {operation.value: operation.name.lower() for operation in Operation}
 
 
@@ -556,9 +557,8 @@ async def _run(settings: Settings, ask: Ask) -> None:
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, start_reload)
+    for number, handler in zip(_SIGNALS, (stop.set, stop.set, start_reload), strict=True):
+        loop.add_signal_handler(number, handler)
     try:
         await _unlock_first(service, ask, stop)
         if stop.is_set():
@@ -575,8 +575,20 @@ async def _run(settings: Settings, ask: Ask) -> None:
             connection.cut()
         log("ended")
     finally:
+        if stop.is_set():
+            _ignore_signals(loop)
         keeper.lock()
         os.close(claim)
+
+
+def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
+    # When asyncio closes the loop, it restores the default actions: a second SIGTERM would then kill the agent,
+    # and its exit status would report a failure, although it had almost ended. The signals are blocked first, so
+    # that none arrives between the two calls.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    for number in _SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def _unlock_first(service: Service, ask: Ask, stop: asyncio.Event) -> None:

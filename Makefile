@@ -29,7 +29,7 @@ PGK_SQL_SOURCES = sql/header.sql sql/roles.sql sql/root_key.sql \
 	$(addprefix sql/column/,tables.sql cell.sql encrypt_column.sql view.sql operation.sql \
 	blind_index.sql deterministic.sql upsert.sql verify_column.sql ddl.sql) \
 	$(addprefix sql/compat/,pgsodium.sql pgcryptokey.sql pg_kmgr.sql) \
-	sql/doctor.sql
+	sql/doctor.sql sql/privileges.sql
 PGK_PY_SOURCES := $(shell find python/pgkeymgr -name '*.py' -o -name py.typed)
 
 PGK_SCRIPT = build/pgkeymgr--$(PGK_VERSION).sql

@@ -269,6 +269,9 @@ INSERT INTO expected VALUES
     ('_refuse_plaintext()', 'v', 'pgkeymgr_admin', 'u', 'plpgsql'),
     ('_on_ddl()', 'v', NULL, 'u', 'plpgsql'),
     ('_on_drop()', 'v', NULL, 'u', 'plpgsql'),
+    ('_intended_privileges()', 's', NULL, 'u', 'sql'),
+    ('_revoke_all(regclass,oid[])', 'v', NULL, 'u', 'plpgsql'),
+    ('_set_privileges()', 'v', NULL, 'u', 'plpgsql'),
     ('get_key_by_id(uuid)', 's', 'pgkeymgr_user', 's', 'sql'),
     ('get_key_by_name(text)', 's', 'pgkeymgr_user', 's', 'sql'),
     ('get_named_keys(text)', 's', 'pgkeymgr_user', 's', 'sql');
@@ -668,6 +671,7 @@ BEGIN
             WHEN 'regrole' THEN 'pgkeymgr_user'
             WHEN 'timestamp with time zone' THEN 'infinity'
             WHEN 'name[]' THEN '{}'
+            WHEN 'oid[]' THEN '{}'
             WHEN 'jsonb' THEN '{}'
             WHEN 'anyelement' THEN 'anything'
             ELSE '1'

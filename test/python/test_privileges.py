@@ -4,14 +4,16 @@ Three databases of one cluster: ``plain``, ``opened``, where everybody gets ever
 ``hardened``, where nobody gets anything, not even their owner.
 """
 
+import threading
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
 from cluster import Cluster
 from conftest import Connection, rows, value
 from psycopg import errors
+from test_column_operations import wait_until
 
 ROLES = ("anon", "app", "table_owner")
 DEFAULT_PRIVILEGES = {
@@ -424,3 +426,42 @@ def test_a_dump_keeps_what_was_granted_on_purpose(encrypted: Cluster) -> None:
 def is_generated(object_: str) -> bool:
     """Return whether a function's name ends with a number."""
     return object_.partition("(")[0][-1].isdigit()
+
+
+# Two databases at once
+
+
+def install(server: Cluster, name: str, outcome: list[Any]) -> None:
+    """Create the extension, and note what came of it."""
+    with server.connect(name) as connection:
+        try:
+            rows(connection, "CREATE EXTENSION pgkeymgr CASCADE")
+            outcome.append(None)
+        except psycopg.Error as error:
+            outcome.append(error)
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("before", ["", "CREATE ROLE pgkeymgr_user; CREATE ROLE pgkeymgr_admin"])
+def test_two_installations_at_once(end: str, before: str) -> None:
+    """Both make the roles, or the membership of one in the other, which belong to the cluster."""
+    with Cluster() as cluster, cluster.connect() as connection:
+        rows(connection, before or "SELECT")
+        rows(connection, "CREATE DATABASE first")
+        rows(connection, "CREATE DATABASE second")
+        outcome: list[Any] = []
+        with cluster.connect("first") as first:
+            rows(first, "BEGIN; CREATE EXTENSION pgkeymgr CASCADE")
+            second = threading.Thread(target=install, args=(cluster, "second", outcome))
+            second.start()
+            wait_until(
+                lambda: rows(
+                    connection,
+                    "SELECT pid FROM pg_stat_activity WHERE datname = 'second' AND wait_event_type = 'Lock'",
+                ),
+                "the second installation",
+            )
+            rows(first, end)
+            second.join()
+        assert outcome == [None]
+        assert value(connection, "SELECT pg_has_role('pgkeymgr_admin', 'pgkeymgr_user', 'MEMBER')")

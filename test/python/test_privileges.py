@@ -418,8 +418,8 @@ def test_a_dump_keeps_what_was_granted_on_purpose(encrypted: Cluster) -> None:
             assert [each for each in found if not (statements and is_generated(each.object))] == expected
     finally:
         with encrypted.connect("plain") as connection:
-            for found_ in expected:
-                rows(connection, found_.hint)
+            for each in expected:
+                rows(connection, each.hint)
             assert findings(connection) == []
 
 

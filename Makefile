@@ -82,7 +82,7 @@ $(error There is no PL/Python for '$(PG_CONFIG)': run 'make deps', or set PG_CON
 endif
 endif
 
-.PHONY: all help deps python-tree command-tree install-python uninstall-python venv demo test lint lock dist bench bench-docs instructions \
+.PHONY: all help deps python-tree command-tree install-python uninstall-python venv demo test lint lock dist bench bench-docs reference instructions \
 	run-demo run-bench test-pgtap test-regress test-python
 .DEFAULT_GOAL := all
 
@@ -106,6 +106,7 @@ help:
 	@echo 'make test        everything that CI runs, in 20 minutes; brings what it needs'
 	@echo 'make bench       what it costs, beside other ways, in 10 minutes; ARGS=--quick for one; --help for more'
 	@echo 'make bench-docs  docs/performance.md, from what make bench has measured'
+	@echo 'make reference   install, and make docs/reference.md and docs/errors.md from the catalog and the classes'
 	@echo 'make instructions  count the hot calls anew, for the test that compares them'
 	@echo 'make lock        renew the locked versions of the Python libraries'
 	@echo 'make dist        a zip for PGXN'
@@ -213,6 +214,10 @@ run-demo:
 run-bench:
 	@$(PGK_VENV)/bin/python bench/run.py $(ARGS)
 	@$(PGK_VENV)/bin/python bench/agent.py
+
+reference: install venv
+	@$(PGK_VENV)/bin/python scripts/errors_page.py
+	@$(PGK_VENV)/bin/python scripts/reference_page.py
 
 bench-docs: venv
 	@$(PGK_VENV)/bin/python bench/document.py $(ARGS)

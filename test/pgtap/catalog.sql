@@ -270,6 +270,9 @@ INSERT INTO expected VALUES
     ('_refuse_plaintext()', 'v', 'pgkeymgr_admin', 'u', 'plpgsql'),
     ('_on_ddl()', 'v', NULL, 'u', 'plpgsql'),
     ('_on_drop()', 'v', NULL, 'u', 'plpgsql'),
+    ('_intended_privileges()', 's', NULL, 'u', 'sql'),
+    ('_revoke_all(regclass,oid[])', 'v', NULL, 'u', 'plpgsql'),
+    ('_set_privileges()', 'v', NULL, 'u', 'plpgsql'),
     ('get_key_by_id(uuid)', 's', 'pgkeymgr_user', 's', 'sql'),
     ('get_key_by_name(text)', 's', 'pgkeymgr_user', 's', 'sql'),
     ('get_named_keys(text)', 's', 'pgkeymgr_user', 's', 'sql');
@@ -387,7 +390,16 @@ SELECT set_eq(
     ('key', 'delete_wraps'::name, '_delete_wraps()', 1 + 8, false, false, 'O'::"char"),
     ('key_event', 'only_grow', '_only_grow()', 1 + 2 + 8 + 16, false, false, 'O'),
     ('key_event', 'only_grow_whole', '_only_grow()', 2 + 32, false, false, 'O'),
-    ('key_event', 'link_key_events', '_link_key_events()', 1 + 4, true, true, 'O')$$,
+    ('key_event', 'link_key_events', '_link_key_events()', 1 + 4, true, true, 'O'),
+    -- Also in a restore and on a logical replica.
+    ('key', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('key', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    ('key_wrap', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('key_wrap', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    ('key_grant', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('key_grant', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    ('user_key', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('user_key', 'report_truncate', '_report_key_change()', 32, false, false, 'A')$$,
     'the triggers'
 );
 SELECT is(
@@ -672,6 +684,7 @@ BEGIN
             WHEN 'regrole' THEN 'pgkeymgr_user'
             WHEN 'timestamp with time zone' THEN 'infinity'
             WHEN 'name[]' THEN '{}'
+            WHEN 'oid[]' THEN '{}'
             WHEN 'jsonb' THEN '{}'
             WHEN 'anyelement' THEN 'anything'
             ELSE '1'

@@ -139,6 +139,10 @@ DECLARE
     opened text;
     got bytea;
 BEGIN
+    EXECUTE format('SELECT %s FROM v, (SELECT $1 AS x) AS unaltered', call) INTO STRICT got USING value;
+    IF got IS NULL THEN
+        RAISE 'the token itself does not open';
+    END IF;
     FOR altered IN SELECT * FROM alterations(value) LOOP
         BEGIN
             EXECUTE format('SELECT %s FROM v, (SELECT $1 AS x) AS altered', call) INTO got USING altered.x;

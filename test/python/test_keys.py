@@ -458,6 +458,7 @@ def test_dump_and_restore(keys: Cluster, source: str, mode: str) -> None:
             )
             with session(keys, "postgres", source) as original:
                 for table in tables:
+                    assert rows(original, table)
                     assert rows(connection, table) == rows(original, table)
             # The sequences go on where they were.
             assert value(connection, "SELECT create_data_key('later')") == 6

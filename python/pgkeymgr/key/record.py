@@ -10,8 +10,8 @@ class Record(NamedTuple):
     """The record of a key in the key table, for one user.
 
     ``expires`` is in microseconds since 2000-01-01 UTC. ``roles`` are the OIDs of the roles, besides the user,
-    that the user's rights come through. The wraps under a passphrase and to the user are only there if the key has no
-    wrap under the root key; the kinds of all of these, ``other_wraps``, may not have been looked up.
+    that the user's rights come through. The wraps under a passphrase and to the user are only there if the key has
+    no wrap under the root key; the kinds of all of these, ``other_wraps``, may not have been looked up.
     """
 
     id: int

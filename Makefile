@@ -229,6 +229,7 @@ lint: venv $(PGK_SCRIPT)
 	$(PGK_VENV)/bin/ruff check .
 	$(PGK_VENV)/bin/ruff format --check .
 	$(PGK_VENV)/bin/mypy
+	$(PGK_VENV)/bin/python scripts/lint_names.py
 	$(PGK_VENV)/bin/python scripts/lint_files.py
 	grep -lE '^#!/bin/(ba)?sh' .ci/run test/all test/deps test/in-debian scripts/*.sample | xargs shellcheck
 	@# pgspot reads SQL and PL/pgSQL. A PL/Python body here holds no SQL: load.py.in and one call.

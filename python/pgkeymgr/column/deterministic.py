@@ -29,7 +29,7 @@ class Deterministic:
 
         Raises:
             DataError: the column is not deterministic, or has keys by another column.
-            PrivilegeError: the current user may not encrypt with the key.
+            PrivilegeError: the current user may not encrypt with the key, or neither search nor decrypt.
         """
         if value is None:
             return None
@@ -45,6 +45,7 @@ class Deterministic:
             value = self._relations.converted(encoded, value)
         plaintext = bytes.fromhex(value) if column.form.kind == BYTES else value.encode()
         current = self._keys.usable(column.key, TOKEN_KEY_TYPE, encrypt=True)
+        current.check_search()
         versions = self._database.as_owner(
             lambda: self._database.execute(
                 "SELECT id FROM {s}.key WHERE family OPERATOR(pg_catalog.=) $1 AND state = 'enabled'"

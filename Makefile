@@ -40,7 +40,7 @@ PGK_SQL_SOURCES = sql/header.sql sql/roles.sql sql/root_key.sql \
 	$(addprefix sql/column/,tables.sql cell.sql encrypt_column.sql view.sql operation.sql \
 	blind_index.sql deterministic.sql upsert.sql verify_column.sql ddl.sql) \
 	$(addprefix sql/compat/,pgsodium.sql pgcryptokey.sql pg_kmgr.sql) \
-	sql/doctor.sql
+	sql/doctor.sql sql/parallel.sql sql/privileges.sql
 PGK_PY_SOURCES := $(shell find python/pgkeymgr -name '*.py' -o -name py.typed)
 
 PGK_SCRIPT = build/pgkeymgr--$(PGK_VERSION).sql
@@ -115,15 +115,9 @@ help:
 deps:
 	test/deps
 
-$(PGK_SCRIPT): $(PGK_SQL_SOURCES) sql/load.py.in pgkeymgr.control Makefile
+$(PGK_SCRIPT): $(PGK_SQL_SOURCES) sql/load.py.in scripts/build_sql.py pgkeymgr.control Makefile
 	@mkdir -p build
-	@# Each @load@ line becomes the text of load.py.in; then the two values that the build knows.
-	awk 'FNR == 1 && NR > 1 { print "" } \
-	     /^@load@$$/ { while ((getline line < "sql/load.py.in") > 0) print line; \
-	                   close("sql/load.py.in"); next } \
-	     { print }' $(PGK_SQL_SOURCES) \
-	| sed -e 's|@libdir@|$(PGK_LIBDIR)|g' -e 's|@version@|$(PGK_VERSION)|g' > $@.new
-	mv $@.new $@
+	$(PGK_PYTHON) scripts/build_sql.py --libdir '$(PGK_LIBDIR)' --version $(PGK_VERSION) --output $@ $(PGK_SQL_SOURCES)
 
 python-tree: $(PGK_TREE)/.done
 
@@ -235,6 +229,7 @@ lint: venv $(PGK_SCRIPT)
 	$(PGK_VENV)/bin/ruff check .
 	$(PGK_VENV)/bin/ruff format --check .
 	$(PGK_VENV)/bin/mypy
+	$(PGK_VENV)/bin/python scripts/lint_names.py
 	$(PGK_VENV)/bin/python scripts/lint_files.py
 	$(PGK_VENV)/bin/python scripts/lint_prose.py
 	grep -lE '^#!/bin/(ba)?sh' .ci/run test/all test/deps test/in-debian scripts/*.sample | xargs shellcheck

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from . import by_id, crypto, session_root_key
+from . import by_id, crypto
 from .key.table import KeyTable
+from .session_root_key import DerivedKeys
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     from .compat.pgsodium import PgsodiumKeys
     from .doctor import Doctor
     from .key.audit import Audit
+    from .key.changes import KeyChanges
     from .key.data_key import DataKeys
-    from .key.keyring import Record
     from .key.passphrase_wrap import PassphraseWraps
+    from .key.record import Record
     from .key.root_rotation import RootRotation
     from .key.token import Tokens
     from .key.wrap_key import WrapKey
@@ -47,9 +49,10 @@ if TYPE_CHECKING:
 Function = Callable[..., Any]
 
 FUNCTIONS = {
-    "session": ("_take_key", "_load_latest_key", "_as_owner"),
-    "session_root_key": ("derive_key", "derive_key_under"),
-    "audit": ("verify_key_events", "_link_key_events", "_read_last_key_event"),
+    "session": ("_take_key", "_as_owner", "_read_as_owner"),
+    "derived_keys": ("derive_key", "derive_key_under"),
+    "key_changes": ("_invalidate_keys",),
+    "audit": ("verify_key_events", "_link_key_events"),
     "data_keys": (
         "create_data_key",
         "supersede_data_key",
@@ -180,15 +183,22 @@ class Parts:
         """The key table."""
         return KeyTable(self.session)
 
+    @cached_property
+    def key_changes(self) -> "KeyChanges":
+        """The report of changes of the key tables."""
+        from .key.changes import KeyChanges
+
+        return KeyChanges(self.session, self.table)
+
     @property
     def audit(self) -> "Audit":
         """The audit trail."""
         return self.table.audit
 
-    @property
-    def session_root_key(self) -> "ModuleType":
+    @cached_property
+    def derived_keys(self) -> DerivedKeys:
         """Keys derived from the root key."""
-        return session_root_key
+        return DerivedKeys(self.audit)
 
     @property
     def pg_kmgr(self) -> "ModuleType":
@@ -296,7 +306,7 @@ class Parts:
         """The values of encrypted columns."""
         from .column.cell import Cells
 
-        return Cells(self.tokens, self.table)
+        return Cells(self.table)
 
     @cached_property
     def blinding(self) -> "Blinding":

@@ -1,9 +1,10 @@
-"""What the PostgreSQL server that this process is tells without a query.
+"""Calls into the PostgreSQL server's own C functions, for facts that a query cannot or need not fetch.
 
-A query through ``plpy`` starts a subtransaction, which PostgreSQL 15 and 16 refuse in parallel workers, and
+A query through ``plpy`` begins a subtransaction, which PostgreSQL 15 and 16 refuse in parallel queries, and
 settings such as ``config_file`` are hidden from ordinary users; the server's own exported functions and
-variables are neither. Only those are used here that raise no PostgreSQL error, which would jump over the
-Python frames between; the one exception says why it may.
+variables are neither. A PostgreSQL error in one of these calls would jump over the interpreter's frames, after
+which the next call crashes the server. So only functions are called here that raise none, and the comments say
+why those that could do not.
 """
 
 import ctypes
@@ -67,6 +68,24 @@ subtransaction_id = _server.GetCurrentSubTransactionId
 subtransaction_id.restype = ctypes.c_uint32
 subtransaction_id.argtypes = ()
 
+_is_transaction_block = _server.IsTransactionBlock
+_is_transaction_block.restype = ctypes.c_bool
+_is_transaction_block.argtypes = ()
+_SAME_REQUEST_MICROSECONDS = 1000
+
+
+def has_old_transaction() -> bool:
+    """Return whether the present transaction began before the present statement.
+
+    A transaction that the server began for one statement is a few microseconds older: it begins with the client's
+    message Bind, and the statement with the message Execute that follows in the same request.
+    """
+    if _is_transaction_block():
+        return bool(transaction_stamp() != statement_stamp())
+    age: int = statement_stamp() - transaction_stamp()
+    return age >= _SAME_REQUEST_MICROSECONDS
+
+
 _current_command_id = _server.GetCurrentCommandId
 _current_command_id.restype = ctypes.c_uint32
 _current_command_id.argtypes = (ctypes.c_bool,)
@@ -118,10 +137,33 @@ def define_superuser_setting(name: str, description: str) -> None:
 _is_in_parallel_mode = _server.IsInParallelMode
 _is_in_parallel_mode.restype = ctypes.c_bool
 _is_in_parallel_mode.argtypes = ()
-_isolation_level = ctypes.c_int.in_dll(_server, "XactIsoLevel")
-_interrupt_holdoff = ctypes.c_uint32.in_dll(_server, "InterruptHoldoffCount")
-_REPEATABLE_READ = 2
 _SUBTRANSACTIONS_IN_PARALLEL = 170000
+
+
+def is_parallel() -> bool:
+    """Return whether this process takes part in a parallel query."""
+    return bool(_is_in_parallel_mode())
+
+
+_log_min_error_statement = ctypes.c_int.in_dll(_server, "log_min_error_statement")
+_log_error_verbosity = ctypes.c_int.in_dll(_server, "Log_error_verbosity")
+_PANIC = 23
+_TERSE = 0
+
+
+@contextmanager
+def plain_log_lines() -> Iterator[None]:
+    """Let the server log a message as it is, without the statement and its parameters.
+
+    The variables of two settings are changed for the moment, behind PostgreSQL's back: in a parallel query no
+    query could do so, and nothing else runs meanwhile that could see it.
+    """
+    before = _log_min_error_statement.value, _log_error_verbosity.value
+    _log_min_error_statement.value, _log_error_verbosity.value = _PANIC, _TERSE
+    try:
+        yield
+    finally:
+        _log_min_error_statement.value, _log_error_verbosity.value = before
 
 
 def version() -> int:
@@ -129,67 +171,100 @@ def version() -> int:
     return int(setting("server_version_num") or 0)
 
 
+_begins_subtransactions_in_parallel = version() >= _SUBTRANSACTIONS_IN_PARALLEL
+
+
 def refuses_subtransactions() -> bool:
-    """Tell whether a query through plpy would fail, as it does in parallel queries before PostgreSQL 17."""
-    return bool(_is_in_parallel_mode()) and version() < _SUBTRANSACTIONS_IN_PARALLEL
+    """Return whether a query through plpy would fail, as it does in parallel queries before PostgreSQL 17."""
+    return not _begins_subtransactions_in_parallel and bool(_is_in_parallel_mode())
 
 
-def has_old_snapshot() -> bool:
-    """Tell whether queries see the database as it was when the transaction began."""
-    return _isolation_level.value >= _REPEATABLE_READ and not _is_in_parallel_mode()
+_SPARE_BYTES = 1 << 18
+_libc_malloc = _server.malloc
+_libc_malloc.restype = ctypes.c_void_p
+_libc_malloc.argtypes = (ctypes.c_size_t,)
+_libc_free = _server.free
+_libc_free.restype = None
+_libc_free.argtypes = (ctypes.c_void_p,)
+
+
+def check_memory() -> None:
+    """Refuse to go on where the process is about to run out of memory.
+
+    Raises:
+        MemoryError: 256 kB, which is more than the server allocates where PL/Python cannot catch its errors, are
+            not there.
+    """
+    block = _libc_malloc(_SPARE_BYTES)
+    if not block:
+        raise MemoryError
+    _libc_free(block)
+
+
+_get_latest_snapshot = _server.GetLatestSnapshot
+_get_latest_snapshot.restype = ctypes.c_void_p
+_get_latest_snapshot.argtypes = ()
+_push_active_snapshot = _server.PushActiveSnapshot
+_push_active_snapshot.restype = None
+_push_active_snapshot.argtypes = (ctypes.c_void_p,)
+_pop_active_snapshot = _server.PopActiveSnapshot
+_pop_active_snapshot.restype = None
+_pop_active_snapshot.argtypes = ()
 
 
 @contextmanager
 def latest_snapshot() -> Iterator[None]:
-    """Let read-only queries see what is committed by now, whatever the isolation level.
+    """Let read-only queries see what is committed by now, whatever the isolation level and however old a cursor.
 
-    That is how PostgreSQL's own privileges and foreign keys are checked. GetLatestSnapshot fails in parallel
-    mode only, which ``has_old_snapshot`` rules out.
+    PostgreSQL checks its own privileges and foreign keys in the same way. GetLatestSnapshot raises an error in
+    parallel mode, and if there is no memory: so the snapshot of a parallel query stays that of its statement.
     """
-    _server.GetLatestSnapshot.restype = ctypes.c_void_p
-    _server.GetLatestSnapshot.argtypes = ()
-    _server.PushActiveSnapshot.restype = None
-    _server.PushActiveSnapshot.argtypes = (ctypes.c_void_p,)
-    _server.PopActiveSnapshot.restype = None
-    _server.PopActiveSnapshot.argtypes = ()
-    _server.PushActiveSnapshot(_server.GetLatestSnapshot())
+    if _is_in_parallel_mode():
+        yield
+        return
+    check_memory()
+    _push_active_snapshot(_get_latest_snapshot())
     try:
         yield
     finally:
-        _server.PopActiveSnapshot()
+        _pop_active_snapshot()
 
 
-def call_load_key(schema: str, key_id: int, name: str, uuid: bytes, user: int, with_wraps: bool) -> None:
-    """Call ``_load_key(integer, text, uuid, oid, boolean)`` without a query, for ``refuses_subtransactions``.
+_PLAN_MAGIC = 569278163
+_plan_is_valid = _server.SPI_plan_is_valid
+_plan_is_valid.restype = ctypes.c_bool
+_plan_is_valid.argtypes = (ctypes.c_void_p,)
 
-    An error in it would jump over the Python frames between. The likely one, a cancel, is held off for the
-    fraction of a millisecond that it takes; after any other, a parallel worker exits anyway.
+
+def is_plan_valid(plan: object) -> bool:
+    """Return whether PostgreSQL has not invalidated a plan of ``plpy.prepare``.
+
+    The server's plan is the first field of PL/Python's object, and begins with a number that it is recognized by.
+    In a version of PL/Python where this does not hold, no plan counts as valid.
+
+    Args:
+        plan: the plan.
     """
-    server = ctypes.PyDLL(None)
-    for function in ("makeString", "lappend", "cstring_to_text"):
-        getattr(server, function).restype = ctypes.c_void_p
-    server.makeString.argtypes = server.cstring_to_text.argtypes = (ctypes.c_char_p,)
-    server.lappend.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
-    server.LookupFuncName.restype = ctypes.c_uint
-    server.LookupFuncName.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_bool)
-    server.OidFunctionCall5Coll.restype = ctypes.c_void_p
-    server.OidFunctionCall5Coll.argtypes = (
-        ctypes.c_uint,
-        ctypes.c_uint,
-        ctypes.c_size_t,
-        ctypes.c_void_p,
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-        ctypes.c_size_t,
-    )
-    schema_name, function_name = schema.encode(), b"_load_key"
-    path = server.lappend(None, server.makeString(schema_name))
-    path = server.lappend(path, server.makeString(function_name))
-    _interrupt_holdoff.value += 1
-    try:
-        function = server.LookupFuncName(path, -1, None, True)
-        if function:
-            text = server.cstring_to_text(name.encode())
-            server.OidFunctionCall5Coll(function, 0, key_id, text, uuid, user, with_wraps)
-    finally:
-        _interrupt_holdoff.value -= 1
+    address = ctypes.c_void_p.from_address(id(plan) + object.__basicsize__).value
+    if not address or ctypes.c_int.from_address(address).value != _PLAN_MAGIC:
+        return False
+    return bool(_plan_is_valid(address))
+
+
+_invalidate_relation = _server.CacheInvalidateRelcacheByRelid
+_invalidate_relation.restype = None
+_invalidate_relation.argtypes = (ctypes.c_uint,)
+
+
+def invalidate_relation(oid: int) -> None:
+    """Have all sessions forget what they have cached of a relation, when this transaction commits.
+
+    CacheInvalidateRelcacheByRelid raises an error if there is no such relation, if there is no memory, or if the
+    transaction around this subtransaction has invalidations that PostgreSQL has not processed. So the caller must
+    just have read the relation in a query, before which PostgreSQL processes them.
+
+    Args:
+        oid: the relation's OID.
+    """
+    check_memory()
+    _invalidate_relation(oid)

@@ -1,18 +1,43 @@
-"""The session that this process serves: queries, the key table's records, the rights of the extension's owner."""
+"""The session that this backend serves: its queries, and the rights that they run with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import plpy
 
 from . import server, session_root_key
-from .errors import PrivilegeError
-from .key.keyring import Record
+from .errors import PrivilegeError, UnsupportedError
+from .key.record import Record
 from .root_key import RootKey
+
+# PL/Python looks the types of a plan up in the caller's search_path, and keeps them with the plan: each is
+# qualified here, so that no other type of the same name is found.
+_TYPES = {
+    name: f"pg_catalog.{internal}"
+    for name, internal in {
+        "bigint": "int8",
+        "boolean": "bool",
+        "bytea": "bytea",
+        "bytea[]": "bytea[]",
+        "double precision": "float8",
+        "integer": "int4",
+        "integer[]": "int4[]",
+        "jsonb": "jsonb",
+        "name": "name",
+        "oid": "oid",
+        "oid[]": "oid[]",
+        "text": "text",
+        "text[]": "text[]",
+        "timestamptz": "timestamptz",
+        "uuid": "uuid",
+    }.items()
+}
+
+_KEY_WATCH = "SELECT FROM {s}.key WHERE false"
 
 
 class _Operation:
-    """Something to be run with the rights of the extension's owner, and what came of it."""
+    """An operation to run with the rights of the extension's owner, and its outcome."""
 
     def __init__(self, operation: Callable[[], Any]) -> None:
         self.operation = operation
@@ -21,21 +46,22 @@ class _Operation:
 
 
 class Session:
-    """What the server lets this session do; ``pgkeymgr.key.database.Database`` tells more of each method."""
+    """The server's services for this session; ``pgkeymgr.key.database.Database`` describes each method."""
 
     # Each is called for each row: C functions, which take no self.
     user = server.user_id
     stamp = server.statement_stamp
     transaction = server.transaction_stamp
-    latest_snapshot = staticmethod(server.latest_snapshot)
     subtransaction = server.subtransaction_id
     command = staticmethod(server.command_id)
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
-        self._plans: dict[str, Any] = {}
+        self._plans: dict[tuple[str, int], Any] = {}
         self._pending: list[_Operation] = []
         self._taken: Record | None = None
+        self._key_watch: Any = None
+        self._owner = 0
 
     def root_key(self) -> RootKey:
         """Return the root key."""
@@ -46,12 +72,16 @@ class Session:
         return session_root_key.load()
 
     def is_read_only(self) -> bool:
-        """Tell whether this transaction cannot write."""
+        """Return whether this transaction cannot write."""
         return server.setting("transaction_read_only") == "on"
 
+    def is_parallel(self) -> bool:
+        """Return whether this is part of a parallel query."""
+        return server.is_parallel()
+
     def is_confidential(self) -> bool:
-        """Tell whether the client came over TLS or a Unix socket."""
-        # As the owner: after SET ROLE, pg_stat_ssl may not tell this session's own row.
+        """Return whether the client came over TLS or a Unix socket."""
+        # As the owner: after SET ROLE, pg_stat_ssl may not show this session's own row.
         (row,) = self.as_owner(
             lambda: self.execute(
                 "SELECT pg_catalog.inet_client_addr() IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_stat_ssl"
@@ -61,45 +91,53 @@ class Session:
         return bool(row["is_confidential"])
 
     def log(self, message: str) -> None:
-        """Write to the server's log."""
-        plpy.log(f"pgkeymgr: {message}")
+        """Write a line to the server's log."""
+        # The statement may have a password in it, or a plaintext, that is not to be logged because of this line.
+        with server.plain_log_lines():
+            plpy.log(f"pgkeymgr: {message}")
 
     def warn(self, message: str, hint: str) -> None:
         """Send the client a warning."""
         plpy.warning(f"pgkeymgr: {message}", hint=hint)
 
     def execute(self, query: str, *arguments: tuple[str, Any]) -> list[dict[str, Any]]:
-        """Run a query, with a plan that is kept."""
-        plan = self._plans.get(query)
+        """Run a query, with a plan that is kept for the current user."""
+        _check_can_query()
+        # A plan is not shared between users: whatever one of them has put into it, no other runs it.
+        which = query, server.user_id()
+        plan = self._plans.get(which)
         if plan is None:
-            types = [type_ for type_, _ in arguments]
-            plan = self._plans[query] = plpy.prepare(query.replace("{s}", self.schema), types)
+            plan = self._plans[which] = _prepare(query.replace("{s}", self.schema), arguments)
         return list(plpy.execute(plan, [value for _, value in arguments]))
 
     query = execute
 
     def run(self, statement: str) -> list[dict[str, Any]]:
         """Run a statement as it is."""
+        _check_can_query()
         return list(plpy.execute(statement))
 
     def parse(self, query: str) -> None:
         """Have a query parsed, and not run."""
+        _check_can_query()
         plpy.prepare(query)
 
     def write(self, statement: str, *arguments: tuple[str, Any]) -> int:
         """Run a statement; return how many rows it wrote or found."""
+        _check_can_query()
         if not arguments:
             return int(plpy.execute(statement).nrows())
-        plan = plpy.prepare(statement, [type_ for type_, _ in arguments])
+        plan = _prepare(statement, arguments)
         return int(plpy.execute(plan, [value for _, value in arguments]).nrows())
 
     def query_unkept(self, query: str, *arguments: tuple[str, Any]) -> list[dict[str, Any]]:
         """Run a query as it is, with arguments."""
-        plan = plpy.prepare(query, [type_ for type_, _ in arguments])
+        _check_can_query()
+        plan = _prepare(query, arguments)
         return list(plpy.execute(plan, [value for _, value in arguments]))
 
     def can_query(self) -> bool:
-        """Tell whether queries can be run now."""
+        """Return whether queries can be run now."""
         return not server.refuses_subtransactions()
 
     def commit(self) -> None:
@@ -111,7 +149,7 @@ class Session:
         self.execute("SELECT pg_catalog.pg_sleep($1)", ("double precision", seconds))
 
     def notice(self, message: str) -> None:
-        """Tell the client something."""
+        """Send the client a notice."""
         plpy.notice(f"pgkeymgr: {message}")
 
     def setting(self, name: str) -> str | None:
@@ -120,6 +158,7 @@ class Session:
 
     def mark_session(self, name: str, value: str, *, is_local: bool) -> None:
         """Set a setting that users cannot set."""
+        _check_can_query()
         server.define_superuser_setting(name, "set by pgkeymgr; ends what a session has unlocked")
         self.as_owner(
             lambda: self.execute(
@@ -127,50 +166,71 @@ class Session:
             )
         )
 
-    def load_key(self, key_id: int, name: str, uuid: bytes, user: int, *, with_wraps: bool) -> Record | None:
+    def load_key(
+        self, key_id: int, name: str, uuid: bytes, user: int, *, family: int = 0, with_wraps: bool
+    ) -> Record | None:
         """Read the record of a key, as it is committed by now."""
         self._taken = None
-        if server.refuses_subtransactions():
-            server.call_load_key(self.schema.strip('"'), key_id, name, uuid, user, with_wraps)
-        elif server.has_old_snapshot():
-            self.execute(
-                "SELECT {s}._load_latest_key($1, $2, $3, $4, $5)",
+        self.read_as_owner(
+            lambda: self.execute(
+                "SELECT {s}._load_key($1, $2, $3, $4, $5, $6)",
                 ("integer", key_id),
                 ("text", name),
-                ("text", uuid.hex()),
+                ("uuid", uuid.hex()),
+                ("integer", family),
                 ("oid", user),
                 ("boolean", with_wraps),
             )
-        else:
-            self._load_key(key_id, name, uuid.hex(), user, with_wraps)
+        )
         return self._taken
 
-    def _load_key(self, key_id: int, name: str, uuid: str, user: int, with_wraps: bool) -> None:
-        self.execute(
-            "SELECT {s}._load_key($1, $2, $3, $4, $5)",
-            ("integer", key_id),
-            ("text", name),
-            ("uuid", uuid),
-            ("oid", user),
-            ("boolean", with_wraps),
-        )
+    def is_key_watch_valid(self) -> bool:
+        """Return whether PostgreSQL has reported no change of the key tables since ``renew_key_watch``."""
+        return self._key_watch is not None and server.is_plan_valid(self._key_watch)
 
-    def _load_latest_key(self, key_id: int, name: str, uuid: str, user: int, with_wraps: bool) -> None:
-        with server.latest_snapshot():
-            self._load_key(key_id, name, uuid, user, with_wraps)
+    def renew_key_watch(self) -> None:
+        """Begin to watch for changes of the key tables again."""
+        # The planner finds that it reads nothing; PostgreSQL notes all the same that it depends on the table.
+        self.read_as_owner(lambda: self.execute(_KEY_WATCH))
+        self._key_watch = self._plans[_KEY_WATCH, self._owner]
+
+    # Called for each statement.
+    may_have_missed_changes = staticmethod(server.has_old_transaction)
+
+    def accept_invalidations(self) -> None:
+        """Let this session notice the changes that other sessions have committed by now."""
+        # PostgreSQL accepts invalidations when it takes a lock on a relation that the transaction does not hold.
+        # The function opens the table and closes it again, and nothing else keeps this lock on it.
+        self.execute("SELECT pg_catalog.pg_relation_size('{s}.key_event_turn'::pg_catalog.regclass)")
+
+    def is_member(self, roles: Sequence[int]) -> bool:
+        """Return whether the current user has the privileges of all of some roles, given by their OIDs."""
+        (row,) = self.execute(
+            "SELECT pg_catalog.bool_and(pg_catalog.pg_has_role(one, 'USAGE')) AS is_member"
+            " FROM pg_catalog.unnest($1) AS one",
+            ("oid[]", list(roles)),
+        )
+        return bool(row["is_member"])
 
     def _take_key(self, fields: list[Any]) -> bool:
         self._taken = Record(*fields)
         return True
 
     def as_owner(self, operation: Callable[[], Any]) -> Any:
-        """Run something with the rights of the extension's owner."""
+        """Run an operation with the rights of the extension's owner."""
+        return self._run_as_owner(operation, "SELECT {s}._as_owner()")
+
+    def read_as_owner(self, operation: Callable[[], Any]) -> Any:
+        """Run an operation that only reads with the rights of the extension's owner."""
+        return self._run_as_owner(operation, "SELECT {s}._read_as_owner()")
+
+    def _run_as_owner(self, operation: Callable[[], Any], call: str) -> Any:
         pending = _Operation(operation)
         self._pending.append(pending)
         try:
-            self.execute("SELECT {s}._as_owner()")
+            self.execute(call)
         except plpy.SPIError:
-            # PL/Python made an SQL error of it on the way out of _as_owner.
+            # PL/Python made an SQL error of it on the way out of the function.
             if pending.error is not None:
                 raise pending.error from None
             raise
@@ -181,10 +241,39 @@ class Session:
 
     def _as_owner(self) -> None:
         if not self._pending:
-            raise PrivilegeError("_as_owner() is for the functions of pgkeymgr only")
+            raise PrivilegeError("permission denied: only pgkeymgr's own functions call _as_owner()")
         pending = self._pending.pop()
+        self._owner = server.user_id()
         try:
             pending.result = pending.operation()
         except Exception as error:
             pending.error = error
             raise
+
+    def _read_as_owner(self) -> None:
+        with server.latest_snapshot():
+            self._as_owner()
+
+
+def _prepare(query: str, arguments: tuple[tuple[str, Any], ...]) -> Any:
+    return plpy.prepare(query, [_TYPES[type_] for type_, _ in arguments])
+
+
+def _check_can_query() -> None:
+    """Refuse a query where PL/Python cannot catch PostgreSQL's error.
+
+    Before PostgreSQL 17, no subtransaction can begin in a parallel query. PL/Python begins the subtransaction of a
+    query before it can catch errors: the error would jump over the frames of the interpreter, which then crashes
+    the server.
+
+    Raises:
+        UnsupportedError: this is such a query.
+        MemoryError: the process is about to run out of memory, which would raise an error in the same place.
+    """
+    if server.refuses_subtransactions():
+        raise UnsupportedError(
+            "cannot look up a key in a parallel query before PostgreSQL 17",
+            hint="Do not declare a function that calls pgkeymgr as PARALLEL SAFE, or set "
+            "max_parallel_workers_per_gather to 0.",
+        )
+    server.check_memory()

@@ -66,17 +66,6 @@ CREATE CONSTRAINT TRIGGER link_key_events AFTER INSERT ON @extschema@.key_event
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.hash IS NULL)
     EXECUTE FUNCTION @extschema@._link_key_events();
 
-CREATE FUNCTION @extschema@._read_last_key_event()
-RETURNS void
-LANGUAGE plpython3u STABLE
-AS $$
-@load@
-return GD['pgkeymgr']._read_last_key_event()
-$$;
-REVOKE ALL ON FUNCTION @extschema@._read_last_key_event() FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@._read_last_key_event() IS
-    'Internal: read the end of the chain as of now, in a transaction that sees an older state.';
-
 CREATE VIEW @extschema@.key_events WITH (security_barrier) AS
 SELECT e.link, e.at, e.event, e.key_id, e.key_name, e.role, e.session_role, e.client, e.detail, e.hash
 FROM @extschema@.key_event AS e;

@@ -1,8 +1,10 @@
 """The agent as a process: whom it serves, what it survives, how it is locked, unlocked, reloaded, replaced."""
 
 import contextlib
+import fcntl
 import json
 import os
+import pwd
 import random
 import resource
 import secrets
@@ -235,13 +237,14 @@ def test_a_directory_that_others_can_write_is_refused(agent: Agent) -> None:
     root_key = agent.root_key()
     agent.directory.chmod(0o777)
     try:
-        with pytest.raises(AgentError, match="lies in a directory that others can write") as refused:
+        where = f'lies in the directory "{agent.directory}", which others can write'
+        with pytest.raises(AgentError, match=where) as refused:
             root_key.derive(1, 32, CONTEXT)
-        assert refused.value.hint == f"chmod o-w {agent.directory}"
+        assert f"chmod o-w {agent.directory}" in str(refused.value.hint)
         with Agent([OLD]) as other:
             other.stop()
             other.directory.chmod(0o777)
-            with pytest.raises(RuntimeError, match="others can write the directory"):
+            with pytest.raises(RuntimeError, match="which others can write"):
                 other.start()
             # With the sticky bit nobody can replace what is another's.
             other.directory.chmod(0o1777)
@@ -523,6 +526,55 @@ def test_two_agents_that_start_at_once() -> None:
                 _, said = rival.communicate()
                 if rival is not winner:
                     assert "another agent serves" in said
+
+
+@needs_root
+def test_a_lock_file_that_another_user_left() -> None:
+    """Whether or not the agent's user can open it, and whether or not that user still holds it."""
+    with Agent([OLD]) as agent:
+        agent.stop()
+        lock = Path(f"{agent.socket}.lock")
+        daemon = pwd.getpwnam("daemon").pw_uid
+        report = rf"the lock file {lock} belongs to user id {daemon} \(daemon\), not to the agent's own user"
+        os.chown(lock, daemon, -1)
+        for mode in (0o755, 0o1777):
+            agent.directory.chmod(mode)
+            with pytest.raises(RuntimeError, match=report):
+                agent.start()
+            with lock.open() as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                with pytest.raises(RuntimeError, match=rf"{report}[^$]*If none does, it left the file: rm {lock}"):
+                    agent.start()
+        lock.unlink()
+        agent.start()
+
+
+@needs_root
+def test_files_that_root_left_to_the_agents_user() -> None:
+    """As after an agent that was once started by hand."""
+    agent = Agent([OLD], "--no-lock-memory", user="nobody")
+    try:
+        # Nobody but root can take away here what is root's.
+        shutil.chown(agent.directory, "root")
+        agent.directory.chmod(0o1777)
+        lock = Path(f"{agent.socket}.lock")
+        for left, mode, called in (
+            (lock, 0o600, "lock file"),
+            (agent.socket, 0o666, "socket"),
+            (agent.socket, 0o600, "socket"),
+        ):
+            if called == "socket":
+                with socket.socket(socket.AF_UNIX) as other:
+                    other.bind(str(left))
+            else:
+                left.touch()
+            left.chmod(mode)
+            with pytest.raises(RuntimeError, match=rf"the {called} {left} belongs to user id 0 \(root\)"):
+                agent.start()
+            left.unlink()
+        agent.start()
+    finally:
+        agent.remove()
 
 
 def test_somebody_else_listens_there() -> None:

@@ -135,7 +135,6 @@ def _send_root_keys(sender: Pipe, place: Cluster, script: str, environment: Mapp
     os.environ.clear()
     os.environ.update(environment)
     try:
-        getkey.check(script)
         sender.send(getkey.parse(getkey.run(script), script))
     except GetkeyError as error:
         sender.send(error.message)

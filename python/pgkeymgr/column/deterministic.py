@@ -29,7 +29,7 @@ class Deterministic:
 
         Raises:
             DataError: the column is not deterministic, or has keys by another column.
-            PrivilegeError: the current user may not encrypt with the key.
+            PrivilegeError: the current user may not encrypt with the key, or neither search nor decrypt.
         """
         if value is None:
             return None
@@ -39,21 +39,25 @@ class Deterministic:
         if column.state == DECRYPTING:
             raise DataError(f'column "{column_name}" of {relation} is being decrypted')
         if not column.form.is_text:
-            encoded = column.form.encoded(f"$1::pg_catalog.text::{column.type}", self._database.schema)
+            encoded = column.form.encoded(f"$1::pg_catalog.text::{column.sql_type}", self._database.schema)
             if column.form.kind == BYTES:
                 encoded = f"pg_catalog.encode({encoded}, 'hex')"
-            value = self._relations.converted(encoded, value)
+            value = self._relations.converted(encoded, value, column.type)
         plaintext = bytes.fromhex(value) if column.form.kind == BYTES else value.encode()
-        current = self._keys.usable(column.key, TOKEN_KEY_TYPE, encrypt=True)
-        versions = self._database.as_owner(
+        current = self._keys.check_usable(
+            self._keys.lookup_family(column.family), column.family, TOKEN_KEY_TYPE, encrypt=True
+        )
+        current.check_search()
+        versions = self._database.read_as_owner(
             lambda: self._database.execute(
-                "SELECT id FROM {s}.key WHERE family OPERATOR(pg_catalog.=) $1 AND state = 'enabled'"
-                " ORDER BY id DESC",
-                ("integer", current.family),
+                "SELECT id FROM {s}.key WHERE family = $1 AND state = 'enabled' ORDER BY id DESC",
+                ("integer", column.family),
             )
         )
         tokens = []
         for row in versions:
-            record = self._keys.usable(row["id"], TOKEN_KEY_TYPE, encrypt=True)
+            record = self._keys.check_usable(
+                self._keys.lookup(row["id"], with_wraps=False), row["id"], TOKEN_KEY_TYPE, encrypt=True
+            )
             tokens.append(self._keys.cipher(record).encrypt_deterministic(plaintext, place_prefix(column.uuid)))
         return tokens

@@ -1,11 +1,10 @@
 """What the key table needs of the session that it is used in; ``session.py`` has the real one."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..root_key import RootKey
-from .keyring import Record
+from .record import Record
 
 Rows = list[dict[str, Any]]
 
@@ -47,7 +46,9 @@ class Database(Protocol):
             RootKeyError: there is none.
         """
 
-    def load_key(self, key_id: int, name: str, uuid: bytes, user: int, *, with_wraps: bool) -> Record | None:
+    def load_key(
+        self, key_id: int, name: str, uuid: bytes, user: int, *, family: int = 0, with_wraps: bool
+    ) -> Record | None:
         """Read the record of a key, as it is committed by now.
 
         Args:
@@ -55,14 +56,37 @@ class Database(Protocol):
             name: its name, or an empty one.
             uuid: its uuid, 16 bytes, or zeros.
             user: for whom, an OID.
-            with_wraps: with what it is wrapped under besides the root key; without the root key, it always is.
+            family: its family, of which the current version is read, or 0.
+            with_wraps: with its wraps besides the one under the root key; without the root key, always with them.
 
         Returns:
             The record, or None if there is no such key.
         """
 
+    def is_key_watch_valid(self) -> bool:
+        """Return whether PostgreSQL has reported no change of the key tables since ``renew_key_watch``."""
+
+    def renew_key_watch(self) -> None:
+        """Begin to watch for changes of the key tables again."""
+
+    def may_have_missed_changes(self) -> bool:
+        """Return whether other sessions may have committed since this one has last accepted invalidations."""
+
+    def accept_invalidations(self) -> None:
+        """Let this session notice the changes that other sessions have committed by now."""
+
+    def is_member(self, roles: Sequence[int]) -> bool:
+        """Return whether the current user has the privileges of all of some roles, given by their OIDs."""
+
     def as_owner(self, operation: Callable[[], _Result]) -> _Result:
-        """Run something with the rights of the extension's owner, all of it or nothing."""
+        """Run an operation with the rights of the extension's owner, all of it or nothing.
+
+        The search_path is pinned to pg_catalog, so that names of the catalog need not be qualified. The operation
+        must touch no table but the extension's own, and call no code but PostgreSQL's and pgkeymgr's.
+        """
+
+    def read_as_owner(self, operation: Callable[[], _Result]) -> _Result:
+        """Run an operation that only reads like ``as_owner``, seeing what is committed by now."""
 
     def execute(self, query: str, *arguments: tuple[str, Any]) -> Rows:
         """Run a query, {s} in it standing for the schema; to be used in ``as_owner`` only.
@@ -120,14 +144,14 @@ class Database(Protocol):
     def is_read_only(self) -> bool:
         """Tell whether this transaction cannot write, as none can on a standby."""
 
+    def is_parallel(self) -> bool:
+        """Return whether this is part of a parallel query, in which nothing can be written."""
+
     def is_confidential(self) -> bool:
         """Tell whether the client came over TLS or a Unix socket."""
 
-    def latest_snapshot(self) -> AbstractContextManager[None]:
-        """Let read-only queries see what is committed by now; within a STABLE function."""
-
     def log(self, message: str) -> None:
-        """Write to the server's log, whatever becomes of the transaction."""
+        """Write a line to the server's log, whatever becomes of the transaction; without the statement."""
 
     def warn(self, message: str, hint: str) -> None:
         """Send the client a warning."""

@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable
 
 from ..errors import PassphraseError, PrivilegeError
-from ..key.keyring import Record
 from ..key.passphrase import Stretching
 from ..key.passphrase_wrap import PassphraseWraps
+from ..key.record import Record
 from ..key.table import TOKEN_KEY_TYPE, KeyTable, check_type
 from .attempts import attempt, check_passphrase
 from .exchange import Exchange
@@ -163,7 +163,7 @@ class Passphrases:
         return record
 
     def _check_may_use(self, record: Record) -> None:
-        if not (record.may_encrypt or record.may_decrypt):
+        if not record.has_usage:
             raise PrivilegeError(f"permission denied to unlock {record}")
 
     def _related(self, key: str | int) -> list[Record]:

@@ -363,13 +363,13 @@ SELECT is(as_role('pgkeymgr_test_alice', call), expected, 'an administrator of k
 ) AS calls (call, expected);
 SELECT is(as_role(role, call), '42501', format('%s may not: %s', role, call))
 FROM unnest('{pgkeymgr_test_bob,pgkeymgr_test_nobody}'::text[]) AS role, (VALUES
-    ('SELECT count(*) FROM key_events'), ('verify_key_events()'), ('_read_last_key_event()')
+    ('SELECT count(*) FROM key_events'), ('verify_key_events()'), ('_read_as_owner()')
 ) AS calls (call);
 SELECT throws_ok(format('SET LOCAL ROLE pgkeymgr_test_alice; %s', change), '42501', NULL, 'not even she: ' || change)
 FROM (VALUES
     ('INSERT INTO key_event (id, event, role, session_role, client) SELECT gen_random_uuid(), '''', '''', '''', '''''),
     ('DELETE FROM key_event'), ('UPDATE key_event SET detail = NULL'), ('TRUNCATE key_event'),
-    ('LOCK TABLE key_event_turn IN EXCLUSIVE MODE'), ('DELETE FROM key_events'), ('SELECT _read_last_key_event()')
+    ('LOCK TABLE key_event_turn IN EXCLUSIVE MODE'), ('DELETE FROM key_events'), ('SELECT _invalidate_keys()')
 ) AS changes (change);
 
 -- A link that is undone with its savepoint is made again.

@@ -29,6 +29,17 @@ class DataError(Error):
     sqlstate = "22000"
 
 
+class InvalidValueError(DataError):
+    """A value is not valid for its type.
+
+    It stands in the place of an error of PostgreSQL whose message would show the value, and has its SQLSTATE.
+    """
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate  # type: ignore[misc]  # one class for the SQLSTATEs of many types
+
+
 class ParameterError(Error):
     """An argument of pgkeymgr's own API is out of range."""
 

@@ -1,85 +1,101 @@
 -- What the views and triggers of encrypted tables call for each value. PUBLIC may: the grant on the key counts.
--- Python: column/cell.py, which says what the arguments are; they have no names, since PL/Python would make each
--- one a variable anew for each row.
+-- Python: column/cell.py, which describes the arguments. They have no names, since PL/Python would make a variable
+-- of each name for each row.
 
-CREATE FUNCTION @extschema@._open_text(bytea, bytea)
+CREATE FUNCTION @extschema@._open_text(bytea, bytea, integer)
 RETURNS text
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 600
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 60
 AS $$
 @load@
-return GD['pgkeymgr']._open_text(args[0], args[1])
+return GD['pgkeymgr']._open_text(args[0], args[1], args[2])
 $$;
-COMMENT ON FUNCTION @extschema@._open_text(bytea, bytea) IS
+REVOKE ALL ON FUNCTION @extschema@._open_text(bytea, bytea, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._open_text(bytea, bytea, integer) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._open_text(bytea, bytea, integer) IS
     'Internal: the value of an encrypted column, as text.';
 
-CREATE FUNCTION @extschema@._open_bytes(bytea, bytea)
+CREATE FUNCTION @extschema@._open_bytes(bytea, bytea, integer)
 RETURNS bytea
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 600
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 60
 AS $$
 @load@
-return GD['pgkeymgr']._open_bytes(args[0], args[1])
+return GD['pgkeymgr']._open_bytes(args[0], args[1], args[2])
 $$;
-COMMENT ON FUNCTION @extschema@._open_bytes(bytea, bytea) IS
+REVOKE ALL ON FUNCTION @extschema@._open_bytes(bytea, bytea, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._open_bytes(bytea, bytea, integer) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._open_bytes(bytea, bytea, integer) IS
     'Internal: the value of an encrypted bytea column.';
 
-CREATE FUNCTION @extschema@._seal_text(text, text, bytea)
+CREATE FUNCTION @extschema@._seal_text(integer, text, bytea)
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 600
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 60
 AS $$
 @load@
 return GD['pgkeymgr']._seal_text(args[0], args[1], args[2])
 $$;
-COMMENT ON FUNCTION @extschema@._seal_text(text, text, bytea) IS
+REVOKE ALL ON FUNCTION @extschema@._seal_text(integer, text, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._seal_text(integer, text, bytea) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._seal_text(integer, text, bytea) IS
     'Internal: encrypt a value for its place in a column.';
 
-CREATE FUNCTION @extschema@._seal_bytes(text, bytea, bytea)
+CREATE FUNCTION @extschema@._seal_bytes(integer, bytea, bytea)
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 600
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 60
 AS $$
 @load@
 return GD['pgkeymgr']._seal_bytes(args[0], args[1], args[2])
 $$;
-COMMENT ON FUNCTION @extschema@._seal_bytes(text, bytea, bytea) IS
+REVOKE ALL ON FUNCTION @extschema@._seal_bytes(integer, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._seal_bytes(integer, bytea, bytea) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._seal_bytes(integer, bytea, bytea) IS
     'Internal: encrypt a bytea for its place in a column.';
 
-CREATE FUNCTION @extschema@._seal_deterministic(text, bytea, bytea)
+CREATE FUNCTION @extschema@._seal_deterministic(integer, bytea, bytea)
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 600
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 60
 AS $$
 @load@
 return GD['pgkeymgr']._seal_deterministic(args[0], args[1], args[2])
 $$;
-COMMENT ON FUNCTION @extschema@._seal_deterministic(text, bytea, bytea) IS
+REVOKE ALL ON FUNCTION @extschema@._seal_deterministic(integer, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._seal_deterministic(integer, bytea, bytea) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._seal_deterministic(integer, bytea, bytea) IS
     'Internal: encrypt a value so that equal ones have equal ciphertexts.';
 
-CREATE FUNCTION @extschema@._reseal(text, bytea, bytea)
+CREATE FUNCTION @extschema@._reseal(integer, bytea, bytea, integer)
 RETURNS bytea
 LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 1200
 AS $$
 @load@
-return GD['pgkeymgr']._reseal(args[0], args[1], args[2])
+return GD['pgkeymgr']._reseal(args[0], args[1], args[2], args[3])
 $$;
-COMMENT ON FUNCTION @extschema@._reseal(text, bytea, bytea) IS
+REVOKE ALL ON FUNCTION @extschema@._reseal(integer, bytea, bytea, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._reseal(integer, bytea, bytea, integer) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._reseal(integer, bytea, bytea, integer) IS
     'Internal: encrypt a value of a column under the current version of a key.';
 
 -- The key of one value of the column that key_by names. NULL has the column's own key.
-CREATE FUNCTION @extschema@._key_by(text, text)
-RETURNS text
+CREATE FUNCTION @extschema@._key_by(integer, text)
+RETURNS integer
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 200
 AS $$
 @load@
 return GD['pgkeymgr']._key_by(args[0], args[1])
 $$;
-COMMENT ON FUNCTION @extschema@._key_by(text, text) IS
-    'Internal: the name of the key for one value of a column, made if there is none yet.';
+REVOKE ALL ON FUNCTION @extschema@._key_by(integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._key_by(integer, text) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._key_by(integer, text) IS
+    'Internal: the family of the key for one value of a column, made if there is none yet.';
 
 CREATE FUNCTION @extschema@._blind(integer, text, text)
 RETURNS bytea
-LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 600
+LANGUAGE plpython3u STABLE STRICT PARALLEL SAFE COST 60
 AS $$
 @load@
 return GD['pgkeymgr']._blind(args[0], args[1], args[2])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._blind(integer, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._blind(integer, text, text) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._blind(integer, text, text) IS
     'Internal: the blind index of a value.';
 
@@ -95,6 +111,8 @@ SET extra_float_digits = 1
 SET bytea_output = 'hex'
 SET xmlbinary = 'base64'
 AS $$ BEGIN RETURN value::text; END $$;
+REVOKE ALL ON FUNCTION @extschema@._to_text(anyelement) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._to_text(anyelement) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._to_text(anyelement) IS
     'Internal: a value as text, the same whatever the session''s settings.';
 
@@ -109,6 +127,8 @@ SET IntervalStyle = 'iso_8601'
 SET TimeZone = 'UTC'
 SET xmloption = 'content'
 AS $$ BEGIN RETURN value; END $$;
+REVOKE ALL ON FUNCTION @extschema@._from_text(text, anyelement) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._from_text(text, anyelement) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._from_text(text, anyelement) IS
     'Internal: a value from its text, the same whatever the session''s settings.';
 
@@ -125,5 +145,7 @@ BEGIN
     RETURN pg_xact_status((epoch | xmin::text::bigint)::text::xid8) = 'in progress';
 END
 $$;
+REVOKE ALL ON FUNCTION @extschema@._is_own(xid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._is_own(xid) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._is_own(xid) IS
     'Internal: whether a row version is this transaction''s own.';

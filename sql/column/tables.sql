@@ -1,6 +1,7 @@
 -- Which columns are encrypted, how, and how far an operation on one has come. Python: column/registry.py
 
 CREATE TYPE @extschema@.column_state AS ENUM ('migrating', 'encrypted', 'rotating', 'decrypting');
+GRANT USAGE ON TYPE @extschema@.column_state TO PUBLIC;
 COMMENT ON TYPE @extschema@.column_state IS
     'The state of an encrypted column: whether all its values are encrypted under the current key, or which '
     'procedure is to be called until they are.';
@@ -35,6 +36,8 @@ CREATE TABLE @extschema@.encrypted_column (
     not_null boolean NOT NULL,
     column_default text,
     key_name text NOT NULL,
+    -- All versions of the key, and those that were made for it, belong to this family.
+    key_family integer NOT NULL,
     key_by name,
     deterministic boolean NOT NULL,
     state @extschema@.column_state NOT NULL,

@@ -2,17 +2,18 @@
 
 CREATE FUNCTION @extschema@._problem(
     token bytea,
-    place bytea
+    place bytea,
+    family integer
 )
 RETURNS text
 LANGUAGE plpython3u STABLE PARALLEL SAFE COST 300
 AS $$
 @load@
-return GD['pgkeymgr']._problem(token, place)
+return GD['pgkeymgr']._problem(token, place, family)
 $$;
-REVOKE ALL ON FUNCTION @extschema@._problem(bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@._problem(bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@._problem(bytea, bytea) IS
+REVOKE ALL ON FUNCTION @extschema@._problem(bytea, bytea, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._problem(bytea, bytea, integer) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@._problem(bytea, bytea, integer) IS
     'Internal: why a value does not open, or NULL.';
 
 CREATE FUNCTION @extschema@.verify_column(

@@ -1,6 +1,7 @@
 -- pgsodium's key table: keys for one primitive each, found by uuid. Python: compat/pgsodium.py
 
 CREATE TYPE @extschema@.key_status AS ENUM ('default', 'valid', 'invalid', 'expired');
+GRANT USAGE ON TYPE @extschema@.key_status TO PUBLIC;
 COMMENT ON TYPE @extschema@.key_status IS 'pgsodium''s states of a key; of ours, an enabled one is valid.';
 
 CREATE VIEW @extschema@.valid_key WITH (security_barrier) AS

@@ -2,13 +2,14 @@
 
 BLAKE2b with a digest of 16 bytes, keyed with a sub-key of the blind index's own data key (BLAKE2b of the data key
 with a personalization that nothing else has), over the UTF-8 of the normalized text. Without the key, not even a
-guess can be checked; with it, whoever may encrypt or decrypt under the column's key can check guesses, and search.
+guess can be checked. A role that may search or decrypt with the column's key can check guesses.
 """
 
 from hashlib import blake2b
 
 from ..crypto.blake2b import blake2b_of_key
 from ..key.table import KeyTable
+from ..key.use_cache import Conditions
 
 NORMALIZATIONS = ("none", "casefold", "digits")
 DIGEST_BYTES = 16
@@ -68,10 +69,10 @@ class Blinding:
     def __init__(self, keys: KeyTable) -> None:
         self._keys = keys
         self._database = keys.database
-        self._checked = keys.keyring.blinders
+        self._uses = keys.uses
 
     def _blind(self, key_id: int, normalize: str, value: str) -> bytes:
-        """Return the blind index of a value.
+        """Return the blind index of a value that is written.
 
         Args:
             key_id: the key's.
@@ -82,21 +83,28 @@ class Blinding:
             16 bytes.
 
         Raises:
-            PrivilegeError: the current user may neither encrypt nor decrypt with the column's key.
+            PrivilegeError: the current user may neither encrypt nor search with the column's key.
         """
-        user = self._database.user()
-        known = self._checked.get((key_id, user))
-        kept = None
-        if known and known[0] == self._database.stamp():
-            key = known[1]
-        elif (kept := self._keys.remembered(self._checked, (key_id, user))) is not None:
-            key = kept
-        else:
-            record = self._keys.find(key_id, with_wraps=False)
-            record.check_usage(encrypt=not record.may_decrypt)
+        return self._digest(key_id, normalize, value, is_search=False)
+
+    def search_for(self, key_id: int, normalize: str, value: str) -> bytes:
+        """Return the blind index of a value that is searched for; see ``_blind``.
+
+        Raises:
+            PrivilegeError: the current user may neither search nor decrypt with the column's key.
+        """
+        return self._digest(key_id, normalize, value, is_search=True)
+
+    def _digest(self, key_id: int, normalize: str, value: str, *, is_search: bool) -> bytes:
+        which = ("blind", key_id, is_search, self._database.user())
+        key: bytes | None = self._uses.get(which)
+        if key is None:
+            record = self._keys.check_known(self._keys.record(key_id), f"{key_id}")
+            if is_search or not record.may_encrypt:
+                record.check_search()
             record.check_state()
             key = subkey(self._keys.keyring.secret(record, self._keys.unlock))
-            self._keys.remember(self._checked, (key_id, user), key)
+            self._uses.put(which, key, Conditions.of(record))
         if normalize != "none":
             value = normalized(value, normalize)
         return digest(key, value)

@@ -12,6 +12,8 @@ class Column:
     """A column of a table, as the catalog has it.
 
     Attributes:
+        type: the type's name for people, and for DDL under a pinned search_path.
+        sql_type: the type as generated SQL names it, which means the same in any search_path.
         identity: ``a`` for GENERATED ALWAYS AS IDENTITY, ``d`` for BY DEFAULT, else empty.
         generated: the expression of a generated column, or None.
         sequence: the qualified name of an identity column's sequence, or None.
@@ -20,6 +22,7 @@ class Column:
     name: str
     number: int
     type: str
+    sql_type: str
     type_oid: int
     modifier: int
     not_null: bool
@@ -29,6 +32,32 @@ class Column:
     collation: str | None
     sequence: str | None
     comment: str | None
+
+
+_KEYWORDS = "bigint|bit|boolean|character|double precision|integer|interval|numeric|real|smallint|time|timestamp"
+
+
+def sql_type(oid: str, modifier: str) -> str:
+    """Return an SQL expression for a type's name with its modifier that no search_path leads elsewhere.
+
+    The names that are keywords of the grammar always mean PostgreSQL's own types, and some of them have a modifier
+    that a qualified name cannot have; all others are qualified.
+
+    Args:
+        oid: the expression for the type's OID.
+        modifier: the expression for its modifier.
+
+    Returns:
+        The expression, to be used under ``search_path`` = pg_catalog.
+    """
+    name = f"pg_catalog.format_type({oid}, {modifier})"
+    return (
+        f"CASE WHEN (SELECT n.nspname OPERATOR(pg_catalog.=) 'pg_catalog' FROM pg_catalog.pg_type AS n_t"
+        f" JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) n_t.typnamespace"
+        f" WHERE n_t.oid OPERATOR(pg_catalog.=) {oid})"
+        f" AND {name} OPERATOR(pg_catalog.!~) '^({_KEYWORDS})\\y'"
+        f" THEN 'pg_catalog.' OPERATOR(pg_catalog.||) {name} ELSE {name} END"
+    )
 
 
 @dataclass(frozen=True)
@@ -99,7 +128,9 @@ def describe(database: Database, oid: int) -> Table | None:
     if not rows:
         return None
     columns = database.query(
-        "SELECT a.attname::text AS name, a.attnum AS number, format_type(a.atttypid, a.atttypmod) AS type,"
+        "SELECT a.attname::text AS name, a.attnum AS number,"
+        " pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,"
+        f" {sql_type('a.atttypid', 'a.atttypmod')} AS sql_type,"
         " a.atttypid::bigint AS type_oid, a.atttypmod AS modifier, a.attnotnull AS not_null,"
         " CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS default,"
         " a.attidentity::text AS identity,"

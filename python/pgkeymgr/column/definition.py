@@ -78,8 +78,11 @@ class Definition:
     def opened(self, column: EncryptedColumn, row: str) -> str:
         """Return the expression for the decrypted value of a base table's row."""
         function = "_open_bytes" if column.form.kind == BYTES else "_open_text"
-        value = f"{self._schema}.{function}({row}.{quote_name(column.cipher)}, {self.place(column, row)})"
-        return column.form.decoded(value, column.type, self._schema)
+        value = (
+            f"{self._schema}.{function}({row}.{quote_name(column.cipher)}, {self.place(column, row)},"
+            f" {column.family})"
+        )
+        return column.form.decoded(value, column.sql_type, self._schema)
 
     def read(self, column: EncryptedColumn, row: str) -> str:
         """Return the expression for a column's value, in whichever of the two columns of the base table it is."""
@@ -113,12 +116,11 @@ class Definition:
         return f"CASE WHEN {value} IS NOT NULL THEN {sealed} END" if column.key_by else sealed
 
     def key(self, column: EncryptedColumn, row: str) -> str:
-        """Return the expression for the name of the key of a row."""
-        name = quote_literal(column.key)
+        """Return the expression for the family of the key of a row."""
         if column.key_by is None:
-            return name
+            return str(column.family)
         value = f"{row}.{quote_name(column.key_by)}"
-        return f"{self._schema}._key_by({name}, ({value})::pg_catalog.text)"
+        return f"{self._schema}._key_by({column.family}, ({value})::pg_catalog.text)"
 
     def blinded(self, column: EncryptedColumn, value: str) -> str:
         """Return the expression for the blind index of a value."""
@@ -163,7 +165,7 @@ class Definition:
     def insert_function(self) -> str:
         """Return the body of the function of the INSTEAD OF INSERT trigger."""
         statements = [*self._refuse_given(), *self._fill_identity(), *self._check_row()]
-        declarations = ["made record;"] if self._is_changed_by("insert") else []
+        declarations = ["made pg_catalog.record;"] if self._is_changed_by("insert") else []
         if self._table.checks():
             declarations.append("violated pg_catalog.text;")
         names, values, omitted = [], [], []
@@ -294,7 +296,7 @@ class Definition:
             statements.append(f"{flag} := {'true' if is_forced else ' OR '.join(conditions)};")
             for name, expression in self._written(encrypted):
                 variable = f"written_{len(conditional)}"
-                kind = "pg_catalog.bytea" if name in (encrypted.cipher, encrypted.blind) else encrypted.type
+                kind = "pg_catalog.bytea" if name in (encrypted.cipher, encrypted.blind) else encrypted.sql_type
                 declarations.append(f"{variable} {kind};")
                 statements.append(f"IF {flag} THEN {variable} := {expression}; END IF;")
                 if name in self._blind:
@@ -585,7 +587,7 @@ class Definition:
 
     def _type(self, name: str) -> str:
         encrypted = self._table.encrypted.get(name)
-        return encrypted.type if encrypted else self._plain[name].type
+        return encrypted.sql_type if encrypted else self._plain[name].sql_type
 
     def _raise(self, sqlstate: str, message: str, hint: str = "", column: str = "", constraint: str = "") -> str:
         options = {
@@ -607,7 +609,7 @@ class Definition:
         else:
             written = [(column.cipher, self.sealed(column, value, "NEW"))]
             if column.plain:
-                written.append((column.plain, f"NULL::{column.type}"))
+                written.append((column.plain, f"NULL::{column.sql_type}"))
         if column.blind:
             written.append((column.blind, self.blinded(column, value)))
         return written
@@ -621,7 +623,7 @@ class Definition:
     def _declarations(self) -> list[str]:
         lines = ["changed_by pg_catalog.xid;", "is_unchanged pg_catalog.bool;", "violated pg_catalog.text;"]
         if self._is_changed_by("update"):
-            lines.append("made record;")
+            lines.append("made pg_catalog.record;")
         return lines
 
 

@@ -39,22 +39,25 @@ class Deterministic:
         if column.state == DECRYPTING:
             raise DataError(f'column "{column_name}" of {relation} is being decrypted')
         if not column.form.is_text:
-            encoded = column.form.encoded(f"$1::pg_catalog.text::{column.type}", self._database.schema)
+            encoded = column.form.encoded(f"$1::pg_catalog.text::{column.sql_type}", self._database.schema)
             if column.form.kind == BYTES:
                 encoded = f"pg_catalog.encode({encoded}, 'hex')"
-            value = self._relations.converted(encoded, value)
+            value = self._relations.converted(encoded, value, column.type)
         plaintext = bytes.fromhex(value) if column.form.kind == BYTES else value.encode()
-        current = self._keys.usable(column.key, TOKEN_KEY_TYPE, encrypt=True)
+        current = self._keys.check_usable(
+            self._keys.record_of_family(column.family), f"{column.family}", TOKEN_KEY_TYPE, encrypt=True
+        )
         current.check_search()
-        versions = self._database.as_owner(
+        versions = self._database.read_as_owner(
             lambda: self._database.execute(
-                "SELECT id FROM {s}.key WHERE family OPERATOR(pg_catalog.=) $1 AND state = 'enabled'"
-                " ORDER BY id DESC",
-                ("integer", current.family),
+                "SELECT id FROM {s}.key WHERE family = $1 AND state = 'enabled' ORDER BY id DESC",
+                ("integer", column.family),
             )
         )
         tokens = []
         for row in versions:
-            record = self._keys.usable(row["id"], TOKEN_KEY_TYPE, encrypt=True)
+            record = self._keys.check_usable(
+                self._keys.record(row["id"]), f"{row['id']}", TOKEN_KEY_TYPE, encrypt=True
+            )
             tokens.append(self._keys.cipher(record).encrypt_deterministic(plaintext, place_prefix(column.uuid)))
         return tokens

@@ -7,7 +7,7 @@ functions, are written with those of the extension's owner.
 from ..errors import DataError, DuplicateKeyError, KeyStateError, UndefinedError, UnsupportedError
 from ..key.cipher import DETERMINISTIC, OVERHEAD_BYTES, RANDOMIZED
 from ..key.data_key import DataKeys
-from ..key.keyring import Record
+from ..key.record import Record
 from ..key.table import NAME_CHARACTERS_MAX, TOKEN_KEY_TYPE, KeyTable
 from .blind_index import BlindIndexes
 from .catalog import Table, describe, key_columns
@@ -109,11 +109,13 @@ class EncryptColumn:
             cipher=new_name(name, _SUFFIX, taken),
             plain=name,
             type=source.type,
+            sql_type=source.sql_type,
             form=form,
             collation=source.collation,
             not_null=source.not_null,
             default=source.default,
             key=record.name,
+            family=record.family,
             key_by=key_by,
             deterministic=deterministic,
             state=MIGRATING,

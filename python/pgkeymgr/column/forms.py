@@ -55,8 +55,8 @@ class Form:
         return expression if self.base == "text" else f"({expression})::pg_catalog.text"
 
     def decoded(self, expression: str, type_: str, schema: str) -> str:
-        """Return the expression for a value of a type, by its name, from what ``encoded`` gave."""
-        if type_ == ("bytea" if self.kind == BYTES else "text"):
+        """Return the expression for a value of a type, by its qualified name, from what ``encoded`` gave."""
+        if type_ == ("pg_catalog.bytea" if self.kind == BYTES else "pg_catalog.text"):
             return expression
         if self.is_read_by_settings:
             expression = f"{schema}._from_text({expression}, NULL::{type_})"
@@ -108,9 +108,10 @@ def _nested(database: Database, type_oid: int) -> Iterator[tuple[str, bool, str]
     # A domain's base type instead of the domain; an array, then its elements.
     while type_oid:
         (row,) = database.query(
-            "SELECT t.typname::text AS name, t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace AS builtin,"
-            " t.typtype::text AS kind, t.typbasetype::bigint AS base,"
-            " CASE WHEN t.typcategory = 'A' THEN t.typelem::bigint ELSE 0 END AS element"
+            "SELECT t.typname::pg_catalog.text AS name, t.typtype::pg_catalog.text AS kind,"
+            " t.typnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace AS builtin,"
+            " t.typbasetype::pg_catalog.int8 AS base, CASE WHEN t.typcategory OPERATOR(pg_catalog.=) 'A'"
+            " THEN t.typelem::pg_catalog.int8 ELSE 0 END AS element"
             " FROM pg_catalog.pg_type AS t WHERE t.oid OPERATOR(pg_catalog.=) $1",
             ("oid", type_oid),
         )

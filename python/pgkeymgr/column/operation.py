@@ -504,7 +504,7 @@ class Operations:
             is_old = f"substr(b.{cipher}, 2, 4) < int4send({column.oldest_key})"
             resealed = (
                 f"{self._database.schema}._reseal({definition.key(column, 'b')}, b.{cipher},"
-                f" {definition.place(column, 'b')})"
+                f" {definition.place(column, 'b')}, {column.family})"
             )
             return _Walk(is_old, f"{cipher} = {resealed}")
         plain = quote_name(column.plain or column.name)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..key.database import Database
+from .catalog import sql_type
 from .forms import Form, form_of
 
 
@@ -17,11 +18,13 @@ class EncryptedColumn:
     cipher: str
     plain: str | None
     type: str
+    sql_type: str
     form: Form
     collation: str | None
     not_null: bool
     default: str | None
     key: str
+    family: int
     key_by: str | None
     deterministic: bool
     state: str
@@ -98,7 +101,7 @@ class Registry:
         Returns:
             The table, or None if none of its columns is encrypted.
         """
-        return self._database.as_owner(lambda: self._find(relation))
+        return self._database.read_as_owner(lambda: self._find(relation))
 
     def _find(self, relation: int) -> EncryptedTable | None:
         query = self._database.execute
@@ -116,9 +119,11 @@ class Registry:
             "SELECT id, pg_catalog.uuid_send(uuid) AS uuid, column_name::text AS name, cipher_column::text "
             "AS cipher,"
             " plain_column::text AS plain, pg_catalog.format_type(data_type, type_modifier) AS type,"
+            f" {sql_type('data_type', 'type_modifier')} AS sql_type,"
             " data_type::oid::bigint AS type_oid, collation_name AS collation, not_null, column_default AS "
             "default,"
-            " key_name AS key, key_by::text AS key_by, deterministic, state::text AS state, oldest_key,"
+            " key_name AS key, key_family AS family, key_by::text AS key_by, deterministic,"
+            " state::text AS state, oldest_key,"
             " blind_column::text AS blind, blind_key, normalization,"
             " blind_is_shown FROM {s}.encrypted_column WHERE relation_id OPERATOR(pg_catalog.=) $1 ORDER BY id",
             ("integer", table.id),
@@ -183,8 +188,9 @@ class Registry:
         """Register an encrypted column, and give it its id and uuid."""
         (row,) = self._write(
             "INSERT INTO {s}.encrypted_column (relation_id, column_name, cipher_column, plain_column, data_type,"
-            " type_modifier, collation_name, not_null, column_default, key_name, key_by, deterministic, state)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::{s}.column_state)"
+            " type_modifier, collation_name, not_null, column_default, key_name, key_by, deterministic, state,"
+            " key_family)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::{s}.column_state, $14)"
             " RETURNING id, pg_catalog.uuid_send(uuid) AS uuid",
             ("integer", table.id),
             ("text", column.name),
@@ -199,6 +205,7 @@ class Registry:
             ("text", column.key_by),
             ("boolean", column.deterministic),
             ("text", column.state),
+            ("integer", column.family),
         )
         column.id, column.uuid = row["id"], row["uuid"]
         table.encrypted[column.name] = column

@@ -3,10 +3,45 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from ..errors import DataError, PrivilegeError, UndefinedError, UnsupportedError
+from ..errors import DataError, InvalidValueError, PrivilegeError, UndefinedError, UnsupportedError
 from ..key.database import Database
 from .catalog import Table, describe
 from .registry import EncryptedColumn, EncryptedTable, Registry
+
+_SHOWS_VALUES = {
+    "22003",  # numeric_value_out_of_range
+    "22007",  # invalid_datetime_format
+    "22008",  # datetime_field_overflow
+    "22009",  # invalid_time_zone_displacement_value
+    "22015",  # interval_field_overflow
+    "22018",  # invalid_character_value_for_cast
+    "22021",  # character_not_in_repertoire
+    "2200L", "2200M", "2200N", "2200S", "2200T",  # of XML
+    "22030", "22032", "22033", "22034", "22035", "22036", "22037", "22038", "22039", "2203A", "2203G",  # of JSON
+    "22P02",  # invalid_text_representation
+    "22P03",  # invalid_binary_representation
+    "22P05",  # untranslatable_character
+}  # fmt: skip
+"""The SQLSTATEs of PostgreSQL's complaints about a value in whose messages the value stands."""
+
+
+@contextmanager
+def without_values(message: str) -> Iterator[None]:
+    """Put a message of our own in the place of PostgreSQL's complaints about a value, which show the value.
+
+    Args:
+        message: what is wrong, without the value.
+
+    Raises:
+        InvalidValueError: in the place of such a complaint, with its SQLSTATE.
+    """
+    try:
+        yield
+    except Exception as error:
+        sqlstate = getattr(error, "sqlstate", None)
+        if sqlstate not in _SHOWS_VALUES:
+            raise
+        raise InvalidValueError(message, sqlstate) from None
 
 
 class Relations:
@@ -29,7 +64,9 @@ class Relations:
             raise DataError("relation must not be NULL")
         if relation.isdigit():
             return int(relation)
-        (row,) = self.database.query("SELECT $1::pg_catalog.regclass::oid::bigint AS oid", ("text", relation))
+        (row,) = self.database.query(
+            "SELECT $1::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int8 AS oid", ("text", relation)
+        )
         return int(row["oid"])
 
     def encrypted_table(self, relation: str) -> EncryptedTable:
@@ -137,7 +174,7 @@ class Relations:
             raise UnsupportedError(
                 f"{base} has triggers enabled as ALWAYS or REPLICA, which nothing keeps from firing for rows that "
                 "stay what they are",
-                hint="ALTER TABLE … ENABLE TRIGGER, without the word, until this is done.",
+                hint="ALTER TABLE ... ENABLE TRIGGER, without the word, until this is done.",
             )
         if not row["fire"] or row["role"] == "replica":
             yield
@@ -178,9 +215,19 @@ class Relations:
         )
         return {row["name"] for row in rows}
 
-    def converted(self, expression: str, value: str) -> str:
-        """Return the text of an expression in which ``$1`` is a value, as text of its own type."""
-        (row,) = self.database.query_unkept(f"SELECT {expression} AS value", ("text", value))
+    def converted(self, expression: str, value: str, type_name: str) -> str:
+        """Return the text of an expression in which ``$1`` is a value, as text of its own type.
+
+        Args:
+            expression: for the text.
+            value: the value's text.
+            type_name: the value's type, for the error.
+
+        Raises:
+            DataError: the value is none of the type; the message does not show it.
+        """
+        with without_values(f"the value is not valid for type {type_name}"):
+            (row,) = self.database.query_unkept(f"SELECT {expression} AS value", ("text", value))
         return str(row["value"])
 
     def set_local(self, settings: Mapping[str, str]) -> None:

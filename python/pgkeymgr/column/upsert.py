@@ -8,7 +8,7 @@ from .definition import Definition
 from .forms import form_of
 from .quoting import quote_name
 from .registry import EncryptedTable
-from .relations import Relations
+from .relations import Relations, without_values
 
 _UNIQUE_VIOLATION = "23505"
 _EQUAL = "OPERATOR(pg_catalog.=)"
@@ -68,9 +68,13 @@ class Upserts:
         names = ", ".join(map(quote_name, given))
         update = f"UPDATE {view.qualified} AS target SET {others} FROM {source} WHERE {conditions}"
         insert = f"INSERT INTO {view.qualified} ({names}) SELECT {names} FROM {source}"
+        with without_values("new_row has a value that is not valid for the type of its column"):
+            return self._write(update if on_conflict == "update" and others else find, insert, find, new_row)
+
+    def _write(self, update: str, insert: str, find: str, new_row: str) -> bool:
         row = ("jsonb", new_row)
         while True:
-            if self._database.write(update if on_conflict == "update" and others else find, row):
+            if self._database.write(update, row):
                 return False
             try:
                 self._database.write(insert, row)

@@ -40,7 +40,7 @@ class VerifyColumn:
         rows = self._database.run(
             "SELECT v.row_key, v.problem FROM ("
             f"SELECT {row_key} AS row_key, {self._database.schema}._problem({cipher},"
-            f" {definition.place(column, 'b')}) AS problem FROM ONLY {base.qualified} AS b"
+            f" {definition.place(column, 'b')}, {column.family}) AS problem FROM ONLY {base.qualified} AS b"
             f" WHERE {cipher} IS NOT NULL OFFSET 0) AS v WHERE v.problem IS NOT NULL LIMIT {PROBLEMS_MAX}"
         )
         return [(row["row_key"], row["problem"]) for row in rows]

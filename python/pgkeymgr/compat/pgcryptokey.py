@@ -15,9 +15,9 @@ from ..errors import (
     UndefinedError,
     UnsupportedError,
 )
-from ..key.keyring import Record
 from ..key.passphrase import Stretching
 from ..key.passphrase_wrap import PassphraseWraps
+from ..key.record import Record
 from ..key.table import KeyTable, NewKey, called, check_length
 from ..sealed.attempts import attempt
 

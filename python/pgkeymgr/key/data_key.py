@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from ..errors import DataError, DuplicateKeyError, KeyStateError, ParameterError
 from .cipher import SECRET_BYTES_MAX, SECRET_BYTES_MIN
 from .grants import check_usage
-from .keyring import Record
+from .record import Record
 from .table import KeyTable, NewKey, check_length, shorten, uuid_text
 
 WRAPS = ("root", "user")

@@ -5,8 +5,9 @@ from hashlib import blake2b
 
 from ..errors import DataError, KeyStateError, PassphraseError
 from ..wrap import unwrap
-from .keyring import KEYS_MAX, Record
+from .keyring import KEYS_MAX
 from .passphrase import Stretched, Stretching
+from .record import Record
 from .table import KeyTable
 
 

@@ -22,9 +22,11 @@ from ..errors import (
 )
 from .audit import Audit
 from .cipher import TokenCipher
-from .keyring import KEYS_MAX, Keyring, Record, wrap_associated_data
+from .keyring import Keyring
+from .record import Record, wrap_associated_data
 from .root_wrap import RootWraps
 from .unlocked import Unlocked
+from .use_cache import Conditions, UseCache
 
 if TYPE_CHECKING:
     from .database import Database, Rows
@@ -44,8 +46,6 @@ _NO_ID = 0
 _NO_UUID = bytes(16)
 
 _Result = TypeVar("_Result")
-_Which = TypeVar("_Which")
-_Value = TypeVar("_Value")
 
 
 class NewKey(NamedTuple):
@@ -99,9 +99,7 @@ class KeyTable:
         self.root_wraps = RootWraps(database)
         self.unlocked = Unlocked(database)
         self.audit = Audit(database)
-        self._dirty: int | None = None
-        self._searcher: tuple[str | int | bytes, int, int] | None = None
-        self._remembered: dict[tuple[int, object], tuple[int, int, Any]] = {}
+        self.uses = UseCache(database)
 
     @cached_property
     def wrap_rows(self) -> "WrapRows":
@@ -161,13 +159,21 @@ class KeyTable:
             PrivilegeError: there is none, or the user may not use it: which of the two is not told.
             DataError: the key is NULL.
         """
-        record = self.lookup(key, with_wraps=with_wraps)
+        return self.check_known(self.lookup(key, with_wraps=with_wraps), called(key))
+
+    def check_known(self, record: Record | None, given: str) -> Record:
+        """Return a record that was found, if the current user may know of it; see ``find``.
+
+        Args:
+            record: the record, or None.
+            given: what the user has asked for; nothing else is told to who may not know.
+        """
         if record is not None and (record.has_usage or self.is_admin()):
             return record
         if record is None and self.is_admin():
-            raise UndefinedError(f"key {called(key)} does not exist")
+            raise UndefinedError(f"key {given} does not exist")
         raise PrivilegeError(
-            f"permission denied for key {called(key)}",
+            f"permission denied for key {given}",
             hint="It does not exist, or it is not granted to you. Its owner or an administrator of keys can grant "
             "it, with grant_data_key().",
         )
@@ -203,11 +209,16 @@ class KeyTable:
             KeyStateError: it is disabled, destroyed or expired.
             DataError: it is for something else, or NULL.
         """
-        record = self.find(key, with_wraps=with_wraps)
-        record.check_usage(encrypt=encrypt)
-        record.check_state()
-        check_type(record, key_type)
-        return record
+        record = self.lookup(key, with_wraps=with_wraps)
+        return self.check_usable(record, called(key), key_type, encrypt=encrypt)
+
+    def check_usable(self, record: Record | None, given: str, key_type: str, *, encrypt: bool) -> Record:
+        """Return a record that was found, if the current user may use its key now; see ``usable``."""
+        known = self.check_known(record, given)
+        known.check_usage(encrypt=encrypt)
+        known.check_state()
+        check_type(known, key_type)
+        return known
 
     def check_search(self, key: str | int | bytes, key_type: str) -> None:
         """Refuse to encrypt so that equal plaintexts are seen to be equal, to a user who may not compare them.
@@ -220,42 +231,11 @@ class KeyTable:
             PrivilegeError: the user may not encrypt with it, or neither search nor decrypt.
             Error: see ``usable``.
         """
-        now = key, self.database.user(), self.database.stamp()
-        if now != self._searcher:
-            self.usable(key, key_type, encrypt=True, with_wraps=False).check_search()
-            self._searcher = None if self.is_dirty() else now
-
-    def remember(self, checked: dict[_Which, tuple[int, _Value]], which: _Which, value: _Value) -> None:
-        """Keep for the rest of the statement what the current user may use.
-
-        Args:
-            checked: one of the keyring's.
-            which: the key and the user, as that one has them.
-            value: what the key gives.
-        """
-        if self.is_dirty():
-            if len(self._remembered) > KEYS_MAX:
-                self._remembered.clear()
-            self._remembered[id(checked), which] = self.database.subtransaction(), self.database.stamp(), value
-            return
-        self.keyring.forget_checks(more_than=KEYS_MAX)
-        checked[which] = self.database.stamp(), value
-
-    def remembered(self, checked: dict[_Which, tuple[int, _Value]], which: _Which) -> _Value | None:
-        """Return what ``remember`` was given in a transaction that has changed keys, or None.
-
-        Args:
-            checked: one of the keyring's.
-            which: the key and the user, as that one has them.
-
-        Returns:
-            The value, if neither statement nor subtransaction is another one by now.
-        """
-        known = self._remembered.get((id(checked), which))
-        if known is None or known[:2] != (self.database.subtransaction(), self.database.stamp()):
-            return None
-        value: _Value = known[2]
-        return value
+        which = ("search", key, key_type, self.database.user())
+        if self.uses.get(which) is None:
+            record = self.usable(key, key_type, encrypt=True, with_wraps=False)
+            record.check_search()
+            self.uses.put(which, True, Conditions.of(record))
 
     def unlock(self, record: Record) -> bytes:
         """Return a key's secret by its wrap under the root key, or if it has none, as the session has unlocked it.
@@ -305,16 +285,13 @@ class KeyTable:
         if uuid is None:
             raise DataError("key_uuid must not be NULL")
         which = (uuid, key_type, self.database.user(), encrypt)
-        known = self.keyring.secrets.get(which)
-        if known and known[0] == self.database.stamp():
-            return known[1]
-        kept = self.remembered(self.keyring.secrets, which)
-        if kept is not None:
-            return kept
+        known: bytes | None = self.uses.get(which)
+        if known is not None:
+            return known
         which_uuid = bytes.fromhex(uuid.replace("-", ""))
         record = self.usable(which_uuid, key_type, encrypt=encrypt, with_wraps=False)
         secret = self.keyring.secret(record, self.unlock)
-        self.remember(self.keyring.secrets, which, secret)
+        self.uses.put(which, secret, Conditions.of(record))
         return secret
 
     def cipher(self, record: Record) -> TokenCipher:
@@ -334,23 +311,18 @@ class KeyTable:
 
     def forget_checks(self) -> None:
         """Forget who may use what, so that it is checked again."""
-        self.keyring.forget_checks()
-        self._remembered.clear()
-        self._searcher = None
-
-    # In a transaction that has changed a key, what is kept from row to row is kept apart, and only within one
-    # subtransaction: it may be rolled back to a savepoint, and a token of a key that never was could not be
-    # decrypted.
-
-    def is_dirty(self) -> bool:
-        """Return whether this transaction has changed keys."""
-        return self._dirty is not None and self._dirty == self.database.transaction()
+        self.uses.clear()
+        self.keyring.forget_last()
 
     def change(self, operation: Callable[[], _Result]) -> _Result:
         """Run something that changes keys; see ``Database.as_owner``."""
-        self._dirty = self.database.transaction()
-        self.forget_checks()
+        self.note_change()
         return self.database.as_owner(operation)
+
+    def note_change(self) -> None:
+        """Note that this transaction changes keys, in whatever way."""
+        self.uses.note_change()
+        self.keyring.forget_last()
 
     def create(self, new: NewKey, event: str = "create") -> int:
         """Make a key.
@@ -594,9 +566,7 @@ class KeyTable:
             )
         if not self.database.as_owner(
             lambda: self.database.execute(
-                "SELECT FROM {s}.encrypted_column AS c JOIN {s}.key AS k"
-                " ON k.name OPERATOR(pg_catalog.=) c.key_name"
-                " WHERE c.key_by IS NOT NULL AND k.family OPERATOR(pg_catalog.=) $1 LIMIT 1",
+                "SELECT FROM {s}.encrypted_column WHERE key_by IS NOT NULL AND key_family = $1 LIMIT 1",
                 ("integer", record.family),
             )
         ):
@@ -668,6 +638,14 @@ class KeyTable:
 
         self.change(delete)
         self.audit.record("drop", record.id, record.name)
+
+    def record(self, key_id: int) -> Record | None:
+        """Return the record of a key by its id, whatever the current user's rights, or None."""
+        return self.database.load_key(key_id, "", _NO_UUID, self.database.user(), with_wraps=False)
+
+    def record_of_family(self, family: int) -> Record | None:
+        """Return the record of the current version of a key by its family, or None; see ``record``."""
+        return self.database.load_key(_NO_ID, "", _NO_UUID, self.database.user(), family=family, with_wraps=False)
 
 
 def check_name(name: str | None) -> None:

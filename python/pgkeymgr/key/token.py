@@ -2,7 +2,9 @@
 
 from ..errors import DataError, KeyStateError, UndefinedError
 from .cipher import DETERMINISTIC, HEADER_BYTES, SUITES, TokenCipher, read_header
+from .record import Record
 from .table import TOKEN_KEY_TYPE, KeyTable
+from .use_cache import Conditions
 
 
 class Tokens:
@@ -11,33 +13,22 @@ class Tokens:
     def __init__(self, table: KeyTable) -> None:
         self._table = table
         self._keyring = table.keyring
-        # Looked at for each row.
-        self._encryptors = table.keyring.encryptors
-        self._decryptors = table.keyring.decryptors
+        self._uses = table.uses
         self._user = table.database.user
         self._stamp = table.database.stamp
 
     def encryptor(self, key: str | int) -> TokenCipher:
-        """Return what encrypts under a key, for the current user and in this statement; see ``token_encrypt``."""
-        user, stamp = self._user(), self._stamp()
-        known = self._encryptors.get((key, user))
-        if known is None or known[0] != stamp:
-            cipher = self._table.remembered(self._encryptors, (key, user)) or self._find_encryptor(key)
-            known = self._encryptors.get((key, user))
-            if known is None or known[0] != stamp:  # in a transaction that has changed keys
-                return cipher
-        self._keyring.sealer = key, user, stamp, known[1]
-        return known[1]
-
-    def _find_encryptor(self, key: str | int) -> TokenCipher:
-        record = self._table.usable(key, TOKEN_KEY_TYPE, encrypt=True, with_wraps=False)
-        if record.superseded_by is not None:
-            raise KeyStateError(
-                f"{record} was superseded by key {record.superseded_by}: it decrypts only",
-                hint="Encrypt with the key's name, which means its current version.",
-            )
-        cipher = self._table.cipher(record)
-        self._table.remember(self._encryptors, (key, self._user()), cipher)
+        """Return the cipher that encrypts under a key, for the current user; see ``token_encrypt``."""
+        user = self._user()
+        which = ("encrypt", key, user)
+        cipher: TokenCipher | None = self._uses.get(which)
+        if cipher is None:
+            record = self._table.usable(key, TOKEN_KEY_TYPE, encrypt=True, with_wraps=False)
+            check_current(record)
+            cipher = self._table.cipher(record)
+            self._uses.put(which, cipher, Conditions.of(record))
+        if self._uses.is_quick:
+            self._keyring.sealer = key, user, self._stamp(), cipher
         return cipher
 
     def deterministic_encryptor(self, key: str | int) -> TokenCipher:
@@ -46,31 +37,18 @@ class Tokens:
         return self.encryptor(key)
 
     def decryptor(self, token: bytes) -> TokenCipher:
-        """Return what decrypts a token, for the current user and in this statement; see ``token_decrypt``."""
-        user, stamp = self._user(), self._stamp()
-        which = (token[1:HEADER_BYTES], user)
-        known = self._decryptors.get(which)
-        if known is None or known[0] != stamp:
-            cipher = self._table.remembered(self._decryptors, which) or self._find_decryptor(token)
-            known = self._decryptors.get(which)
-            if known is None or known[0] != stamp:  # in a transaction that has changed keys
-                return cipher
-        self._keyring.opener = known[1].header, user, stamp, known[1]
-        return known[1]
-
-    def _find_decryptor(self, token: bytes) -> TokenCipher:
-        _, key_id = read_header(token)
-        record = self._table.usable(key_id, TOKEN_KEY_TYPE, encrypt=False, with_wraps=False)
-        cipher = self._table.cipher(record)
-        self._table.remember(self._decryptors, (token[1:HEADER_BYTES], self._user()), cipher)
+        """Return the cipher that decrypts a token, for the current user; see ``token_decrypt``."""
+        user = self._user()
+        which = ("decrypt", token[1:HEADER_BYTES], user)
+        cipher: TokenCipher | None = self._uses.get(which)
+        if cipher is None:
+            _, key_id = read_header(token)
+            record = self._table.usable(key_id, TOKEN_KEY_TYPE, encrypt=False, with_wraps=False)
+            cipher = self._table.cipher(record)
+            self._uses.put(which, cipher, Conditions.of(record))
+        if self._uses.is_quick:
+            self._keyring.opener = cipher.header, user, self._stamp(), cipher
         return cipher
-
-    def knows_encryptor(self, key: str) -> bool:
-        """Tell whether ``encryptor`` has been asked for a key in this statement."""
-        known = self._encryptors.get((key, self._user()))
-        if known is not None and known[0] == self._stamp():
-            return True
-        return self._table.remembered(self._encryptors, (key, self._user())) is not None
 
     def token_encrypt(
         self, key: str | int, plaintext: bytes | None, associated_data: bytes, deterministic: bool
@@ -190,6 +168,19 @@ class Tokens:
         if record is None or not record.has_usage:
             return 1, SUITES[suite], key_id, None, None
         return 1, SUITES[suite], key_id, record.name, record.state
+
+
+def check_current(record: Record) -> None:
+    """Refuse to encrypt with a version of a key that is not the current one.
+
+    Raises:
+        KeyStateError: it was superseded.
+    """
+    if record.superseded_by is not None:
+        raise KeyStateError(
+            f"{record} was superseded by key {record.superseded_by} and only decrypts",
+            hint="Encrypt with the key's name, which means its current version.",
+        )
 
 
 def to_text(plaintext: bytes) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import KeyStateError, UndefinedError
 from ..wrap import wrap
-from .keyring import Record, wrap_associated_data
+from .record import Record, wrap_associated_data
 
 if TYPE_CHECKING:
     from .database import Database, Rows

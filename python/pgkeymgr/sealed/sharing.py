@@ -1,7 +1,7 @@
 """Data keys shared to users: a sealed copy for each, which only that user can open."""
 
 from ..errors import DataError, KeyStateError, UndefinedError
-from ..key.keyring import Record
+from ..key.record import Record
 from ..key.table import TOKEN_KEY_TYPE, KeyTable, check_type
 
 _USAGE = ("encrypt", "decrypt")

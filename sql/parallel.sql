@@ -1,0 +1,29 @@
+-- Before PostgreSQL 17, no query runs in the middle of a parallel one: what looks keys up keeps its query from being
+-- a parallel one there. (PARALLEL RESTRICTED would not do: the leader of a parallel query is in parallel mode, too.)
+DO $$
+DECLARE
+    one regprocedure;
+BEGIN
+    IF pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 170000 THEN
+        RETURN;
+    END IF;
+    FOR one IN
+        SELECT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_proc AS p
+        WHERE p.pronamespace OPERATOR(pg_catalog.=) '@extschema@'::pg_catalog.regnamespace::pg_catalog.oid
+            AND p.proparallel OPERATOR(pg_catalog.=) 's'
+            AND (
+                p.proname OPERATOR(pg_catalog.=) ANY (ARRAY[
+                    '_blind', '_load_key', '_open_bytes', '_open_text', '_problem', '_read_as_owner', '_take_key',
+                    'blind_index', 'deterministic_tokens', 'token_decrypt', 'token_decrypt_text', 'token_encrypt',
+                    'token_encrypt_text', 'token_info', 'token_reencrypt', 'token_try_decrypt'
+                ]::pg_catalog.name[])
+                -- The primitives that take a key of the table.
+                OR p.prolang OPERATOR(pg_catalog.=) (
+                    SELECT l.oid FROM pg_catalog.pg_language AS l WHERE l.lanname OPERATOR(pg_catalog.=) 'plpython3u'
+                ) AND 'pg_catalog.uuid'::pg_catalog.regtype::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (p.proargtypes)
+            )
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s PARALLEL UNSAFE', one);
+    END LOOP;
+END
+$$;

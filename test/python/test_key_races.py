@@ -1,4 +1,4 @@
-"""Two sessions at one key: one destroys it, the other adds a wrap or makes a key for it. Nothing is left that opens.
+"""Two sessions at one key: one destroys it, the other adds a wrap to it or makes a key for it. No wrap is left.
 
 Each pair is run in both orders and at both isolation levels. By pg_blocking_pids, the second session is known to
 wait before the first one commits.

@@ -351,7 +351,7 @@ SELECT refuses(call, state, naming, after) FROM (VALUES
     ('token_decrypt(token)', '42704', '', 'DELETE FROM key WHERE name = ''test token'''),
     ('token_encrypt(''test token'', plaintext)', '42704', '"test token"',
         'DELETE FROM key WHERE name = ''test token'''),
-    ('token_decrypt(token)', '42501', '"test token"', 'SELECT revoke_data_key(a, ''pgkeymgr_test_decrypter'') FROM v;
+    ('token_decrypt(token)', '42501', 'for key ', 'SELECT revoke_data_key(a, ''pgkeymgr_test_decrypter'') FROM v;
      SET LOCAL ROLE pgkeymgr_test_decrypter')
 ) AS changes (call, state, naming, after);
 SELECT is(token_decrypt(token), plaintext, 'all of that was undone') FROM v;

@@ -109,7 +109,7 @@ def test_build(tmp_path: Path) -> None:
     ],
 )
 def test_build_refuses(tmp_path: Path, text: str, message: str) -> None:
-    """What it cannot read, it does not leave out."""
+    """A statement that cannot be read is not left out."""
     source = tmp_path / "source.sql"
     source.write_text(text, encoding="utf-8")
     done = build(source)

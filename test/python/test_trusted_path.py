@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from pgkeymgr import getkey, trusted_path
 from pgkeymgr.agent import service, settings
 from pgkeymgr.agent.remote import RemoteRootKey, UnreachableError
 from pgkeymgr.errors import Error, GetkeyError
 from pgkeymgr.provider import files, token
+from pgkeymgr.root_key import getkey, trusted_path
 
 KEY = "0123456789abcdef" * 4
 PACKAGE = Path(trusted_path.__file__).parents[1]

@@ -19,8 +19,8 @@ class KeyChanges:
     def _invalidate_keys(self) -> None:
         """Invalidate the relation cache entry of the table key; see ``use_cache``."""
         self._table.note_change()
-        # Reading the table caches its catalog entry, and PostgreSQL processes its own pending
-        # invalidations before it.
-        self._database.execute("SELECT FROM {s}.key LIMIT 0")
         (row,) = self._database.execute("SELECT '{s}.key'::pg_catalog.regclass::pg_catalog.oid AS oid")
+        # Reading the table caches its catalog entry, and PostgreSQL processes its own pending
+        # invalidations before it. No query may follow: it could lose the entry again.
+        self._database.execute("SELECT FROM {s}.key LIMIT 0")
         server.invalidate_relation(int(row["oid"]))

@@ -135,7 +135,7 @@ INSERT INTO steps (role, call, events) VALUES
         'derive: number 0, context pgsodium, 32 bytes, derive: number 1, context pgsodium, 32 bytes'),
     ('pgkeymgr_test_alice', 'pgkeymgr_derive(7, 64, ''context1'')', 'derive: number 7, context context1, 64 bytes'),
     ('pgkeymgr_test_alice', 'pgkeymgr_derive(7, 64, ''context1'')', NULL),
-    -- What is refused, and what only reads, is no event; nor is what only decrypts.
+    -- A call that is refused, or only reads or decrypts, is no event.
     ('pgkeymgr_test_bob', 'create_data_key(''x'')', NULL),
     ('postgres', 'create_data_key(''k'')', NULL),
     ('postgres', 'unlock_data_key(''unknown'', seal(one))', NULL),
@@ -282,7 +282,7 @@ SELECT throws_ok(change, '23514', NULL, regexp_replace(change, '\s+', ' ', 'g'))
         VALUES (gen_random_uuid(), ''\x00'', ''create'', ''a'', ''b'', ''c'')')
 ) AS changes (change);
 
--- Who can change the table all the same is found out: by the first link that does not fit.
+-- A change by somebody who can change the table all the same is found: by the first link that does not fit.
 CREATE FUNCTION tap.found_out(change text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     result text;
@@ -334,13 +334,13 @@ SELECT is(found_out(change), found, regexp_replace(change, '\s+', ' ', 'g')) FRO
         ''a'', NULL,
         ''\x00'' FROM key_event', :last + 1 || ': the event was changed')
 ) AS changes (change, found);
--- One that is in the view, and not in the chain, if it can be put in at all.
+-- An event that is in the view, and not in the chain, if it can be put in at all.
 SELECT isnt(found_out(change), ': ', change) FROM (
     SELECT format('INSERT INTO key_event VALUES (gen_random_uuid(), %s, now(), ''create'', 1, ''k'', '
         '''a'', ''a'', ''a'', NULL, ''\x00'')', link)
     FROM unnest('{0,-5}'::integer[]) AS link
 ) AS changes (change);
--- But for its end, which only what was noted gives away; the same for a chain that was made anew.
+-- A cut end, and a chain that was made again as a whole, are only found by a hash that was noted.
 SELECT hash AS last_hash FROM key_event WHERE link = :last \gset
 ALTER TABLE key_event DISABLE TRIGGER USER;
 DELETE FROM key_event WHERE link > 20;
@@ -365,7 +365,7 @@ SELECT results_eq(
     $$VALUES (20::bigint, 'the hash is not the known one')$$, 'has other hashes than are known'
 );
 
--- Who may see it, and who may not.
+-- Roles that may see it, and roles that may not.
 SELECT is(as_role('pgkeymgr_test_alice', call), expected, 'an administrator of keys: ' || call) FROM (VALUES
     ('SELECT count(*) FROM key_events', '20'), ('SELECT broken_link IS NULL FROM verify_key_events()', 'true'),
     ('SELECT count(*) FROM key_event', '42501')

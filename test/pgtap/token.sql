@@ -214,8 +214,8 @@ SELECT refuses('token_reencrypt(randomized, b)');
 SELECT refuses('token_reencrypt(randomized, b, ad || ''\x00'')');
 SELECT refuses('token_reencrypt(substr(randomized, 2), b, ad)');
 
--- Who may. Each is asked twice in one statement, and all of them in one statement, so that what was checked for one
--- is remembered when it is another's turn.
+-- Privileges. Each role is asked twice in one statement, and all of them in one statement, so that what was checked
+-- for one is remembered when it is another's turn.
 CREATE FUNCTION tap.twice(role text, call text) RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(DISTINCT as_role(role, call), ', ') FROM generate_series(1, 2)
 $$;

@@ -64,7 +64,7 @@ def key_id(admin: Connection, name: str = "k") -> int:
     return found
 
 
-# What another session changes is so here at the next statement.
+# A change by another session takes effect here at the next statement.
 
 CHANGES = {
     "disable": ("SELECT disable_data_key({id})", errors.ObjectNotInPrerequisiteState, "is disabled"),
@@ -191,7 +191,7 @@ def test_without_a_grant(keys: Cluster, admin: Connection, role: str) -> None:
 
 
 def test_set_role_with_a_warm_cache(keys: Cluster, admin: Connection) -> None:
-    """What the session has unlocked as one role is not there for the next."""
+    """A key that the session has unlocked as one role is not there for the next role."""
     calls = uses(admin)
     for call in calls:
         rows(admin, f"SELECT {call}")

@@ -99,7 +99,7 @@ class Blinding:
         which = ("blind", key_id, is_search, self._database.user())
         key: bytes | None = self._uses.get(which)
         if key is None:
-            record = self._keys.check_known(self._keys.record(key_id), f"{key_id}")
+            record = self._keys.find(key_id, with_wraps=False)
             if is_search or not record.may_encrypt:
                 record.check_search()
             record.check_state()

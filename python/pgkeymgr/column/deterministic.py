@@ -45,7 +45,7 @@ class Deterministic:
             value = self._relations.converted(encoded, value, column.type)
         plaintext = bytes.fromhex(value) if column.form.kind == BYTES else value.encode()
         current = self._keys.check_usable(
-            self._keys.record_of_family(column.family), f"{column.family}", TOKEN_KEY_TYPE, encrypt=True
+            self._keys.lookup_family(column.family), column.family, TOKEN_KEY_TYPE, encrypt=True
         )
         current.check_search()
         versions = self._database.read_as_owner(
@@ -57,7 +57,7 @@ class Deterministic:
         tokens = []
         for row in versions:
             record = self._keys.check_usable(
-                self._keys.record(row["id"]), f"{row['id']}", TOKEN_KEY_TYPE, encrypt=True
+                self._keys.lookup(row["id"], with_wraps=False), row["id"], TOKEN_KEY_TYPE, encrypt=True
             )
             tokens.append(self._keys.cipher(record).encrypt_deterministic(plaintext, place_prefix(column.uuid)))
         return tokens

@@ -75,15 +75,15 @@ class Record(NamedTuple):
             )
 
     def check_search(self) -> None:
-        """Refuse a user who may neither search nor decrypt.
+        """Refuse a user who may not compare values by what is made of them with the key.
 
         Raises:
-            PrivilegeError: the user may do neither.
+            PrivilegeError: the user may neither search nor decrypt with the key.
         """
         if not self.may_search:
             raise PrivilegeError(
                 f"permission denied to search with {self}",
-                hint="Its owner or an administrator of keys can grant it, with grant_data_key().",
+                hint="Its owner or an administrator of keys can grant the usage search, with grant_data_key().",
             )
 
     def check_not_destroyed(self) -> None:

@@ -159,21 +159,16 @@ class KeyTable:
             PrivilegeError: there is none, or the user may not use it: which of the two is not told.
             DataError: the key is NULL.
         """
-        return self.check_known(self.lookup(key, with_wraps=with_wraps), called(key))
+        return self.check_visible(self.lookup(key, with_wraps=with_wraps), key)
 
-    def check_known(self, record: Record | None, given: str) -> Record:
-        """Return a record that was found, if the current user may know of it; see ``find``.
-
-        Args:
-            record: the record, or None.
-            given: what the user has asked for; nothing else is told to who may not know.
-        """
+    def check_visible(self, record: Record | None, key: str | int | bytes) -> Record:
+        """Return a record that was looked up, if the current user may know of the key; see ``find``."""
         if record is not None and (record.has_usage or self.is_admin()):
             return record
         if record is None and self.is_admin():
-            raise UndefinedError(f"key {given} does not exist")
+            raise UndefinedError(f"key {called(key)} does not exist")
         raise PrivilegeError(
-            f"permission denied for key {given}",
+            f"permission denied for key {called(key)}",
             hint="It does not exist, or it is not granted to you. Its owner or an administrator of keys can grant "
             "it, with grant_data_key().",
         )
@@ -209,16 +204,17 @@ class KeyTable:
             KeyStateError: it is disabled, destroyed or expired.
             DataError: it is for something else, or NULL.
         """
-        record = self.lookup(key, with_wraps=with_wraps)
-        return self.check_usable(record, called(key), key_type, encrypt=encrypt)
+        return self.check_usable(self.lookup(key, with_wraps=with_wraps), key, key_type, encrypt=encrypt)
 
-    def check_usable(self, record: Record | None, given: str, key_type: str, *, encrypt: bool) -> Record:
-        """Return a record that was found, if the current user may use its key now; see ``usable``."""
-        known = self.check_known(record, given)
-        known.check_usage(encrypt=encrypt)
-        known.check_state()
-        check_type(known, key_type)
-        return known
+    def check_usable(
+        self, record: Record | None, key: str | int | bytes, key_type: str, *, encrypt: bool
+    ) -> Record:
+        """Return a record that was looked up, if the current user may use its key now; see ``usable``."""
+        record = self.check_visible(record, key)
+        record.check_usage(encrypt=encrypt)
+        record.check_state()
+        check_type(record, key_type)
+        return record
 
     def check_search(self, key: str | int | bytes, key_type: str) -> None:
         """Refuse to encrypt so that equal plaintexts are seen to be equal, to a user who may not compare them.
@@ -639,12 +635,8 @@ class KeyTable:
         self.change(delete)
         self.audit.record("drop", record.id, record.name)
 
-    def record(self, key_id: int) -> Record | None:
-        """Return the record of a key by its id, whatever the current user's rights, or None."""
-        return self.database.load_key(key_id, "", _NO_UUID, self.database.user(), with_wraps=False)
-
-    def record_of_family(self, family: int) -> Record | None:
-        """Return the record of the current version of a key by its family, or None; see ``record``."""
+    def lookup_family(self, family: int) -> Record | None:
+        """Look for the current version of a key by its family; see ``lookup``."""
         return self.database.load_key(_NO_ID, "", _NO_UUID, self.database.user(), family=family, with_wraps=False)
 
 

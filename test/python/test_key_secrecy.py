@@ -1,4 +1,4 @@
-"""What roles learn of keys that they may not use, what each usage is for, and what the log has of secrets."""
+"""The secrecy of keys: their names, what each usage of a key is for, and the lines of the log."""
 
 import contextlib
 import re
@@ -290,7 +290,7 @@ def test_which_usages_are_shown_and_revoked(server: Cluster) -> None:
             rows(admin, "SELECT grant_data_key('k', 'writer', '{delete}')")
 
 
-# What gives a secret away, or the right to use one, is in the log before it returns.
+# A function that gives a secret away, or the right to use a key, writes a line into the log before it returns.
 
 GIVEN = {
     "grant": ("SELECT grant_data_key('k', 'user1')", 'grant key {id} "k" by postgres'),

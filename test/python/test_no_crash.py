@@ -1,8 +1,9 @@
 """No SQL by any role crashes the server, or leaves a session whose next call fails.
 
 Functions are called where PostgreSQL raises errors in unusual places: in parallel queries, near the stack's limit,
-on cancel and timeouts, on lock timeouts and deadlocks, and out of memory. A PostgreSQL error that jumped over
-the frames of Python would break the interpreter: the next call of the session ends the server. An honest call follows.
+on cancel and timeouts, on lock timeouts and deadlocks, and out of memory. A PostgreSQL error that jumped over the
+frames of Python would break the interpreter, and the next call of the session would end the server. So an honest
+call follows.
 
 All functions that a role may execute go through parallel queries; honest calls go through all of it, and with
 PGK_EXHAUSTIVE=1 all functions do, many times.

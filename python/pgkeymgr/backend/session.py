@@ -200,8 +200,8 @@ class Session:
     def invalidate_key_watches(self) -> None:
         """Report a change of the key tables: to all sessions at COMMIT, and to this one at once."""
         (row,) = self.execute("SELECT '{s}.key'::pg_catalog.regclass::pg_catalog.oid AS oid")
-        # Reading the table caches its catalog entry, and PostgreSQL processes pending invalidations before. No other
-        # query may follow: the session could lose the entry again.
+        # Reading the table caches its catalog entry, and PostgreSQL processes pending invalidations before. No
+        # other query may follow: the session could lose the entry again.
         self.execute("SELECT FROM {s}.key LIMIT 0")
         server.invalidate_relation(int(row["oid"]))
 

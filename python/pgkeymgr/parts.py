@@ -108,7 +108,7 @@ FUNCTIONS = {
     "ddl": ("_after_ddl",),
     "deterministic": ("deterministic_tokens",),
     "upserts": ("upsert",),
-    "verify_column": ("verify_column",),
+    "verify_column": ("verify_column", "_count_values"),
     "doctor": ("doctor",),
     "cryptokeys": (
         "create_cryptokey",
@@ -372,7 +372,7 @@ class Parts:
         """Columns read to see whether they open."""
         from .column.verify_column import VerifyColumn
 
-        return VerifyColumn(self.relations)
+        return VerifyColumn(self.relations, self.table)
 
     @cached_property
     def doctor(self) -> "Doctor":

@@ -14,7 +14,7 @@ import pytest
 from agent_process import Agent
 from cluster import Cluster
 from conftest import Connection, rows, value
-from pgkeymgr.key.keyring import wrap_associated_data
+from pgkeymgr.key.record import wrap_associated_data
 from pgkeymgr.root_key import LocalRootKey, fingerprint
 from psycopg import errors
 

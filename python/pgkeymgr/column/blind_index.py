@@ -1,7 +1,7 @@
 """Blind indexes of encrypted columns: added, dropped, searched by."""
 
 from ..errors import DataError, DuplicateKeyError, KeyStateError, ParameterError, UndefinedError, UnsupportedError
-from ..key.keyring import Record
+from ..key.record import Record
 from ..key.table import KeyTable
 from .blinding import NORMALIZATIONS, Blinding
 from .catalog import Table
@@ -207,7 +207,7 @@ class BlindIndexes:
             )
         if not column.form.is_text:
             canonical = column.form.canonical(f"$1::pg_catalog.text::{column.sql_type}", self._database.schema)
-            value = self._relations.converted(canonical, value)
+            value = self._relations.converted(canonical, value, column.type)
         return self._blinding.search_for(column.blind_key, column.normalization or "none", value)
 
     def _find(self, relation: str, column_name: str) -> EncryptedColumn:

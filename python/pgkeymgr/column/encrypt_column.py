@@ -7,7 +7,7 @@ registry, and the triggers' functions, are written with those of the extension's
 from ..errors import DataError, DuplicateKeyError, KeyStateError, UndefinedError, UnsupportedError
 from ..key.cipher import DETERMINISTIC, OVERHEAD_BYTES, RANDOMIZED
 from ..key.data_key import DataKeys
-from ..key.keyring import Record
+from ..key.record import Record
 from ..key.table import NAME_CHARACTERS_MAX, TOKEN_KEY_TYPE, KeyTable
 from .blind_index import BlindIndexes
 from .catalog import Table, describe, key_columns

@@ -14,26 +14,29 @@ from ..errors import DataError, DuplicateKeyError, Error, KeyStateError, Paramet
 from ..wrap import wrap
 from .audit import Audit
 from .cipher import TokenCipher
-from .keyring import KEYS_MAX, Keyring, Record, wrap_associated_data
+from .keyring import Keyring
+from .record import Record, wrap_associated_data
 from .root_wrap import RootWraps
 from .unlocked import Unlocked
+from .use_cache import Conditions, UseCache
 
 if TYPE_CHECKING:
     from .database import Database, Rows
     from .passphrase import Stretched
 
 NAME_CHARACTERS_MAX = 255
+VALUE_CHARACTERS_MAX = 600
+"""Of the column that ``key_by`` names: an index has it, which takes 2,704 bytes at most."""
 CHILD_BYTES = 32
 DERIVED_WRAP_BYTES = 1
 """What the wrap of a derived key holds: its length. A longer one holds the key, since the root key was rotated."""
 TOKEN_KEY_TYPE = "data"  # noqa: S105  # a type's name
 
+_SUFFIX_BYTES = 4
 _NO_ID = 0
 _NO_UUID = bytes(16)
 
 _Result = TypeVar("_Result")
-_Which = TypeVar("_Which")
-_Value = TypeVar("_Value")
 
 
 class KeyTable:
@@ -45,8 +48,7 @@ class KeyTable:
         self.root_wraps = RootWraps(database)
         self.unlocked = Unlocked(database)
         self.audit = Audit(database)
-        self._dirty: int | None = None
-        self._remembered: dict[tuple[int, object], tuple[int, int, Any]] = {}
+        self.uses = UseCache(database)
 
     def find(self, key: str | int | bytes, *, with_wraps: bool = True) -> Record:
         """Find a key for the current user, whatever its state and their grants.
@@ -102,38 +104,6 @@ class KeyTable:
         check_type(record, key_type)
         return record
 
-    def remember(self, checked: dict[_Which, tuple[int, _Value]], which: _Which, value: _Value) -> None:
-        """Keep for the rest of the statement what the current user may use.
-
-        Args:
-            checked: one of the keyring's.
-            which: the key and the user, as that one has them.
-            value: what the key gives.
-        """
-        if self._is_dirty():
-            if len(self._remembered) > KEYS_MAX:
-                self._remembered.clear()
-            self._remembered[id(checked), which] = self.database.subtransaction(), self.database.stamp(), value
-            return
-        self.keyring.forget_checks(more_than=KEYS_MAX)
-        checked[which] = self.database.stamp(), value
-
-    def remembered(self, checked: dict[_Which, tuple[int, _Value]], which: _Which) -> _Value | None:
-        """Return what ``remember`` was given in a transaction that has changed keys, or None.
-
-        Args:
-            checked: one of the keyring's.
-            which: the key and the user, as that one has them.
-
-        Returns:
-            The value, if neither statement nor subtransaction is another one by now.
-        """
-        known = self._remembered.get((id(checked), which))
-        if known is None or known[:2] != (self.database.subtransaction(), self.database.stamp()):
-            return None
-        value: _Value = known[2]
-        return value
-
     def unlock(self, record: Record) -> bytes:
         """Return a key's secret by its wrap under the root key, or if it has none, as the session has unlocked it.
 
@@ -182,16 +152,13 @@ class KeyTable:
         if uuid is None:
             raise DataError("key_uuid must not be NULL")
         which = (uuid, key_type, self.database.user(), encrypt)
-        known = self.keyring.secrets.get(which)
-        if known and known[0] == self.database.stamp():
-            return known[1]
-        kept = self.remembered(self.keyring.secrets, which)
-        if kept is not None:
-            return kept
+        known: bytes | None = self.uses.get(which)
+        if known is not None:
+            return known
         which_uuid = bytes.fromhex(uuid.replace("-", ""))
         record = self.usable(which_uuid, key_type, encrypt=encrypt, with_wraps=False)
         secret = self.keyring.secret(record, self.unlock)
-        self.remember(self.keyring.secrets, which, secret)
+        self.uses.put(which, secret, Conditions.of(record))
         return secret
 
     def cipher(self, record: Record) -> TokenCipher:
@@ -211,21 +178,18 @@ class KeyTable:
 
     def forget_checks(self) -> None:
         """Forget who may use what, so that it is checked again."""
-        self.keyring.forget_checks()
-        self._remembered.clear()
-
-    # In a transaction that has changed a key, what is kept from row to row is kept apart, and only within one
-    # subtransaction: it may be rolled back to a savepoint, and a token of a key that never was could not be
-    # decrypted.
-
-    def _is_dirty(self) -> bool:
-        return self._dirty is not None and self._dirty == self.database.transaction()
+        self.uses.clear()
+        self.keyring.forget_last()
 
     def change(self, operation: Callable[[], _Result]) -> _Result:
         """Run something that changes keys; see ``Database.as_owner``."""
-        self._dirty = self.database.transaction()
-        self.forget_checks()
+        self.note_change()
         return self.database.as_owner(operation)
+
+    def note_change(self) -> None:
+        """Note that this transaction changes keys, in whatever way."""
+        self.uses.note_change()
+        self.keyring.forget_last()
 
     def create(
         self,
@@ -241,6 +205,7 @@ class KeyTable:
         user_data: str | None = None,
         owner: int | None = None,
         parent_family: int | None = None,
+        key_value: str | None = None,
         holders: Sequence[bytes] = (),
         under_root: bool | None = None,
         event: str = "create",
@@ -259,6 +224,7 @@ class KeyTable:
             user_data: a JSON text; None for none.
             owner: the OID of its owner; None for the current user.
             parent_family: the family of a key whose grants are this one's, too.
+            key_value: of the column that ``key_by`` names; None for none.
             holders: seals it to these users' public keys.
             under_root: wraps it under the root key; None for only if there is no other way to open it.
             event: what the audit trail is to call it.
@@ -283,6 +249,7 @@ class KeyTable:
             user_data=user_data,
             owner=owner,
             parent_family=parent_family,
+            key_value=key_value,
             holders=holders,
             under_root=passphrase is None and not holders if under_root is None else under_root,
         )
@@ -300,6 +267,7 @@ class KeyTable:
         user_data: str | None,
         owner: int | None,
         parent_family: int | None,
+        key_value: str | None,
         passphrase: bytes | None,
         holders: Sequence[bytes],
         under_root: bool,
@@ -329,8 +297,9 @@ class KeyTable:
             )
             rows = execute(
                 "INSERT INTO {s}.key (id, uuid, family, name, key_type, expires, owner, comment, user_data,"
-                " derivation_id, context, parent_family) VALUES ($1, pg_catalog.encode($2, 'hex')::uuid, $3, $4,"
-                " $5::{s}.key_type, $6, $7::pg_catalog.regrole, $8, $9, $10, $11, $12)"
+                " derivation_id, context, parent_family, key_value) VALUES"
+                " ($1, pg_catalog.encode($2, 'hex')::uuid, $3, $4, $5::{s}.key_type, $6, $7::pg_catalog.regrole,"
+                " $8, $9, $10, $11, $12, $13)"
                 " ON CONFLICT DO NOTHING RETURNING id",
                 ("integer", new_id),
                 ("bytea", uuid),
@@ -344,6 +313,7 @@ class KeyTable:
                 ("bigint", number),
                 ("bytea", context),
                 ("integer", parent_family),
+                ("text", key_value),
             )
             if not rows:
                 if execute(
@@ -467,7 +437,7 @@ class KeyTable:
                 "UPDATE {s}.key SET superseded_by = pg_catalog.nextval('{s}.key_id_seq'::pg_catalog.regclass)"
                 " WHERE id OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL"
                 " RETURNING superseded_by, comment, user_data::text AS user_data, owner::oid AS owner, "
-                "parent_family,"
+                "parent_family, key_value,"
                 # As long as the old one was meant to live, from now on.
                 " CASE WHEN pg_catalog.isfinite(expires) AND expires OPERATOR(pg_catalog.>) created"
                 " THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
@@ -489,6 +459,7 @@ class KeyTable:
                 passphrase=passphrase,
                 owner=row["owner"],
                 parent_family=row["parent_family"],
+                key_value=row["key_value"],
                 holders=self.holders(record) if record.has_wrap("user") else (),
                 under_root=record.root_wrap is not None,
             )
@@ -497,21 +468,24 @@ class KeyTable:
         self.audit.record("supersede", record.id, record.name, f"by key {new_id}")
         return new_id
 
-    def create_for(self, record: Record, name: str) -> int:
+    def create_for(self, record: Record, name: str, value: str | None = None) -> int:
         """Make a key that has the owner and the grants of another one.
 
         Args:
             record: the other one's.
-            name: the new key's.
+            name: the new key's. With a value, another one like it is taken if this one is too long, or not free.
+            value: of the column that ``key_by`` names, for which ``child`` finds the key; None for none.
 
         Returns:
             Its id.
 
         Raises:
-            ParameterError: the name is too long.
-            DuplicateKeyError: it is taken.
+            ParameterError: the name is too long, or the value.
+            DuplicateKeyError: the name is taken; or, with a value, there is a key for that.
             KeyStateError: the other one opens with a passphrase only.
         """
+        if value is not None:
+            self._check_value(record, value)
         (row,) = self.database.as_owner(
             lambda: self.database.execute(
                 "SELECT owner::oid AS owner FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1",
@@ -525,14 +499,68 @@ class KeyTable:
                 f"{record} opens with a passphrase only: no other key can be made that does",
                 hint="add_root_wrap() first; then drop_passphrase(), add_passphrase(), drop_root_wrap() do both.",
             )
-        return self.create(
-            name,
-            os.urandom(CHILD_BYTES),
-            owner=row["owner"],
-            parent_family=record.family,
-            holders=holders,
-            under_root=record.root_wrap is not None,
+
+        def create(called: str) -> int:
+            return self.create(
+                called,
+                os.urandom(CHILD_BYTES),
+                owner=row["owner"],
+                parent_family=record.family,
+                key_value=value,
+                holders=holders,
+                under_root=record.root_wrap is not None,
+            )
+
+        if value is None:
+            return create(name)
+        if len(name) <= NAME_CHARACTERS_MAX:
+            try:
+                return create(name)
+            except DuplicateKeyError:
+                if self.child(record.family, value) is not None:
+                    raise
+        # The name is for people only: a key that has nothing to do with this one may have it.
+        suffix = f"~{os.urandom(_SUFFIX_BYTES).hex()}"
+        return create(name[: NAME_CHARACTERS_MAX - len(suffix)] + suffix)
+
+    def _check_value(self, record: Record, value: str) -> None:
+        """Refuse to make a key for a value that no column asks for."""
+        if len(value) > VALUE_CHARACTERS_MAX:
+            raise ParameterError(
+                f"a value of a column that key_by names must be at most {VALUE_CHARACTERS_MAX} characters long, "
+                f"not {len(value)}"
+            )
+        if not self.database.as_owner(
+            lambda: self.database.execute(
+                "SELECT FROM {s}.encrypted_column WHERE key_by IS NOT NULL AND key_family = $1 LIMIT 1",
+                ("integer", record.family),
+            )
+        ):
+            raise ParameterError(f"no encrypted column has {record} divided by the values of another column")
+
+    def child(self, family: Record | int, value: str, *, with_wraps: bool = False) -> Record | None:
+        """Find the key for one value of the column that ``key_by`` names, for the current user.
+
+        Args:
+            family: of the column's key, or a record of that.
+            value: the other column's.
+            with_wraps: see ``find``.
+
+        Returns:
+            The record of its current version, whatever its state and the user's grants; None if there is none.
+        """
+        parent = family.family if isinstance(family, Record) else family
+        rows = self.database.read_as_owner(
+            lambda: self.database.execute(
+                "SELECT id FROM {s}.key WHERE parent_family OPERATOR(pg_catalog.=) $1"
+                " AND key_value OPERATOR(pg_catalog.=) $2 ORDER BY superseded_by IS NULL DESC, id DESC LIMIT 1",
+                ("integer", parent),
+                ("text", value),
+            )
         )
+        if not rows:
+            return None
+        return self.database.load_key(rows[0]["id"], "", _NO_UUID, self.database.user(), with_wraps=with_wraps)
 
     def related(self, record: Record, *, also_destroyed: bool = False) -> list[Record]:
         """Return a key and what belongs to it: all its versions, and the keys that were made for it.
@@ -599,11 +627,11 @@ class KeyTable:
         )
 
     def children(self, record: Record) -> list[int]:
-        """Return the ids of the current versions of the keys that were made for another one."""
+        """Return the ids of the current versions of the keys for the values of a column that ``key_by`` names."""
         rows = self.database.as_owner(
             lambda: self.database.execute(
-                "SELECT id FROM {s}.key WHERE parent_family OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL"
-                " AND state = 'enabled' ORDER BY id",
+                "SELECT id FROM {s}.key WHERE parent_family OPERATOR(pg_catalog.=) $1 AND key_value IS NOT NULL"
+                " AND superseded_by IS NULL AND state = 'enabled' ORDER BY id",
                 ("integer", record.family),
             )
         )

@@ -15,6 +15,22 @@ REVOKE ALL ON FUNCTION @extschema@._after_ddl(oid, oid, text, text, oid) FROM PU
 COMMENT ON FUNCTION @extschema@._after_ddl(oid, oid, text, text, oid) IS
     'Internal: make the view of an encrypted table what it must be after DDL.';
 
+CREATE FUNCTION @extschema@._note_loaded()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.loaded := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION @extschema@._note_loaded() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._note_loaded() IS
+    'Internal: note when a table with encrypted columns came into the registry; encrypt_column() takes the note away.';
+CREATE TRIGGER note_loaded BEFORE INSERT ON @extschema@.encrypted_relation FOR EACH ROW
+    EXECUTE FUNCTION @extschema@._note_loaded();
+
 -- Tables with encrypted columns on which, or on whose views, this transaction has changed privileges: of GRANT and
 -- REVOKE, PostgreSQL tells an event trigger no object.
 CREATE FUNCTION @extschema@._granted()

@@ -19,7 +19,9 @@ CREATE TABLE @extschema@.encrypted_relation (
     -- The structure of the types of those columns: labels of an enum, fields of a row, and so on.
     key_structures jsonb,
     -- On the view, when the base table last followed it: column, role, privilege, with grant option.
-    privileges jsonb
+    privileges jsonb,
+    -- When the row came from a dump. The session that loads it goes on to make what else the dump has.
+    loaded timestamptz
 );
 CREATE INDEX encrypted_relation_relation ON @extschema@.encrypted_relation (relation);
 REVOKE ALL ON @extschema@.encrypted_relation FROM PUBLIC;

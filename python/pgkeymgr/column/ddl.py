@@ -91,7 +91,10 @@ class Ddl:
                 self._views.follow_grant(table, command, is_of_base=altered != view.oid)
         elif kind in (TYPE, SCHEMA):
             self._follow_names(table, view, is_type=kind == TYPE)
-        elif view is None or self._views.is_complete(table):
+        elif view is None or (
+            self._views.is_complete(table)
+            and (not self._views.is_being_restored(table) or self._views.is_behind(table, view))
+        ):
             self._follow_table(table, view, altered, command, invoker)
 
     def _follow_names(self, table: EncryptedTable, view: Table | None, *, is_type: bool) -> None:

@@ -104,6 +104,7 @@ class EncryptColumn:
                 [column.name for column in base.columns],
                 list(zip(keys, encodings, strict=True)),
             )
+            self._views.note_made(table)
             base = self._relations.described(base.oid)
         assert record.name is not None  # keys for tokens have names
         taken = {column.name for column in base.columns}

@@ -79,6 +79,49 @@ class Views:
         # A dump has the name, which another relation may have by now.
         return view if view is not None and view.kind == "v" else None
 
+    def note_made(self, table: EncryptedTable) -> None:
+        """Note that a table's row in the registry was made in this session, and not loaded from a dump."""
+        self._database.as_owner(
+            lambda: self._database.execute(
+                "UPDATE {s}.encrypted_relation SET loaded = NULL WHERE id OPERATOR(pg_catalog.=) $1",
+                ("integer", table.id),
+            )
+        )
+
+    def is_being_restored(self, table: EncryptedTable) -> bool:
+        """Return whether this session may be restoring a table: it began before the table's row was loaded.
+
+        What a dump has of view, triggers and privileges is right once all of it is there, and the sessions of a
+        parallel restore are not to be in each other's way before.
+        """
+        (row,) = self._database.as_owner(
+            lambda: self._database.execute(
+                "SELECT coalesce(r.loaded OPERATOR(pg_catalog.>) (SELECT a.backend_start"
+                " FROM pg_catalog.pg_stat_activity AS a"
+                " WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()), false) AS so"
+                " FROM {s}.encrypted_relation AS r WHERE r.id OPERATOR(pg_catalog.=) $1",
+                ("integer", table.id),
+            )
+        )
+        return bool(row["so"])
+
+    def is_behind(self, table: EncryptedTable, view: Table | None) -> bool:
+        """Return whether a view lags behind its base table in a way that no restore brings about."""
+        base = self._relations.described(table.base)
+        if view is None or view.owner_oid != base.owner_oid or view.name != table.name:
+            return True
+        definition = Definition(table, base, self._database.schema)
+        if [column.name for column in view.columns] != definition.columns:
+            return True
+        rows = self._database.query(
+            "SELECT FROM pg_proc WHERE pronamespace = $1::regnamespace AND proname = $2"
+            " AND strpos(prosrc, $3) > 0",
+            ("text", self._database.schema),
+            ("text", f"_insert_{table.id}"),
+            ("text", base.qualified),
+        )
+        return not rows
+
     def is_complete(self, table: EncryptedTable) -> bool:
         """Return whether a view has its triggers: if not, it is being restored from a dump, or taken away."""
         return self._triggers(table) == set(_TRIGGERS)
@@ -291,6 +334,8 @@ class Views:
             self._implied(table),
             self._remembered(table),
         )
+        if self.is_being_restored(table) and self._had_before(table):
+            return
         if difference.is_of_target(command):
             raise UnsupportedError(
                 f"the privileges on {base} are those on the view {table.name}",
@@ -306,6 +351,13 @@ class Views:
         )
         if bool(row["is_invoker"]) == base.has_column_grants and self.is_complete(table):
             self.write(table)
+
+    def _had_before(self, table: EncryptedTable) -> bool:
+        """Return whether there is no privilege on a view but those that are remembered of it."""
+        remembered = self._remembered(table)
+        return remembered is not None and all(
+            each in remembered for each in privileges_by_name(self._database, table.relation)
+        )
 
     def _remembered(self, table: EncryptedTable) -> list[list[Any]] | None:
         (row,) = self._database.as_owner(

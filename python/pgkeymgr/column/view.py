@@ -54,6 +54,9 @@ class Views:
             )
             (row,) = database.query("SELECT $1::regclass::oid::bigint AS oid", ("text", qualified))
             table.relation = row["oid"]
+            if self._relations.described(table.relation).owner_oid != base.owner_oid:
+                # Made by the caller, since the owner could not.
+                database.run(f"ALTER VIEW {qualified} OWNER TO {quote_name(base.owner)}")
         self._write_triggers(table, base, qualified)
         table.columns = definition.columns
         self._registry.save_table(table)
@@ -65,8 +68,6 @@ class Views:
                 self._relations.run(
                     base, f"ALTER VIEW {qualified} ALTER COLUMN {quote_name(column.name)} {change}"
                 )
-        if new.owner_oid != base.owner_oid:
-            database.run(f"ALTER VIEW {qualified} OWNER TO {quote_name(base.owner)}")
         if view is None:
             self._copy_comments(table, base, qualified)
             names = self._names_in_view(table, base)
@@ -355,8 +356,10 @@ class Views:
     def _had_before(self, table: EncryptedTable) -> bool:
         """Return whether there is no privilege on a view but those that are remembered of it."""
         remembered = self._remembered(table)
+        # The owner has all of them until the dump takes some away.
+        owner = self._relations.described(table.relation).owner
         return remembered is not None and all(
-            each in remembered for each in privileges_by_name(self._database, table.relation)
+            each in remembered or each[1] == owner for each in privileges_by_name(self._database, table.relation)
         )
 
     def _remembered(self, table: EncryptedTable) -> list[list[Any]] | None:

@@ -270,6 +270,9 @@ INSERT INTO expected VALUES
     ('_refuse_plaintext()', 'v', 'pgkeymgr_admin', 'u', 'plpgsql'),
     ('_on_ddl()', 'v', NULL, 'u', 'plpgsql'),
     ('_on_drop()', 'v', NULL, 'u', 'plpgsql'),
+    ('_intended_privileges()', 's', NULL, 'u', 'sql'),
+    ('_revoke_all(regclass,oid[])', 'v', NULL, 'u', 'plpgsql'),
+    ('_set_privileges()', 'v', NULL, 'u', 'plpgsql'),
     ('get_key_by_id(uuid)', 's', 'pgkeymgr_user', 's', 'sql'),
     ('get_key_by_name(text)', 's', 'pgkeymgr_user', 's', 'sql'),
     ('get_named_keys(text)', 's', 'pgkeymgr_user', 's', 'sql');
@@ -362,7 +365,6 @@ SELECT set_eq(
     ('r', 'key_event', NULL, NULL),
     ('r', 'key_event_turn', NULL, NULL),
     ('S', 'key_id_seq', NULL, NULL),
-    ('S', 'key_derivation_seq', NULL, NULL),
     ('r', 'encrypted_relation', NULL, NULL),
     ('r', 'encrypted_column', NULL, NULL),
     ('r', 'encrypted_constraint', NULL, NULL),
@@ -387,7 +389,16 @@ SELECT set_eq(
     ('key', 'delete_wraps'::name, '_delete_wraps()', 1 + 8, false, false, 'O'::"char"),
     ('key_event', 'only_grow', '_only_grow()', 1 + 2 + 8 + 16, false, false, 'O'),
     ('key_event', 'only_grow_whole', '_only_grow()', 2 + 32, false, false, 'O'),
-    ('key_event', 'link_key_events', '_link_key_events()', 1 + 4, true, true, 'O')$$,
+    ('key_event', 'link_key_events', '_link_key_events()', 1 + 4, true, true, 'O'),
+    -- Also in a restore and on a logical replica.
+    ('key', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('key', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    ('key_wrap', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('key_wrap', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    ('key_grant', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('key_grant', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    ('user_key', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('user_key', 'report_truncate', '_report_key_change()', 32, false, false, 'A')$$,
     'the triggers'
 );
 SELECT is(
@@ -396,7 +407,7 @@ SELECT is(
 SELECT set_eq(
     $$SELECT dumped::regclass::text, condition
     FROM pg_extension, unnest(extconfig, extcondition) AS config (dumped, condition) WHERE extname = 'pgkeymgr'$$,
-    $$VALUES ('key', ''), ('key_wrap', ''), ('key_grant', ''), ('key_id_seq', ''), ('key_derivation_seq', ''),
+    $$VALUES ('key', ''), ('key_wrap', ''), ('key_grant', ''), ('key_id_seq', ''),
     ('encrypted_relation', ''), ('encrypted_relation_id_seq', ''), ('encrypted_column', ''),
     ('encrypted_column_id_seq', ''), ('encrypted_constraint', ''), ('column_operation', ''),
     ('user_key', ''), ('server_key', ''), ('root_key_fingerprint', ''), ('key_event', '')$$,
@@ -566,8 +577,8 @@ enable_data_key	key_id integer	void
 destroy_data_key	key_id integer, confirm_name text, force boolean DEFAULT false	void
 grant_data_key	key text, role regrole, usage text[] DEFAULT '{encrypt,decrypt}'::text[]	void
 grant_data_key	key integer, role regrole, usage text[] DEFAULT '{encrypt,decrypt}'::text[]	void
-revoke_data_key	key text, role regrole, usage text[] DEFAULT '{encrypt,decrypt}'::text[]	void
-revoke_data_key	key integer, role regrole, usage text[] DEFAULT '{encrypt,decrypt}'::text[]	void
+revoke_data_key	key text, role regrole, usage text[] DEFAULT '{encrypt,decrypt,search}'::text[]	void
+revoke_data_key	key integer, role regrole, usage text[] DEFAULT '{encrypt,decrypt,search}'::text[]	void
 supersede_data_key	key text, sealed bytea	integer
 supersede_data_key	key integer, sealed bytea	integer
 exchange_offer	OUT public bytea, OUT challenge bytea, OUT server_key bytea, OUT signature bytea	record
@@ -672,6 +683,7 @@ BEGIN
             WHEN 'regrole' THEN 'pgkeymgr_user'
             WHEN 'timestamp with time zone' THEN 'infinity'
             WHEN 'name[]' THEN '{}'
+            WHEN 'oid[]' THEN '{}'
             WHEN 'jsonb' THEN '{}'
             WHEN 'anyelement' THEN 'anything'
             ELSE '1'
@@ -714,7 +726,7 @@ SELECT throws_ok(
     format('%s cannot read %s', role, relation)
 )
 FROM unnest('{pgkeymgr_test_nobody,pgkeymgr_test_user,pgkeymgr_test_admin}'::text[]) AS role,
-    unnest('{key,key_wrap,key_grant,key_id_seq,key_derivation_seq,user_key,server_key,root_key_fingerprint,key_event,key_event_turn,
+    unnest('{key,key_wrap,key_grant,key_id_seq,user_key,server_key,root_key_fingerprint,key_event,key_event_turn,
         encrypted_relation,encrypted_column,encrypted_constraint,column_operation}'::text[]) AS relation;
 SELECT throws_ok(
     format('SET LOCAL ROLE %I; SELECT FROM %s', role, relation), '42501', NULL,

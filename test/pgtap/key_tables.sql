@@ -8,8 +8,9 @@ SELECT plan(56);
 CREATE ROLE pgkeymgr_test_alice IN ROLE pgkeymgr_admin;
 CREATE ROLE pgkeymgr_test_bob IN ROLE pgkeymgr_user;
 CREATE TEMP TABLE made AS
-SELECT create_data_key('a') AS a, create_data_key('b') AS b, (create_key('auth', 'derived')).id AS derived,
+SELECT create_data_key('a') AS a, create_data_key('b') AS b, gen_random_uuid() AS derived,
     (create_key('auth', 'raw', '\x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f')).id AS raw;
+SELECT import_pgsodium_key(derived, 'valid', 'auth', 'derived', key_id => 1, key_context => 'pgsodium') FROM made;
 CREATE TEMP TABLE v AS
 SELECT
     *,

@@ -209,12 +209,13 @@ class Views:
                     f" LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp"
                     f" SET standard_conforming_strings = on AS {quote_body(body)}"
                 )
+                self._let_call(f"_check_{table.id}", "PUBLIC")
             there = {
                 row["name"]: (row["source"], row["may"])
                 for row in database.query(
-                    "SELECT proname::text AS name, prosrc AS source,"
-                    " has_function_privilege($3, oid, 'EXECUTE') AS may"
-                    " FROM pg_proc WHERE pronamespace = $1::regnamespace AND proname = ANY ($2)",
+                    "SELECT p.proname::text AS name, p.prosrc AS source, EXISTS (SELECT FROM aclexplode(p.proacl) AS a"
+                    " WHERE a.grantee = $3) AS may"
+                    " FROM pg_proc AS p WHERE p.pronamespace = $1::regnamespace AND p.proname = ANY ($2)",
                     ("text", database.schema),
                     ("text[]", list(bodies)),
                     ("oid", base.owner_oid),
@@ -227,11 +228,19 @@ class Views:
                 database.run(
                     f"CREATE OR REPLACE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS {quote_body(body)}"
                 )
-                database.run(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
-                database.run(f"GRANT EXECUTE ON FUNCTION {name} TO {quote_name(base.owner)}")
+                self._let_call(function, quote_name(base.owner))
                 database.run(f"COMMENT ON FUNCTION {name} IS 'pgkeymgr: writes through {table.id}'")
 
         database.as_owner(write)
+
+    def _let_call(self, name: str, role: str) -> None:
+        # Nobody else, whatever the default privileges of the extension's owner are; doctor() compares.
+        self._database.query(
+            "SELECT {s}._revoke_all('pg_proc', ARRAY(SELECT p.oid FROM pg_proc AS p"
+            " WHERE p.pronamespace = '{s}'::regnamespace AND p.proname = $1))",
+            ("text", name),
+        )
+        self._database.run(f"GRANT EXECUTE ON FUNCTION {self._database.schema}.{name} TO {role}")
 
     def _copy_comments(self, table: EncryptedTable, base: Table, qualified: str) -> None:
         run = self._run_as(base)

@@ -45,11 +45,12 @@ DECLARE
 BEGIN
     -- A row of this transaction, or of one of its subtransactions, which have later numbers. What others have
     -- committed since this transaction began is found, too; it is looked at again for nothing.
-    relations := ARRAY(SELECT c.oid FROM pg_class AS c WHERE age(c.xmin) <= began AND c.relkind IN ('r', 'p', 'v'));
+    relations := ARRAY(SELECT c.oid FROM pg_class AS c WHERE age(c.xmin) <= began);
     -- Privileges on columns are in the rows of the columns, of which there are many. The counter is of what this
-    -- session has updated lately.
+    -- session has updated, also in earlier transactions, until it reports that.
     IF pg_stat_get_xact_tuples_updated('pg_attribute'::regclass) > 0 OR current_setting('track_counts') <> 'on' THEN
         relations := relations || ARRAY(SELECT DISTINCT a.attrelid FROM pg_attribute AS a WHERE age(a.xmin) <= began);
+        PERFORM pg_stat_force_next_flush();
     END IF;
     RETURN QUERY SELECT r.base::oid, r.relation::oid FROM @extschema@.encrypted_relation AS r
         WHERE r.relation = ANY (relations)

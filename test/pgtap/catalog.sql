@@ -403,7 +403,9 @@ SELECT set_eq(
     ('key_grant', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
     ('key_grant', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
     ('user_key', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
-    ('user_key', 'report_truncate', '_report_key_change()', 32, false, false, 'A')$$,
+    ('user_key', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    -- In a restore, and not on a logical replica.
+    ('encrypted_relation', 'note_loaded', '_note_loaded()', 1 + 2 + 4, false, false, 'O')$$,
     'the triggers'
 );
 SELECT is(

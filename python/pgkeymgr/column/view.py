@@ -213,8 +213,8 @@ class Views:
             there = {
                 row["name"]: (row["source"], row["may"])
                 for row in database.query(
-                    "SELECT p.proname::text AS name, p.prosrc AS source, EXISTS (SELECT FROM aclexplode(p.proacl) AS a"
-                    " WHERE a.grantee = $3) AS may"
+                    "SELECT p.proname::text AS name, p.prosrc AS source,"
+                    " EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = $3) AS may"
                     " FROM pg_proc AS p WHERE p.pronamespace = $1::regnamespace AND p.proname = ANY ($2)",
                     ("text", database.schema),
                     ("text[]", list(bodies)),

@@ -2,7 +2,7 @@
 #
 # Its own variables start with PGK_: PGXS has its own VERSION, PYTHON, libdir, INSTALL_SCRIPT and so on.
 
-# What deps installs decides most of the variables below, so what is to be done after it is left to a new make.
+# The variables below depend on the packages that deps installs, so the goals after it are left to a new make.
 PGK_AFTER_DEPS := $(and $(filter deps,$(MAKECMDGOALS)),$(filter-out deps,$(MAKECMDGOALS)))
 ifneq ($(PGK_AFTER_DEPS),)
 .PHONY: $(MAKECMDGOALS)
@@ -107,7 +107,7 @@ help:
 	@echo 'make bench       what it costs, beside other ways, in 10 minutes; ARGS=--quick for one; --help for more'
 	@echo 'make bench-docs  docs/performance.md, from what make bench has measured'
 	@echo 'make reference   install, and make docs/reference.md and docs/errors.md from the catalog and the classes'
-	@echo 'make instructions  count the hot calls anew, for the test that compares them'
+	@echo 'make instructions  count the hot calls again, for the test that compares them'
 	@echo 'make lock        renew the locked versions of the Python libraries'
 	@echo 'make dist        a zip for PGXN'
 	@echo 'make clean       remove build/'
@@ -143,7 +143,7 @@ $(PGK_TREE)/.done: build/$(PGK_PYTAG)-libraries/.done $(PGK_PY_SOURCES)
 	$(PGK_PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s $(@D) -p $(PGK_LIBDIR)/$(PGK_PYTAG) $(@D)
 	touch $@
 
-# What the command imports beyond that: in a tree of its own, since no session of the server should find it.
+# The libraries that only the command imports are in another tree, since no session of the server should find them.
 $(PGK_COMMAND_TREE)/.done: requirements/command.txt requirements/runtime.txt
 	rm -rf $(@D)
 	mkdir -p $(@D)
@@ -187,7 +187,7 @@ uninstall-python:
 	rm -rf '$(DESTDIR)$(PGK_LIBDIR)' '$(DESTDIR)$(PGK_SHAREDIR)' '$(DESTDIR)$(PREFIX)/bin/pgkeymgr'
 	rmdir '$(DESTDIR)$(PREFIX)/lib/pgkeymgr' 2>/dev/null || true
 
-# What the tests, the demo and the benchmark run with; the server does not use it.
+# The environment of the tests, the demo and the benchmark; the server does not use it.
 venv: $(PGK_VENV)/.done
 $(PGK_VENV)/.done: requirements/test.txt
 	rm -rf $(PGK_VENV)
@@ -231,6 +231,7 @@ lint: venv $(PGK_SCRIPT)
 	$(PGK_VENV)/bin/mypy
 	$(PGK_VENV)/bin/python scripts/lint_names.py
 	$(PGK_VENV)/bin/python scripts/lint_files.py
+	$(PGK_VENV)/bin/python scripts/lint_prose.py
 	grep -lE '^#!/bin/(ba)?sh' .ci/run test/all test/deps test/in-debian scripts/*.sample | xargs shellcheck
 	@# pgspot reads SQL and PL/pgSQL. A PL/Python body here holds no SQL: load.py.in and one call.
 	$(PGK_VENV)/bin/pgspot --ignore-lang plpython3u $(PGK_SCRIPT)

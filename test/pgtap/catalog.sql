@@ -2,7 +2,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(71);
+SELECT plan(68);
 
 -- Who may call a function: PUBLIC what involves no secret; pgkeymgr_user what uses a key by its number, uuid, name,
 -- token or password, and what makes and checks verifiers of passwords; pgkeymgr_admin what takes, makes or gives a

@@ -75,7 +75,7 @@ SELECT is(
     'a random key: ' || type
 ) FROM keys JOIN valid_key AS v ON v.id = random_id;
 
--- What one calls with a uuid is what one calls with the number and context, or with the raw key.
+-- A call with a uuid gives the same as one with the number and context, or with the raw key.
 CREATE TEMP TABLE v AS
 SELECT 'a long message'::bytea AS message,
     'row 17 of a table'::bytea AS additional, decode(repeat('01', 24), 'hex') AS nonce,
@@ -407,7 +407,7 @@ SELECT refuses(format('import_pgsodium_key(%s)', arguments), state, naming) FROM
     ('gen_random_uuid(), ''valid'', ''auth'', '''', 1, ''pgsodium''', '22023', 'name'),
     ('gen_random_uuid(), ''valid'', ''auth'', ''imported raw'', 1, ''pgsodium''', '42710', '"imported raw"'),
     (format('%L, ''valid'', ''auth'', ''another'', 1, ''pgsodium''', id), '42710', '11111111'),
-    -- What every other search for a key is told by.
+    -- The uuid that every other search for a key passes.
     ('''00000000-0000-0000-0000-000000000000'', ''valid'', ''auth'', ''nil'', 1, ''pgsodium''', '22023', 'id'),
     (format('gen_random_uuid(), ''valid'', ''auth'', raw_key => %L, raw_key_nonce => %L, '
         'parent_key => gen_random_uuid()', raw_key, raw_nonce), '42704', ''),

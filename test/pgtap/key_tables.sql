@@ -20,7 +20,7 @@ SELECT
 FROM made;
 GRANT SELECT ON v TO PUBLIC;
 
--- What the tables take.
+-- Changes that the tables accept.
 SELECT has_pk('pgkeymgr', 'key'::name, 'key has a primary key');
 SELECT col_is_unique('pgkeymgr', 'key', 'uuid'::name);
 SELECT has_trigger('pgkeymgr', 'key', 'delete_wraps', 'the wraps of a key go with it');
@@ -86,7 +86,7 @@ FROM (VALUES
 CREATE ROLE pgkeymgr_test_group;
 CREATE ROLE pgkeymgr_test_carol IN ROLE pgkeymgr_user, pgkeymgr_test_group;
 CREATE ROLE pgkeymgr_test_dave NOINHERIT IN ROLE pgkeymgr_user, pgkeymgr_test_group;
--- What dave does not inherit.
+-- A grant that dave does not inherit.
 GRANT USAGE ON SCHEMA pgkeymgr TO pgkeymgr_test_dave, pgkeymgr_test_group;
 GRANT SELECT ON data_keys TO pgkeymgr_test_dave, pgkeymgr_test_group;
 SELECT as_role('pgkeymgr_test_alice', 'create_data_key(''alice''''s'', 16, ''2200-01-01'', ''a comment'')') AS alices

@@ -104,7 +104,7 @@ def test_expired_and_invalid_keys_are_refused(moved: Connection) -> None:
 
 
 def test_a_raw_key_whose_parent_is_missing(moved: Connection) -> None:
-    with pytest.raises(errors.UndefinedObject, match="key with uuid .* does not exist"):
+    with pytest.raises(errors.UndefinedObject, match=r"key with uuid .* does not exist"):
         rows(
             moved,
             f"SELECT import_pgsodium_key('{uuid.uuid4()}', 'valid', 'auth', raw_key => '\\x00', "

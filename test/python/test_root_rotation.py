@@ -70,8 +70,8 @@ def fill(connection: Connection) -> None:
     connection.execute("SELECT disable_data_key(2)")
     connection.execute("CREATE TABLE derived AS SELECT gen_random_uuid() AS uuid")
     connection.execute(
-        "SELECT import_pgsodium_key(uuid, 'valid', 'hmacsha256', 'derived', key_id => 1, key_context => 'pgsodium')"
-        " FROM derived"
+        "SELECT import_pgsodium_key(uuid, 'valid', 'hmacsha256', 'derived', key_id => 1,"
+        " key_context => 'pgsodium') FROM derived"
     )
     connection.execute("ALTER TABLE derived ADD COLUMN mac bytea")
     connection.execute("UPDATE derived SET mac = crypto_auth_hmacsha256('message', uuid)")

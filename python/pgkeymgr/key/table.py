@@ -162,7 +162,7 @@ class KeyTable:
         return self.check_visible(self.lookup(key, with_wraps=with_wraps), key)
 
     def check_visible(self, record: Record | None, key: str | int | bytes) -> Record:
-        """Return a record that was looked up, if the current user may learn that there is the key; see ``find``."""
+        """Return a record that was looked up, if the current user may know of the key; see ``find``."""
         if record is not None and (record.has_usage or self.is_admin()):
             return record
         if record is None and self.is_admin():
@@ -227,7 +227,7 @@ class KeyTable:
             PrivilegeError: the user may not encrypt with it, or neither search nor decrypt.
             Error: see ``usable``.
         """
-        which = ("search", key, self.database.user())
+        which = ("search", key, key_type, self.database.user())
         if self.uses.get(which) is None:
             record = self.usable(key, key_type, encrypt=True, with_wraps=False)
             record.check_search()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import KeyStateError, UndefinedError
-from ..wrap import wrap
+from ..root_key.wrap import wrap
 from .record import Record, wrap_associated_data
 
 if TYPE_CHECKING:

@@ -43,8 +43,8 @@ DECLARE
     relations oid[];
     began integer := age(pg_current_xact_id()::xid);
 BEGIN
-    -- A row of this transaction, or of one of its subtransactions, which have later numbers. What others have
-    -- committed since this transaction began is found, too; it is looked at again for nothing.
+    -- A row of this transaction, or of one of its subtransactions, which have later numbers. Rows that others have
+    -- committed since this transaction began are found, too; they are looked at again for nothing.
     relations := ARRAY(SELECT c.oid FROM pg_class AS c WHERE age(c.xmin) <= began);
     -- Privileges on columns are in the rows of the columns, of which there are many. The counter is of what this
     -- session has updated, also in earlier transactions, until it reports that.
@@ -135,7 +135,7 @@ BEGIN
     END IF;
     kind := 'type';
     FOR base IN
-        -- What is made of these types, at any depth, and the relations that have a column of it.
+        -- The types that are made of these ones, at any depth, and the relations that have a column of such a type.
         WITH RECURSIVE used (type, relation) AS (
             SELECT altered_type, 0::oid FROM unnest(types) AS altered_type
             UNION

@@ -1,8 +1,8 @@
 """The walls between roles, where pgkeymgr works on somebody's table or follows somebody's DDL.
 
-What is in a table can be code of its owner's: it runs with the rights of the owner, and of whoever reads or writes
-the table, but not with those of a superuser or an administrator of keys who has pgkeymgr work on it. And what one
-role does to its tables is nothing to the statements of others.
+A table can have code of its owner's in it. The code runs with the rights of the owner, and of whoever reads or
+writes the table, but not with those of a superuser or an administrator of keys who has pgkeymgr work on it. And
+the statements of one role do not fail for a fault in the tables of another.
 """
 
 import contextlib
@@ -114,7 +114,7 @@ def run(connection: Connection, *statements: str) -> None:
 
 
 def spy(name: str, arguments: str, returns: str = "boolean", result: str = "true") -> str:
-    """SQL: a function of wall_owner's that tells if it runs as somebody else, or can become somebody else."""
+    """SQL: a function of wall_owner's that reports when it runs as somebody else, or can become somebody else."""
     return f"""CREATE FUNCTION own.{name}({arguments}) RETURNS {returns} LANGUAGE plpgsql IMMUTABLE AS $spy$
         DECLARE become text;
         BEGIN
@@ -426,7 +426,7 @@ def test_who_may_verify(database: Database, owner: Connection, superuser: Connec
 
 @pytest.mark.parametrize("normalize", ["none", "casefold"])
 def test_blind_indexes_are_verified(owner: Connection, superuser: Connection, normalize: str) -> None:
-    """One that is another value's, or there for no value, or not there, is named, and no other row."""
+    """A blind index that is another value's, or there for no value, or not there, is named, and no other row."""
     run(
         owner,
         "CREATE TABLE t (id integer PRIMARY KEY, s text, n numeric UNIQUE)",
@@ -583,7 +583,7 @@ OTHERS = (
 def test_the_ddl_of_others(
     database: Database, owner: Connection, superuser: Connection, fault: str, way: str
 ) -> None:
-    """Whatever an owner does to a table, the statements of others do what they do."""
+    """The statements of others do not fail, whatever an owner does to a table."""
     make_encrypted(owner, superuser)
     run(
         superuser,
@@ -1000,7 +1000,7 @@ def test_a_restore(server: Cluster, dumped: Database, tmp_path: Path, mode: str)
 
 
 def test_ddl_in_the_session_of_a_restore(server: Cluster, dumped: Database, tmp_path: Path) -> None:
-    """What the view would show to lag behind is followed there, too."""
+    """A view that visibly lags behind its base table follows there, too."""
     dump = tmp_path / "dump"
     server.client(["pg_dump", "--no-acl", f"--file={dump}", dumped.name])
     more = tmp_path / "more"

@@ -289,7 +289,7 @@ _NOFORCE_RLS = 4
 
 @contextmanager
 def acting_as(role: int, *, past_policies: bool) -> Iterator[None]:
-    """Run what is in the block with the rights of another role, as VACUUM and REINDEX do with those of an owner.
+    """Run the block with the rights of another role, as VACUUM and REINDEX do with those of a table's owner.
 
     SET ROLE would not do: code of that role could RESET it. Here it can neither change the current user nor leave
     anything behind for later, such as a setting, a temporary table or a deferred trigger. The server's functions

@@ -228,7 +228,7 @@ class Session:
         return True
 
     def acting_as(self, role: int, *, past_policies: bool = False) -> AbstractContextManager[None]:
-        """Run what is in a block with the rights of another role."""
+        """Run a block with the rights of another role."""
         return server.acting_as(role, past_policies=past_policies)
 
     def as_owner(self, operation: Callable[[], Any]) -> Any:

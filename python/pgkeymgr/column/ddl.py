@@ -1,8 +1,8 @@
 """DDL on tables with encrypted columns, after which their views follow.
 
-The event triggers call this as the extension's owner. What follows on the user's own objects is done with the
-rights of the table's owner; the registry and the triggers' functions are the extension's own. A fault in a table
-is an error for a statement on this table, and for its owner; the statements of others get a warning.
+The event triggers call this as the extension's owner. All further DDL on the user's objects runs with the rights
+of the table's owner; the registry and the triggers' functions are the extension's own. A fault in a table is an
+error for a statement on this table, and for its owner; the statements of others get a warning.
 """
 
 from ..errors import PrivilegeError, UnsupportedError
@@ -24,7 +24,7 @@ _INTERVENTION = "57"  # the class of SQLSTATEs: cancelled, or to be shut down
 
 
 class Ddl:
-    """What the event triggers do, for one session."""
+    """The work of the event triggers, for one session."""
 
     def __init__(self, relations: Relations, views: Views) -> None:
         self._relations = relations
@@ -41,14 +41,14 @@ class Ddl:
             altered: the OID of the object that was altered; after GRANT and REVOKE, that of the view if privileges
                 on it have changed in this transaction, else that of the base table.
             command: such as ``ALTER TABLE``.
-            kind: what the statement was on: TABLE for the table, its view or a trigger of it, INDEX, GRANT, TYPE
+            kind: the object of the statement: TABLE for the table, its view or a trigger of it, INDEX, GRANT, TYPE
                 for a type that values depend on, SCHEMA for a schema that text in the registry or in the triggers'
                 functions names.
             invoker: the OID of the role whose statement it was.
 
         Raises:
             UnsupportedError: the DDL would have made the table unusable.
-            PrivilegeError: what follows is more than the owner of the table may.
+            PrivilegeError: the view cannot follow with the rights of the table's owner.
         """
         if self._relations.is_busy:
             return

@@ -1,7 +1,7 @@
 """A column made encrypted.
 
-What changes the table runs with the rights of its owner, on behalf of whom the caller must be able to act; the
-registry, and the triggers' functions, are written with those of the extension's owner.
+All changes of the table run with the rights of its owner, as whom the caller must be able to act; the registry,
+and the triggers' functions, are written with the rights of the extension's owner.
 """
 
 from ..errors import DataError, DuplicateKeyError, KeyStateError, UndefinedError, UnsupportedError
@@ -299,7 +299,7 @@ class EncryptColumn:
         table.going = set()
 
     def dependents_of(self, record: Record) -> list[str]:
-        """Return which encrypted columns need a key.
+        """Return the encrypted columns that need a key.
 
         Args:
             record: the key's.
@@ -334,7 +334,7 @@ class EncryptColumn:
 
     def _values_under(self, record: Record, oid: int, cipher: str) -> str | None:
         """Return a phrase if a table has values under a key, or if that cannot be found out."""
-        # In the catalog only: whoever destroys a key need not have a right to the table.
+        # In the catalog only: the role that destroys a key need not have a right to the table.
         base = self._database.as_owner(lambda: describe(self._database, oid))
         if base is None:
             return None

@@ -1,8 +1,8 @@
 """Relations with encrypted columns: found, locked, described, for those who own them.
 
-What is in a table can be code of its owner's: CHECK constraints, domains, casts, index expressions, policies. So a
-statement on a user's table runs with the rights of the table's owner, whoever calls for it, and nothing of it with
-those of the extension's owner.
+A user's table can have code of its owner's in it: CHECK constraints, domains, casts, index expressions, policies.
+So a statement on it runs with the rights of the table's owner, whoever the caller is, and never with those of the
+extension's owner.
 """
 
 from collections.abc import Iterator, Mapping
@@ -162,7 +162,7 @@ class Relations:
 
     @contextmanager
     def owners_rights(self, base: Table, *, all_rows: bool = False) -> Iterator[None]:
-        """Run what is in the block with the rights of a table's owner, as PostgreSQL's maintenance commands do.
+        """Run the block with the rights of a table's owner, as PostgreSQL's maintenance commands do.
 
         Args:
             base: the table.
@@ -170,7 +170,7 @@ class Relations:
                 they are to bind owners.
 
         Yields:
-            Nothing. What the block gets back may be what the owner's code gave.
+            Nothing. The results of the block's queries may come from the owner's code.
         """
         database = self.database
         if database.user() == base.owner_oid:
@@ -348,7 +348,7 @@ class Relations:
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Run what an event trigger does: DDL of our own, and with greater rights than the statement's user."""
+        """Run the work of an event trigger: DDL of our own, with greater rights than the statement's user has."""
         was_following, self.is_following = self.is_following, True
         try:
             with self.busy():

@@ -1,9 +1,9 @@
 """The structure of types that encrypted values and keys depend on, remembered and compared.
 
-What is encrypted is a value's text, and what it is bound to has the texts of the key's values. PostgreSQL does not
-know of either: it renames a label of an enum, or adds a field to a row, as if there were no such values. So the
-structure of each type is kept with the registry, down to types that PostgreSQL itself has, and what a type has
-become after DDL is compared with it, however the statement was written.
+A ciphertext holds a value's text, and is bound to the texts of its row's key. PostgreSQL knows of neither: it
+renames a label of an enum, or adds a field to a row type, as if there were no such values. So the registry keeps
+the structure of each type, down to PostgreSQL's own types. After DDL on a type, its present structure is compared
+with the kept one, however the statement was written.
 """
 
 import json
@@ -27,7 +27,7 @@ def structure(database: Database, type_oid: int, modifier: int = -1) -> list[Any
         modifier: of the column or field that has it.
 
     Returns:
-        Lists and texts only, the first of which says what the rest is.
+        Lists and texts only; the first text is the kind of the type.
     """
     (row,) = database.query(
         "SELECT CASE WHEN t.typcategory = 'A' AND t.typtype = 'b' THEN 'a' ELSE t.typtype::text END AS kind,"
@@ -69,20 +69,20 @@ def structure(database: Database, type_oid: int, modifier: int = -1) -> list[Any
 
 
 def difference(old: list[Any], new: list[Any], *, is_key: bool = False) -> str | None:
-    """Return what has become of a type that makes texts from before unreadable, or None.
+    """Return the change of a type that makes texts from before unreadable, or None.
 
     Args:
         old: the structure that it had.
         new: the structure that it has.
-        is_key: the values themselves are still in a column of the type, and PostgreSQL has checked them: only what
-            changes their texts counts.
+        is_key: the values themselves are still in a column of the type, and PostgreSQL has checked them: only a
+            change of their texts counts.
 
     Returns:
         A phrase.
     """
     if is_key:
         old, new = _undressed(old), _undressed(new)
-        # Whether another type gives the same bytes is compared elsewhere.
+        # The encodings of the two types are compared elsewhere.
         return difference(old, new) if old[0] == new[0] == "enum" else None
     kind = old[0]
     if kind != new[0] or kind == "type":

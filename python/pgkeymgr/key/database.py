@@ -93,10 +93,10 @@ class Database(Protocol):
         """Run an operation that only reads like ``as_owner``, seeing what is committed by now."""
 
     def acting_as(self, role: int, *, past_policies: bool = False) -> AbstractContextManager[None]:
-        """Run what is in a block with the rights of another role, in a security-restricted operation.
+        """Run a block with the rights of another role, in a security-restricted operation.
 
-        Settings that are changed in the block are what they were after it. Whether the caller may have the rights
-        of the role is for the caller of this to know.
+        A change of a setting ends with the block. The caller must have checked that the current user may use the
+        rights of the role.
 
         Args:
             role: the role's OID.

@@ -70,14 +70,15 @@ class Ddl:
         """Return whether a statement is to fail for a fault in a table."""
         if kind in (INDEX, GRANT) or isinstance(error, _UnreadableError):
             return True
-        (row,) = self._database.query(
-            "SELECT pg_has_role(r.oid, c.relowner, 'USAGE') AS is_owner,"
-            " r.oid = c.relowner OR NOT r.rolsuper AS is_own"
-            " FROM pg_class AS c, pg_roles AS r WHERE c.oid = $1 AND r.oid = $2",
+        # A superuser may do everything, but is not the owner of everything.
+        rows = self._database.query(
+            "SELECT FROM pg_class AS c, pg_roles AS r WHERE c.oid = $1 AND r.oid = $2"
+            " AND pg_has_role(r.oid, c.relowner, 'USAGE') AND ($3 OR r.oid = c.relowner OR NOT r.rolsuper)",
             ("oid", base),
             ("oid", invoker),
+            ("boolean", kind == TABLE),
         )
-        return bool(row["is_owner"] and (kind == TABLE or row["is_own"]))
+        return bool(rows)
 
     def _follow(self, base: int, altered: int, command: str, kind: str, invoker: int) -> None:
         table = self._registry.find(base)

@@ -1,6 +1,7 @@
 """The session that this backend serves: its queries, and the rights that they run with."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import plpy
@@ -228,6 +229,10 @@ class Session:
     def _take_key(self, fields: list[Any]) -> bool:
         self._taken = Record(*fields)
         return True
+
+    def acting_as(self, role: int, *, past_policies: bool = False) -> AbstractContextManager[None]:
+        """Run a block with the rights of another role."""
+        return server.acting_as(role, past_policies=past_policies)
 
     def as_owner(self, operation: Callable[[], Any]) -> Any:
         """Run an operation with the rights of the extension's owner."""

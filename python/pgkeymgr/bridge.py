@@ -42,6 +42,8 @@ class _Functions:
             raise _sql_error(error) from None
         except ImportError as error:
             raise _sql_error(_gone(error)) from None
+        except MemoryError:
+            raise _sql_error(LimitError(f"{name}: out of memory")) from None
         if function is None:
             raise _sql_error(
                 LibraryError(
@@ -156,7 +158,8 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
             error.message = f"{name}: {error.message}"
         return error
     if isinstance(error, plpy.SPIError):
-        return _ServerError(str(error), error.sqlstate)
+        # What an inner call of pgkeymgr complains of begins with the name already.
+        return _ServerError(str(error).removeprefix("pgkeymgr: "), _sqlstate(error))
     # The functions are typed, so a None that is not allowed ends in one of these somewhere inside.
     if isinstance(error, TypeError | AttributeError):
         for (parameter, type_), argument in zip(function.__annotations__.items(), arguments, strict=False):
@@ -164,10 +167,18 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
                 return DataError(f"{name}: {parameter} must not be NULL")
     if isinstance(error, ImportError):
         return _gone(error)
-    if isinstance(error, MemoryError):
-        return LimitError(f"{name}: out of memory")
+    if isinstance(error, MemoryError | RecursionError):
+        why = "out of memory" if isinstance(error, MemoryError) else "calls are nested too deeply"
+        return LimitError(f"{name}: {why}")
     # Of an error that nobody thought of, only the kind: its text could hold any of the arguments.
     return Error(f"{name}: internal error of the kind {type(error).__name__}")
+
+
+def _sqlstate(error: plpy.SPIError) -> str:
+    # PL/Python's exceptions have theirs as an attribute if it is one of PostgreSQL's own. Packed in a number, six
+    # bits for each character, all of them have it.
+    packed: int = error.spidata[0]
+    return "".join(chr((packed >> 6 * place & 0x3F) + ord("0")) for place in range(5))
 
 
 def _gone(error: ImportError) -> LibraryError:

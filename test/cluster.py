@@ -73,7 +73,7 @@ class Cluster:
         try:
             self._prepare(settings or {}, root_keys, initialize)
         except BaseException:
-            # What initdb started ends when its input does, and removes this file last.
+            # The processes that initdb started end when their input does, and remove this file last.
             deadline = time.monotonic() + 10
             while (self.data / "postmaster.pid").exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -283,8 +283,8 @@ class Cluster:
 
     @property
     def log(self) -> str:
-        """What the server has logged so far."""
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        """The text that the server has logged so far."""
+        return self.log_file.read_text(errors="replace")
 
 
 def _is_gone(pid: int) -> bool:

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl import bindings
-from pgkeymgr import wrap
 from pgkeymgr.compat import pg_kmgr
 from pgkeymgr.errors import DataError, LibraryError, LimitError, RootKeyError
 from pgkeymgr.key import cipher as token
 from pgkeymgr.key import passphrase
 from pgkeymgr.key.cipher import TokenCipher, read_header
-from pgkeymgr.root_key import LocalRootKey
+from pgkeymgr.root_key import LocalRootKey, wrap
 
 SECRET = bytes(range(32))
 PLAINTEXTS = st.binary(max_size=300)
@@ -174,7 +173,7 @@ def test_root_wraps() -> None:
     wrapped = before.wrap(b"secret", b"ad")
     after = LocalRootKey([new, old], "after")
     assert after.unwrap(wrapped, b"ad", before.fingerprint) == b"secret"
-    # What it wraps itself is under the newest.
+    # Its own wraps are under the newest.
     with pytest.raises(RootKeyError):
         before.unwrap(after.wrap(b"secret", b"ad"), b"ad", after.fingerprint)
     foreign = LocalRootKey([other], "elsewhere")

@@ -9,10 +9,10 @@ from typing import Any
 
 import plpy
 
-from . import __version__
-from .crypto import kdf, secretbox
-from .errors import DataError, Error, LibraryError, LimitError
-from .parts import Parts
+from .. import __version__
+from ..crypto import kdf, secretbox
+from ..errors import DataError, Error, LibraryError, LimitError
+from .functions import Functions
 from .session import Session
 
 _RECONNECT = "The extension was updated since. Reconnect."
@@ -20,20 +20,23 @@ _RECONNECT = "The extension was updated since. Reconnect."
 _Function = Callable[..., Any]
 
 
+_NAME = "pgkeymgr"
+_PREFIX = f"{_NAME}: "
+
 # PL/Python puts an exception's class before its message: by this name, and as if it were a built-in one,
 # it reads "ERROR:  pgkeymgr: ...".
-_SqlError = type("pgkeymgr", (plpy.Error,), {"__module__": "builtins"})
+_SqlError = type(_NAME, (plpy.Error,), {"__module__": "builtins"})
 
 
-class _Functions:
+class _SqlFunctions:
     """The functions that SQL calls, each an attribute; GD['pgkeymgr'] is the only one of these.
 
     One is an attribute from its first call on.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._find = parts.find
-        self._quicken = parts.quicken
+    def __init__(self, functions: Functions) -> None:
+        self._find = functions.find
+        self._speed_up = functions.speed_up
 
     def __getattr__(self, name: str) -> _Function:
         try:
@@ -52,8 +55,8 @@ class _Functions:
                 )
             )
         guarded = _guard(function)
-        quicken = self._quicken(name)
-        called = guarded if quicken is None else quicken(guarded)
+        speed_up = self._speed_up(name)
+        called = guarded if speed_up is None else speed_up(guarded)
         setattr(self, name, called)
         return called
 
@@ -77,7 +80,7 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
             )
         )
     _self_test()
-    globals_["pgkeymgr"] = _Functions(Parts(Session(schema)))
+    globals_["pgkeymgr"] = _SqlFunctions(Functions(Session(schema)))
 
 
 def _self_test() -> None:
@@ -158,8 +161,7 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
             error.message = f"{name}: {error.message}"
         return error
     if isinstance(error, plpy.SPIError):
-        # What an inner call of pgkeymgr complains of begins with the name already.
-        return _ServerError(str(error).removeprefix("pgkeymgr: "), _sqlstate(error))
+        return _ServerError(error)
     # The functions are typed, so a None that is not allowed ends in one of these somewhere inside.
     if isinstance(error, TypeError | AttributeError):
         for (parameter, type_), argument in zip(function.__annotations__.items(), arguments, strict=False):
@@ -174,9 +176,11 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
     return Error(f"{name}: internal error of the kind {type(error).__name__}")
 
 
-def _sqlstate(error: plpy.SPIError) -> str:
+def _sqlstate(error: Any) -> str:
     # PL/Python's exceptions have theirs as an attribute if it is one of PostgreSQL's own. Packed in a number, six
-    # bits for each character, all of them have it.
+    # bits for each character, all of those that PostgreSQL raised have it.
+    if not error.spidata:
+        return str(getattr(error, "sqlstate", Error.sqlstate))
     packed: int = error.spidata[0]
     return "".join(chr((packed >> 6 * place & 0x3F) + ord("0")) for place in range(5))
 
@@ -186,11 +190,15 @@ def _gone(error: ImportError) -> LibraryError:
 
 
 class _ServerError(Error):
-    """An error of PostgreSQL's own in a query of ours, none of which has a secret in its text."""
+    """An error in a query of ours, of PostgreSQL's own or of another function of pgkeymgr.
 
-    def __init__(self, message: str, sqlstate: str) -> None:
-        super().__init__(message)
-        self.sqlstate = sqlstate  # type: ignore[misc]  # one class for all of PostgreSQL's
+    It keeps the message and the hint. DETAIL is dropped, since PostgreSQL shows rows there.
+    """
+
+    def __init__(self, error: Any) -> None:
+        # spidata: SQLSTATE, DETAIL, HINT and more.
+        super().__init__(str(error).removeprefix(_PREFIX), hint=error.spidata[2] if error.spidata else None)
+        self.sqlstate = _sqlstate(error)  # type: ignore[misc]  # one class for all of them
 
 
 def _sql_error(error: Error) -> Exception:

@@ -5,10 +5,10 @@ from typing import Any
 
 import plpy
 
-from . import server, session_root_key
-from .errors import PrivilegeError, UnsupportedError
-from .key.record import Record
-from .root_key import RootKey
+from ..errors import PrivilegeError, UnsupportedError
+from ..key.record import Record
+from ..root_key import RootKey
+from . import root_key, server
 
 # PL/Python looks the types of a plan up in the caller's search_path, and keeps them with the plan: each is
 # qualified here, so that no other type of the same name is found.
@@ -65,15 +65,22 @@ class Session:
 
     def root_key(self) -> RootKey:
         """Return the root key."""
-        return session_root_key.get()
+        return root_key.get()
 
     def reload_root_key(self) -> RootKey:
         """Get the root key again."""
-        return session_root_key.load()
+        return root_key.load()
+
+    config_file = staticmethod(server.config_file)
+    share_directory = staticmethod(server.share_directory)
 
     def is_read_only(self) -> bool:
         """Return whether this transaction cannot write."""
         return server.setting("transaction_read_only") == "on"
+
+    def is_parallel(self) -> bool:
+        """Return whether this is part of a parallel query."""
+        return server.is_parallel()
 
     def is_confidential(self) -> bool:
         """Return whether the client came over TLS or a Unix socket."""
@@ -87,8 +94,10 @@ class Session:
         return bool(row["is_confidential"])
 
     def log(self, message: str) -> None:
-        """Write to the server's log."""
-        plpy.log(f"pgkeymgr: {message}")
+        """Write a line to the server's log."""
+        # The statement may have a password in it, or a plaintext, that is not to be logged because of this line.
+        with server.plain_log_lines():
+            plpy.log(f"pgkeymgr: {message}")
 
     def warn(self, message: str, hint: str) -> None:
         """Send the client a warning."""
@@ -187,6 +196,14 @@ class Session:
         # The planner finds that it reads nothing; PostgreSQL notes all the same that it depends on the table.
         self.read_as_owner(lambda: self.execute(_KEY_WATCH))
         self._key_watch = self._plans[_KEY_WATCH, self._owner]
+
+    def invalidate_key_watches(self) -> None:
+        """Report a change of the key tables: to all sessions at COMMIT, and to this one at once."""
+        (row,) = self.execute("SELECT '{s}.key'::pg_catalog.regclass::pg_catalog.oid AS oid")
+        # Reading the table caches its catalog entry, and PostgreSQL processes pending invalidations before. No other
+        # query may follow: the session could lose the entry again.
+        self.execute("SELECT FROM {s}.key LIMIT 0")
+        server.invalidate_relation(int(row["oid"]))
 
     # Called for each statement.
     may_have_missed_changes = staticmethod(server.has_old_transaction)

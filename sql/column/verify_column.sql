@@ -24,6 +24,9 @@ CREATE FUNCTION @extschema@.verify_column(
 )
 RETURNS SETOF record
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+SET standard_conforming_strings = on
 AS $$
 @load@
 return GD['pgkeymgr'].verify_column(relation, column_name)

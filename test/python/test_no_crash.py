@@ -362,7 +362,7 @@ def test_decryption_in_the_leader(server: Server) -> None:
 def test_at_the_limit_of_the_stack(server: Server, is_parallel: bool) -> None:
     """The limit is reached at every place: where a function of PL/pgSQL calls itself before, as deep as it can."""
     role = "nc_user"
-    for function in server.typical(role):
+    for function in server.typical(role) if IS_EXHAUSTIVE else server.honest[::3]:
         with server.session() as connection:
             # Less than the default, so that fewer calls reach it.
             rows(connection, "SET max_stack_depth = '400kB'")
@@ -396,7 +396,7 @@ def test_with_little_stack(server: Server) -> None:
     """A limit that a superuser has set, reached at each place inside the functions."""
     for role in ROLES if IS_EXHAUSTIVE else ROLES[2:]:
         for function in server.typical(role):
-            for kilobytes in range(100, 200, 4 if IS_EXHAUSTIVE else 12):
+            for kilobytes in range(100, 200, 4 if IS_EXHAUSTIVE else 20):
                 with server.session() as connection:
                     rows(connection, f"SET max_stack_depth = '{kilobytes}kB'")
                     rows(connection, f"SET ROLE {role}")

@@ -274,6 +274,14 @@ def latest_snapshot() -> Iterator[None]:
         _pop_active_snapshot()
 
 
+def misses_latest_snapshot() -> bool:
+    """Return whether ``latest_snapshot`` does nothing now: in a parallel query from PostgreSQL 17 on.
+
+    Before, queries run in the leader only, which suspends parallel mode for them.
+    """
+    return _begins_subtransactions_in_parallel and bool(_is_in_parallel_mode())
+
+
 _PLAN_MAGIC = 569278163
 _plan_is_valid = _server.SPI_plan_is_valid
 _plan_is_valid.restype = ctypes.c_bool

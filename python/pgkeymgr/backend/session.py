@@ -186,6 +186,9 @@ class Session:
                 ("boolean", with_wraps),
             )
         )
+        if server.misses_latest_snapshot():
+            # What was read may be out of date already: it is for this statement only.
+            self._key_watch = None
         return self._taken
 
     def is_key_watch_valid(self) -> bool:
@@ -196,7 +199,8 @@ class Session:
         """Begin to watch for changes of the key tables again."""
         # The planner finds that it reads nothing; PostgreSQL notes all the same that it depends on the table.
         self.read_as_owner(lambda: self.execute(_KEY_WATCH))
-        self._key_watch = self._plans[_KEY_WATCH, self._owner]
+        # What follows may read what was so before: it is for this statement only.
+        self._key_watch = None if server.misses_latest_snapshot() else self._plans[_KEY_WATCH, self._owner]
 
     def invalidate_key_watches(self) -> None:
         """Report a change of the key tables: to all sessions at COMMIT, and to this one at once."""

@@ -446,7 +446,7 @@ class Operations:
         find a NULL in it.
         """
         (row,) = self._database.query(
-            "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text AS next"
+            "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text AS next"
         )
         while True:
             self._database.commit()

@@ -33,6 +33,8 @@ CREATE TABLE @extschema@.key (
     family integer NOT NULL,
     -- A key made for another one: whoever may use that one may use this one.
     parent_family integer,
+    -- Of the column that key_by names: with the family of the column's key, it finds the key, whatever that is called.
+    key_value text,
     name text CHECK (pg_catalog.length(name) OPERATOR(pg_catalog.>=) 1
                      AND pg_catalog.length(name) OPERATOR(pg_catalog.<=) 255),
     key_type @extschema@.key_type NOT NULL DEFAULT 'data',
@@ -46,7 +48,8 @@ CREATE TABLE @extschema@.key (
     user_data jsonb,
     derivation_id bigint,
     context bytea CHECK (pg_catalog.octet_length(context) OPERATOR(pg_catalog.=) 8),
-    CHECK ((derivation_id IS NULL) OPERATOR(pg_catalog.=) (context IS NULL))
+    CHECK ((derivation_id IS NULL) OPERATOR(pg_catalog.=) (context IS NULL)),
+    CHECK (key_value IS NULL OR parent_family IS NOT NULL)
 );
 -- At most one current version of a name; the other index finds the versions before it, too.
 CREATE UNIQUE INDEX key_current_name ON @extschema@.key (name)
@@ -54,6 +57,9 @@ CREATE UNIQUE INDEX key_current_name ON @extschema@.key (name)
 CREATE INDEX key_name ON @extschema@.key (name, id);
 CREATE INDEX key_family ON @extschema@.key (family);
 CREATE INDEX key_parent_family ON @extschema@.key (parent_family) WHERE parent_family IS NOT NULL;
+-- One key for a value, in whatever state: a destroyed one is not made again.
+CREATE UNIQUE INDEX key_of_value ON @extschema@.key (parent_family, key_value)
+    WHERE key_value IS NOT NULL AND superseded_by IS NULL;
 REVOKE ALL ON @extschema@.key FROM PUBLIC;
 COMMENT ON TABLE @extschema@.key IS
     'Data keys, without their secrets. The versions of one key have the same family: the id of the first.';

@@ -197,7 +197,7 @@ class BlindIndexes:
             )
         if not column.form.is_text:
             canonical = column.form.canonical(f"$1::pg_catalog.text::{column.sql_type}", self._database.schema)
-            value = self._relations.converted(canonical, value)
+            value = self._relations.converted(canonical, value, column.type)
         return self._blinding.search_for(column.blind_key, column.normalization or "none", value)
 
     def _find(self, relation: str, column_name: str) -> EncryptedColumn:

@@ -245,7 +245,7 @@ class Cells:
             parent = self._current(family)  # refuses a user who may not encrypt with it
             if child is None:
                 with suppress(DuplicateKeyError):  # another session made it at the same time
-                    self._keys.create_child(parent, value)
+                    self._keys.create_for(self._keys.find(parent.id), f"{parent.name}:{value}", value)
                 child = self._keys.child(family, value)
             if child is None:
                 raise PrivilegeError(f"permission denied for the keys of key {family}")

@@ -42,7 +42,7 @@ class Deterministic:
             encoded = column.form.encoded(f"$1::pg_catalog.text::{column.sql_type}", self._database.schema)
             if column.form.kind == BYTES:
                 encoded = f"pg_catalog.encode({encoded}, 'hex')"
-            value = self._relations.converted(encoded, value)
+            value = self._relations.converted(encoded, value, column.type)
         plaintext = bytes.fromhex(value) if column.form.kind == BYTES else value.encode()
         current = self._keys.check_usable(
             self._keys.record_of_family(column.family), f"{column.family}", TOKEN_KEY_TYPE, encrypt=True

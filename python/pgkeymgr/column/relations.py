@@ -215,13 +215,18 @@ class Relations:
         )
         return {row["name"] for row in rows}
 
-    def converted(self, expression: str, value: str) -> str:
+    def converted(self, expression: str, value: str, type_name: str) -> str:
         """Return the text of an expression in which ``$1`` is a value, as text of its own type.
+
+        Args:
+            expression: for the text.
+            value: the value's text.
+            type_name: the value's type, for the error.
 
         Raises:
             DataError: the value is none of the type; the message does not show it.
         """
-        with without_values("the value is not valid for the type of the column"):
+        with without_values(f"the value is not valid for type {type_name}"):
             (row,) = self.database.query_unkept(f"SELECT {expression} AS value", ("text", value))
         return str(row["value"])
 

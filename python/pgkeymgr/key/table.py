@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from .passphrase import Stretched
 
 NAME_CHARACTERS_MAX = 255
+VALUE_CHARACTERS_MAX = 600
+"""Of the column that ``key_by`` names: an index has it, which takes 2,704 bytes at most."""
 CHILD_BYTES = 32
 DERIVED_WRAP_BYTES = 1
 """What the wrap of a derived key holds: its length. A longer one holds the key, since the root key was rotated."""
 TOKEN_KEY_TYPE = "data"  # noqa: S105  # a type's name
 
+_SUFFIX_BYTES = 4
 _NO_ID = 0
 _NO_UUID = bytes(16)
 
@@ -241,6 +244,7 @@ class KeyTable:
         user_data: str | None = None,
         owner: int | None = None,
         parent_family: int | None = None,
+        key_value: str | None = None,
         holders: Sequence[bytes] = (),
         under_root: bool | None = None,
         event: str = "create",
@@ -259,6 +263,7 @@ class KeyTable:
             user_data: a JSON text; None for none.
             owner: the OID of its owner; None for the current user.
             parent_family: the family of a key whose grants are this one's, too.
+            key_value: of the column that ``key_by`` names; None for none.
             holders: seals it to these users' public keys.
             under_root: wraps it under the root key; None for only if there is no other way to open it.
             event: what the audit trail is to call it.
@@ -283,6 +288,7 @@ class KeyTable:
             user_data=user_data,
             owner=owner,
             parent_family=parent_family,
+            key_value=key_value,
             holders=holders,
             under_root=passphrase is None and not holders if under_root is None else under_root,
         )
@@ -300,6 +306,7 @@ class KeyTable:
         user_data: str | None,
         owner: int | None,
         parent_family: int | None,
+        key_value: str | None,
         passphrase: bytes | None,
         holders: Sequence[bytes],
         under_root: bool,
@@ -329,8 +336,9 @@ class KeyTable:
             )
             rows = execute(
                 "INSERT INTO {s}.key (id, uuid, family, name, key_type, expires, owner, comment, user_data,"
-                " derivation_id, context, parent_family) VALUES ($1, pg_catalog.encode($2, 'hex')::uuid, $3, $4,"
-                " $5::{s}.key_type, $6, $7::pg_catalog.regrole, $8, $9, $10, $11, $12)"
+                " derivation_id, context, parent_family, key_value) VALUES"
+                " ($1, pg_catalog.encode($2, 'hex')::uuid, $3, $4, $5::{s}.key_type, $6, $7::pg_catalog.regrole,"
+                " $8, $9, $10, $11, $12, $13)"
                 " ON CONFLICT DO NOTHING RETURNING id",
                 ("integer", new_id),
                 ("bytea", uuid),
@@ -344,6 +352,7 @@ class KeyTable:
                 ("bigint", number),
                 ("bytea", context),
                 ("integer", parent_family),
+                ("text", key_value),
             )
             if not rows:
                 if execute(
@@ -467,7 +476,7 @@ class KeyTable:
                 "UPDATE {s}.key SET superseded_by = pg_catalog.nextval('{s}.key_id_seq'::pg_catalog.regclass)"
                 " WHERE id OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL"
                 " RETURNING superseded_by, comment, user_data::text AS user_data, owner::oid AS owner, "
-                "parent_family,"
+                "parent_family, key_value,"
                 # As long as the old one was meant to live, from now on.
                 " CASE WHEN pg_catalog.isfinite(expires) AND expires OPERATOR(pg_catalog.>) created"
                 " THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
@@ -489,6 +498,7 @@ class KeyTable:
                 passphrase=passphrase,
                 owner=row["owner"],
                 parent_family=row["parent_family"],
+                key_value=row["key_value"],
                 holders=self.holders(record) if record.has_wrap("user") else (),
                 under_root=record.root_wrap is not None,
             )
@@ -497,21 +507,24 @@ class KeyTable:
         self.audit.record("supersede", record.id, record.name, f"by key {new_id}")
         return new_id
 
-    def create_for(self, record: Record, name: str) -> int:
+    def create_for(self, record: Record, name: str, value: str | None = None) -> int:
         """Make a key that has the owner and the grants of another one.
 
         Args:
             record: the other one's.
-            name: the new key's.
+            name: the new key's. With a value, another one like it is taken if this one is too long, or not free.
+            value: of the column that ``key_by`` names, for which ``child`` finds the key; None for none.
 
         Returns:
             Its id.
 
         Raises:
-            ParameterError: the name is too long.
-            DuplicateKeyError: it is taken.
+            ParameterError: the name is too long, or the value.
+            DuplicateKeyError: the name is taken; or, with a value, there is a key for that.
             KeyStateError: the other one opens with a passphrase only.
         """
+        if value is not None:
+            self._check_value(record, value)
         (row,) = self.database.as_owner(
             lambda: self.database.execute(
                 "SELECT owner::oid AS owner FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1",
@@ -525,14 +538,68 @@ class KeyTable:
                 f"{record} opens with a passphrase only: no other key can be made that does",
                 hint="add_root_wrap() first; then drop_passphrase(), add_passphrase(), drop_root_wrap() do both.",
             )
-        return self.create(
-            name,
-            os.urandom(CHILD_BYTES),
-            owner=row["owner"],
-            parent_family=record.family,
-            holders=holders,
-            under_root=record.root_wrap is not None,
+
+        def create(called: str) -> int:
+            return self.create(
+                called,
+                os.urandom(CHILD_BYTES),
+                owner=row["owner"],
+                parent_family=record.family,
+                key_value=value,
+                holders=holders,
+                under_root=record.root_wrap is not None,
+            )
+
+        if value is None:
+            return create(name)
+        if len(name) <= NAME_CHARACTERS_MAX:
+            try:
+                return create(name)
+            except DuplicateKeyError:
+                if self.child(record.family, value) is not None:
+                    raise
+        # The name is for people only: a key that has nothing to do with this one may have it.
+        suffix = f"~{os.urandom(_SUFFIX_BYTES).hex()}"
+        return create(name[: NAME_CHARACTERS_MAX - len(suffix)] + suffix)
+
+    def _check_value(self, record: Record, value: str) -> None:
+        """Refuse to make a key for a value that no column asks for."""
+        if len(value) > VALUE_CHARACTERS_MAX:
+            raise ParameterError(
+                f"a value of a column that key_by names must be at most {VALUE_CHARACTERS_MAX} characters long, "
+                f"not {len(value)}"
+            )
+        if not self.database.as_owner(
+            lambda: self.database.execute(
+                "SELECT FROM {s}.encrypted_column WHERE key_by IS NOT NULL AND key_family = $1 LIMIT 1",
+                ("integer", record.family),
+            )
+        ):
+            raise ParameterError(f"no encrypted column has {record} divided by the values of another column")
+
+    def child(self, family: Record | int, value: str, *, with_wraps: bool = False) -> Record | None:
+        """Find the key for one value of the column that ``key_by`` names, for the current user.
+
+        Args:
+            family: of the column's key, or a record of that.
+            value: the other column's.
+            with_wraps: see ``find``.
+
+        Returns:
+            The record of its current version, whatever its state and the user's grants; None if there is none.
+        """
+        parent = family.family if isinstance(family, Record) else family
+        rows = self.database.read_as_owner(
+            lambda: self.database.execute(
+                "SELECT id FROM {s}.key WHERE parent_family OPERATOR(pg_catalog.=) $1"
+                " AND key_value OPERATOR(pg_catalog.=) $2 ORDER BY superseded_by IS NULL DESC, id DESC LIMIT 1",
+                ("integer", parent),
+                ("text", value),
+            )
         )
+        if not rows:
+            return None
+        return self.database.load_key(rows[0]["id"], "", _NO_UUID, self.database.user(), with_wraps=with_wraps)
 
     def related(self, record: Record, *, also_destroyed: bool = False) -> list[Record]:
         """Return a key and what belongs to it: all its versions, and the keys that were made for it.
@@ -599,11 +666,11 @@ class KeyTable:
         )
 
     def children(self, record: Record) -> list[int]:
-        """Return the ids of the current versions of the keys that were made for another one."""
+        """Return the ids of the current versions of the keys for the values of a column that ``key_by`` names."""
         rows = self.database.as_owner(
             lambda: self.database.execute(
-                "SELECT id FROM {s}.key WHERE parent_family OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL"
-                " AND state = 'enabled' ORDER BY id",
+                "SELECT id FROM {s}.key WHERE parent_family OPERATOR(pg_catalog.=) $1 AND key_value IS NOT NULL"
+                " AND superseded_by IS NULL AND state = 'enabled' ORDER BY id",
                 ("integer", record.family),
             )
         )

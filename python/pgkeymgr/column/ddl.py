@@ -1,11 +1,11 @@
 """DDL on tables with encrypted columns, after which their views follow."""
 
 from ..errors import UnsupportedError
+from .base_table import base_table_obstacles
 from .catalog import Table, describe
 from .definition import Definition
-from .obstacles import moving_foreign_keys
 from .quoting import quote_name
-from .registry import EncryptedTable
+from .registry import ColumnState, EncryptedTable
 from .relations import Relations
 from .view import Views
 
@@ -38,6 +38,7 @@ class Ddl:
         with self._relations.busy():
             self._check(table)
             self._refuse_index(table)
+            self._follow_not_null(table)
             if command == "CREATE INDEX":
                 return
             changed = describe(self._database, altered) if altered else None
@@ -57,6 +58,16 @@ class Ddl:
             self._check_constraints(table)
             if command.startswith("ALTER"):
                 self._views.grant_schema(table)  # to a new owner
+
+    def _follow_not_null(self, table: EncryptedTable) -> None:
+        # Before all values are encrypted, the ciphertext column has no NOT NULL to follow.
+        base = self._relations.described(table.base)
+        for column in table.encrypted.values():
+            is_settled = column.state in (ColumnState.ENCRYPTED, ColumnState.ROTATING)
+            not_null = base.column(column.cipher).not_null
+            if is_settled and column.not_null is not not_null:
+                column.not_null = not_null
+                self._registry.save_column(column)
 
     def _refuse_index(self, table: EncryptedTable) -> None:
         for column in table.encrypted.values():
@@ -87,7 +98,7 @@ class Ddl:
                 f'column "{lost[0]}" of {base} is pgkeymgr\'s own',
                 hint="decrypt_column() and drop_blind_index() take such columns away.",
             )
-        obstacles = moving_foreign_keys(self._database, base, table.key_columns)
+        obstacles = base_table_obstacles(self._database, table, base)
         if obstacles:
             raise UnsupportedError(f"{table.name} has encrypted columns: {'; '.join(obstacles)}")
         if base.has_row_security and base.has_column_grants:
@@ -177,9 +188,10 @@ class Ddl:
                 continue
             if any(old in constraint.columns for constraint in table.constraints):
                 raise UnsupportedError(f'column "{old}" of {view} cannot be renamed: a constraint mentions it')
-            if encrypted.plain:
-                raise UnsupportedError(f'column "{old}" of {view} cannot be renamed now: it is {encrypted.state}')
             encrypted.name = new
+            self._database.run(
+                f"ALTER TABLE {base.qualified} RENAME COLUMN {quote_name(old)} TO {quote_name(new)}"
+            )
             table.columns = [new if name == old else name for name in table.columns]
             self._registry.save_column(encrypted)
             table.encrypted[new] = table.encrypted.pop(old)

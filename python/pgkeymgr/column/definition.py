@@ -28,9 +28,6 @@ class TriggerFunction(NamedTuple):
 VIEW_TRIGGERS = {"pgkeymgr_insert": "INSERT", "pgkeymgr_update": "UPDATE"}
 """The INSTEAD OF triggers of a view, and their events."""
 
-SEALING_TRIGGERS = {"zzzz_pgkeymgr_insert": "INSERT", "zzzz_pgkeymgr_update": "UPDATE"}
-"""The BEFORE triggers of a base table, and their events; PostgreSQL fires triggers in the order of their names."""
-
 
 def view_function(event: str, table_id: int) -> str:
     """Return the name of the function of a view's trigger, without its schema."""

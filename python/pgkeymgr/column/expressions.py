@@ -194,7 +194,7 @@ class Expressions:
             for name, encoding in zip(self.table.key_columns, self.table.key_encodings, strict=True):
                 new, old = (f"{row}.{quote_name(name)}" for row in ("NEW", "OLD"))
                 if encoding not in _COMPARED_AS_THEY_ARE:
-                    new, old = key_expression(encoding, new), key_expression(encoding, old)
+                    new, old = (f"({key_expression(encoding, each)})" for each in (new, old))
                 conditions.append(f"({new} OPERATOR(pg_catalog.=) {old}) IS NOT TRUE")
         if column.key_by is not None:
             conditions.append(differs(column.key_by, "NEW", "OLD"))

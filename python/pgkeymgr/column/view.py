@@ -1,14 +1,12 @@
 """The views of tables with encrypted columns, their triggers and their privileges, made what they must be."""
 
 from ..errors import UnsupportedError
-from .catalog import Table, describe
-from .definition import Definition
+from .catalog import SEALING_TRIGGERS, Table, describe
+from .definition import VIEW_TRIGGERS, Definition, sealing_function, view_function
 from .privileges import copy_privileges, differing_privileges, grantees, inserters
 from .quoting import quote_body, quote_literal, quote_name
 from .registry import EncryptedTable
 from .relations import Relations
-
-_TRIGGERS = ("insert", "update", "delete")
 
 
 class Views:
@@ -32,10 +30,10 @@ class Views:
         if view is None:
             (row,) = database.query("SELECT $1::regclass::oid::bigint AS oid", ("text", qualified))
             table.relation = row["oid"]
-            for event in _TRIGGERS:
+            for name, event in VIEW_TRIGGERS.items():
                 database.run(
-                    f"CREATE TRIGGER pgkeymgr_{event} INSTEAD OF {event.upper()} ON {qualified} FOR EACH ROW"
-                    f" EXECUTE FUNCTION {database.schema}._{event}_{table.id}()"
+                    f"CREATE TRIGGER {name} INSTEAD OF {event} ON {qualified} FOR EACH ROW"
+                    f" EXECUTE FUNCTION {database.schema}.{view_function(event, table.id)}()"
                 )
             self._copy_comments(table, base, qualified)
         table.columns = definition.columns
@@ -50,33 +48,60 @@ class Views:
             database.run(f"ALTER VIEW {qualified} OWNER TO {quote_name(base.owner)}")
         if view is None:
             copy_privileges(database, table.base, table.relation, self._names_in_view(table, base))
+        self._write_sealing_triggers(table, base)
+
+    def _write_sealing_triggers(self, table: EncryptedTable, base: Table) -> None:
+        there = {
+            row["name"]: row["enabled"]
+            for row in self._database.query(
+                "SELECT tgname::text AS name, tgenabled::text AS enabled FROM pg_trigger WHERE tgrelid = $1",
+                ("oid", base.oid),
+            )
+        }
+        for name, event in SEALING_TRIGGERS.items():
+            if name not in there:
+                function = f"{self._database.schema}.{sealing_function(event, table.id)}()"
+                self._database.run(
+                    f"CREATE TRIGGER {name} BEFORE {event} ON {base.qualified} FOR EACH ROW EXECUTE FUNCTION {function}"
+                )
+            if there.get(name) != "A":
+                self._database.run(f"ALTER TABLE {base.qualified} ENABLE ALWAYS TRIGGER {name}")
+
+    def drop_sealing_triggers(self, base: Table) -> None:
+        """Drop the triggers of a base table that will have no encrypted columns.
+
+        Args:
+            base: the table; locked.
+        """
+        for name in SEALING_TRIGGERS:
+            self._database.run(f"DROP TRIGGER IF EXISTS {name} ON {base.qualified}")
 
     def _write_functions(self, table: EncryptedTable, definition: Definition, owner: str) -> None:
         # They belong to the extension's owner, since their schema is the extension's; they run as whoever writes.
         checks = definition.check_function()
-        bodies = {
-            "insert": definition.insert_function(),
-            "update": definition.update_function(),
-            "delete": definition.delete_function(),
-        }
+        functions = definition.trigger_functions()
 
         def write() -> None:
             self._drop_function(f"_check_{table.id}")  # its parameters may be others now
             if checks:
                 parameters, body = checks
+                check = f"{self._database.schema}._check_{table.id}({parameters})"
                 self._database.run(
-                    f"CREATE FUNCTION {self._database.schema}._check_{table.id}({parameters}) RETURNS text"
+                    f"CREATE FUNCTION {check} RETURNS pg_catalog.text"
                     f" LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp"
                     f" SET standard_conforming_strings = on AS {quote_body(body)}"
                 )
-            for event, body in bodies.items():
-                name = f"{self._database.schema}._{event}_{table.id}()"
+                self._database.run(f"GRANT EXECUTE ON FUNCTION {check} TO PUBLIC")
+                self._database.run(f"COMMENT ON FUNCTION {check} IS 'pgkeymgr: the CHECK constraints of {table.id}'")
+            for function in functions:
+                name = f"{self._database.schema}.{function.name}()"
                 self._database.run(
-                    f"CREATE OR REPLACE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS {quote_body(body)}"
+                    f"CREATE OR REPLACE FUNCTION {name} RETURNS pg_catalog.trigger LANGUAGE plpgsql"
+                    f" AS {quote_body(function.body)}"
                 )
                 self._database.run(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
                 self._database.run(f"GRANT EXECUTE ON FUNCTION {name} TO {quote_name(owner)}")
-                self._database.run(f"COMMENT ON FUNCTION {name} IS 'pgkeymgr: writes through {table.id}'")
+                self._database.run(f"COMMENT ON FUNCTION {name} IS 'pgkeymgr: {function.about} of {table.id}'")
 
         self._database.as_owner(write)
 
@@ -95,8 +120,7 @@ class Views:
         names = {column.name: [column.name] for column in base.columns if column.name in table.columns}
         for column in table.encrypted.values():
             names[column.cipher] = [column.name]
-            if column.plain:
-                names[column.plain] = [column.name]
+            names[column.name] = [column.name]
             if column.blind and column.blind_is_shown:
                 names[column.blind] = [column.blind]
         return names
@@ -105,7 +129,7 @@ class Views:
     def _names_in_base(table: EncryptedTable) -> dict[str, list[str]]:
         names = {name: [name] for name in table.columns}
         for column in table.encrypted.values():
-            names[column.name] = [name for name in (column.cipher, column.plain, column.blind) if name]
+            names[column.name] = [name for name in (column.cipher, column.name, column.blind) if name]
         return names
 
     @staticmethod
@@ -114,7 +138,7 @@ class Views:
         inserted = list(table.key_columns)
         for column in table.encrypted.values():
             if column.default is not None:
-                inserted += [name for name in (column.cipher, column.plain, column.blind) if name]
+                inserted += [name for name in (column.cipher, column.name, column.blind) if name]
         return inserted, table.key_columns
 
     def refresh_encrypted_view(self, relation: str) -> str:
@@ -254,8 +278,10 @@ class Views:
         """Drop the functions of the view's triggers."""
 
         def drop() -> None:
-            for event in _TRIGGERS:
-                self._database.run(f"DROP FUNCTION {self._database.schema}._{event}_{table.id}()")
+            names = [view_function(event, table.id) for event in VIEW_TRIGGERS.values()]
+            names += [sealing_function(event, table.id) for event in SEALING_TRIGGERS.values()]
+            for name in names:
+                self._database.run(f"DROP FUNCTION {self._database.schema}.{name}()")
             self._drop_function(f"_check_{table.id}")
 
         self._database.as_owner(drop)

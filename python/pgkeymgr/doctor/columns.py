@@ -81,7 +81,7 @@ def _beside(context: Context) -> Iterator[Finding]:
         " FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
         " ON r.id OPERATOR(pg_catalog.=) c.relation_id JOIN pg_catalog.pg_attribute AS a"
         " ON a.attrelid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
-        " AND a.attname OPERATOR(pg_catalog.=) c.plain_column AND NOT a.attisdropped"
+        " AND a.attname OPERATOR(pg_catalog.=) c.column_name AND NOT a.attisdropped"
         " WHERE c.state::text OPERATOR(pg_catalog.=) 'migrating' ORDER BY c.id"
     ):
         called = f"{column['base_name']}.{column['name']}"
@@ -132,25 +132,23 @@ def _rewritten(context: Context) -> Iterator[Finding]:
     not been rewritten after it. A VACUUM FULL between the two ends of a migration is not told from one after it.
     """
     for row in context.rows(
-        "SELECT b.oid::pg_catalog.regclass::text AS name, pg_catalog.pg_relation_size(b.oid) AS bytes,"
-        " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute AS a"
-        "  WHERE a.attrelid OPERATOR(pg_catalog.=) b.oid AND a.attisdropped) AS dropped"
+        "SELECT b.oid::pg_catalog.regclass::text AS name, pg_catalog.pg_relation_size(b.oid) AS bytes"
         " FROM {s}.encrypted_relation AS r JOIN pg_catalog.pg_class AS b"
         " ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
         " WHERE EXISTS (SELECT FROM {s}.encrypted_column AS c WHERE c.relation_id OPERATOR(pg_catalog.=) r.id"
-        "  AND c.plain_column IS NULL)"
+        "  AND c.had_plaintext AND c.state::text OPERATOR(pg_catalog.<>) 'migrating')"
         " AND (pg_catalog.pg_relation_filenode(b.oid) OPERATOR(pg_catalog.=) b.oid"
         "  OR EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace OPERATOR(pg_catalog.=)"
         "   '{s}'::pg_catalog.regnamespace::pg_catalog.oid AND p.proname OPERATOR(pg_catalog.=)"
         "   ('_insert_' OPERATOR(pg_catalog.||) r.id::text) AND pg_catalog.pg_relation_filenode(b.oid)"
         "   OPERATOR(pg_catalog.<) p.oid)) ORDER BY r.id"
     ):
-        if row["dropped"] and row["bytes"]:
+        if row["bytes"]:
             yield Finding(
                 WARNING,
                 row["name"],
-                "its plaintext columns were dropped, and its file has not been rewritten since it was encrypted: "
-                "it may still hold plaintext in dead rows",
+                "it had rows when it was encrypted, and its file has not been rewritten since: it may still hold "
+                "plaintext in dead rows",
                 f"VACUUM FULL {row['name']}; and for the rest of the data directory see {_DOCUMENT}.",
             )
 

@@ -2,6 +2,17 @@
 #
 # Its own variables start with PGK_: PGXS has its own VERSION, PYTHON, libdir, INSTALL_SCRIPT and so on.
 
+# What deps installs decides most of the variables below, so what is to be done after it is left to a new make.
+PGK_AFTER_DEPS := $(and $(filter deps,$(MAKECMDGOALS)),$(filter-out deps,$(MAKECMDGOALS)))
+ifneq ($(PGK_AFTER_DEPS),)
+.PHONY: $(MAKECMDGOALS)
+deps:
+	test/deps
+	+$(MAKE) $(PGK_AFTER_DEPS)
+$(PGK_AFTER_DEPS): deps
+	@:
+else
+
 EXTENSION = pgkeymgr
 PGK_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pgkeymgr.control)
 
@@ -29,7 +40,7 @@ PGK_SQL_SOURCES = sql/header.sql sql/roles.sql sql/root_key.sql \
 	$(addprefix sql/column/,tables.sql cell.sql encrypt_column.sql view.sql operation.sql \
 	blind_index.sql deterministic.sql upsert.sql verify_column.sql ddl.sql) \
 	$(addprefix sql/compat/,pgsodium.sql pgcryptokey.sql pg_kmgr.sql) \
-	sql/doctor.sql sql/parallel.sql
+	sql/doctor.sql sql/parallel.sql sql/privileges.sql
 PGK_PY_SOURCES := $(shell find python/pgkeymgr -name '*.py' -o -name py.typed)
 
 PGK_SCRIPT = build/pgkeymgr--$(PGK_VERSION).sql
@@ -37,7 +48,10 @@ PGK_TREE = build/$(PGK_PYTAG)
 PGK_COMMAND_TREE = build/$(PGK_PYTAG)-command
 PGK_VENV = build/venv-$(PGK_PYTAG)
 
+# Not before it is known: a make that runs after deps would look no further.
+ifneq ($(PGK_PKGLIBDIR),)
 export PG_CONFIG
+endif
 export PYTHONPATH = $(CURDIR)/python:$(CURDIR)/test:$(CURDIR)/bench
 
 DATA_built = $(PGK_SCRIPT)
@@ -53,9 +67,19 @@ include $(PGXS)
 install: install-python
 uninstall: uninstall-python
 else
-# Before `make deps` there is no PGXS: say so, rather than that there is no rule.
-all install uninstall installcheck clean:
-	@echo "There is no PGXS for '$(PG_CONFIG)': run 'make deps', or set PG_CONFIG." >&2; exit 1
+clean:
+	rm -rf build
+endif
+
+# Everything else needs PostgreSQL and its Python: say so at once, before something is built for a Python without a
+# version.
+ifneq ($(filter-out help deps test demo bench dist clean,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(wildcard $(PGXS)),)
+$(error There is no PGXS for '$(PG_CONFIG)': run 'make deps', or set PG_CONFIG)
+endif
+ifeq ($(PGK_PYVERSION),)
+$(error There is no PL/Python for '$(PG_CONFIG)': run 'make deps', or set PG_CONFIG)
+endif
 endif
 
 .PHONY: all help deps python-tree command-tree install-python uninstall-python venv demo test lint lock dist bench bench-docs instructions \
@@ -79,7 +103,7 @@ help:
 	@echo 'make uninstall   remove what was installed'
 	@echo 'make installcheck  run the psql walkthroughs against the running server'
 	@echo 'make demo        the main job, on a throw-away cluster; brings what it needs'
-	@echo 'make test        everything that CI runs; brings what it needs'
+	@echo 'make test        everything that CI runs, in 20 minutes; brings what it needs'
 	@echo 'make bench       what it costs, beside other ways, in 10 minutes; ARGS=--quick for one; --help for more'
 	@echo 'make bench-docs  docs/performance.md, from what make bench has measured'
 	@echo 'make instructions  count the hot calls anew, for the test that compares them'
@@ -90,15 +114,9 @@ help:
 deps:
 	test/deps
 
-$(PGK_SCRIPT): $(PGK_SQL_SOURCES) sql/load.py.in pgkeymgr.control Makefile
+$(PGK_SCRIPT): $(PGK_SQL_SOURCES) sql/load.py.in scripts/build_sql.py pgkeymgr.control Makefile
 	@mkdir -p build
-	@# Each @load@ line becomes the text of load.py.in; then the two values that the build knows.
-	awk 'FNR == 1 && NR > 1 { print "" } \
-	     /^@load@$$/ { while ((getline line < "sql/load.py.in") > 0) print line; \
-	                   close("sql/load.py.in"); next } \
-	     { print }' $(PGK_SQL_SOURCES) \
-	| sed -e 's|@libdir@|$(PGK_LIBDIR)|g' -e 's|@version@|$(PGK_VERSION)|g' > $@.new
-	mv $@.new $@
+	$(PGK_PYTHON) scripts/build_sql.py --libdir '$(PGK_LIBDIR)' --version $(PGK_VERSION) --output $@ $(PGK_SQL_SOURCES)
 
 python-tree: $(PGK_TREE)/.done
 
@@ -177,20 +195,16 @@ $(PGK_VENV)/.done: requirements/test.txt
 		-r requirements/test.txt
 	touch $@
 
-# Each of these three starts over in a new make, because only after deps is it known where PostgreSQL is.
+# It starts a new make for each part, as do the two below, because only after deps is it known where PostgreSQL is.
 test:
-	$(MAKE) deps
-	$(MAKE) all install
-	$(MAKE) lint test-python test-pgtap test-regress
+	@test/all
 
 demo:
-	$(MAKE) deps
-	$(MAKE) all install venv
+	$(MAKE) deps all install venv
 	$(MAKE) --no-print-directory run-demo
 
 bench:
-	$(MAKE) deps
-	$(MAKE) all install venv
+	$(MAKE) deps all install venv
 	$(MAKE) --no-print-directory run-bench
 
 run-demo:
@@ -210,7 +224,8 @@ lint: venv $(PGK_SCRIPT)
 	$(PGK_VENV)/bin/ruff check .
 	$(PGK_VENV)/bin/ruff format --check .
 	$(PGK_VENV)/bin/mypy
-	grep -lE '^#!/bin/(ba)?sh' .ci/run test/deps test/in-debian scripts/*.sample | xargs shellcheck
+	$(PGK_VENV)/bin/python scripts/lint_files.py
+	grep -lE '^#!/bin/(ba)?sh' .ci/run test/all test/deps test/in-debian scripts/*.sample | xargs shellcheck
 	@# pgspot reads SQL and PL/pgSQL. A PL/Python body here holds no SQL: load.py.in and one call.
 	$(PGK_VENV)/bin/pgspot --ignore-lang plpython3u $(PGK_SCRIPT)
 
@@ -238,3 +253,5 @@ dist:
 	@mkdir -p build
 	git archive --format=zip --prefix=pgkeymgr-$(PGK_VERSION)/ --output=build/pgkeymgr-$(PGK_VERSION).zip HEAD
 	@echo build/pgkeymgr-$(PGK_VERSION).zip
+
+endif

@@ -12,9 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import other_users
 from pgkeymgr.agent.remote import Control, RemoteRootKey
 
 PACKAGE = Path(__file__).resolve().parents[1] / "python"
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PACKAGE)}
 COMMAND = [sys.executable, "-m", "pgkeymgr.command", "agent"]
 START_SECONDS = 60
 
@@ -31,7 +33,7 @@ class Agent:
             keys: root keys in hexadecimal, newest first.
             options: more arguments for it.
             users: who may use it.
-            user: whom it runs as; None for the own user.
+            user: whom it runs as, with the installed package; None for the own user, with this checkout's.
         """
         self.directory = Path(tempfile.mkdtemp(prefix="pgkeymgr-agent-"))
         self.directory.chmod(0o755)
@@ -74,12 +76,13 @@ class Agent:
     @property
     def arguments(self) -> list[str]:
         """The command line."""
-        return [*COMMAND, "--socket", str(self.socket), "--getkey", str(self.getkey), *self.options]
+        python = sys.executable if self.user is None else other_users.PYTHON
+        return [python, *COMMAND[1:], "--socket", str(self.socket), "--getkey", str(self.getkey), *self.options]
 
     @property
     def environment(self) -> dict[str, str]:
-        """What it is started with."""
-        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(PACKAGE)}
+        """The environment it is started with."""
+        return ENVIRONMENT if self.user is None else other_users.ENVIRONMENT
 
     def start(self) -> None:
         """Start it, and wait until it says that it is ready."""
@@ -142,7 +145,7 @@ class Agent:
         name, *options = words
         return subprocess.run(
             [*COMMAND, name, "--socket", str(self.socket), *options],
-            env=self.environment,
+            env=ENVIRONMENT,
             check=False,
             capture_output=True,
             text=True,

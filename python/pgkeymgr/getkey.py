@@ -1,4 +1,4 @@
-"""The getkey script: which file it is, whether to trust it, and what it says.
+"""The getkey script: which file it is, and what it says.
 
 It prints the root key as 64 hexadecimal characters on a line; on further lines, previous root keys,
 newest first. Nothing that it prints, on either stream, goes into an error or a log.
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from . import trust
+from . import trusted_path
 from .crypto.kdf import KEY_BYTES
 from .errors import CanceledError, Error, GetkeyError, RootKeyError
 
@@ -21,6 +21,8 @@ TIMEOUT_SECONDS = 30
 OUTPUT_BYTES_MAX = 65536
 
 _STANDARD_STREAMS = (0, 1, 2)
+_SCRIPT = 3
+"""The descriptor through which the interpreter reads the script."""
 
 _DIGITS = b"0123456789ABCDEFabcdef"
 _POLL_MILLISECONDS = 10
@@ -74,26 +76,15 @@ def _refuse(path: str, reason: str, hint: str) -> GetkeyError:
     return GetkeyError(f'the getkey script "{path}" {reason}', hint=hint)
 
 
-def check(path: str) -> None:
-    """Refuse a script that someone else than root or the server's own user could have written.
-
-    Args:
-        path: the script's.
-
-    Raises:
-        GetkeyError: it is not a file, its owner or mode is wrong, or its directory lets anyone replace it.
-    """
-    trust.check_file(path, lambda reason, hint: _refuse(path, reason, hint), "the server")
-    if not os.access(path, os.X_OK):
-        raise _refuse(path, "is not executable by the server's user", f"chmod u+x {path}, and check its owner")
-
-
 def run(
     path: str,
     is_canceled: Callable[[], bool] = lambda: False,
     timeout: float = TIMEOUT_SECONDS,
 ) -> bytes:
     """Run a getkey script, and return what it printed.
+
+    The file that was checked is the one that is run, whatever its name leads to meanwhile. So the script is told
+    that its name is ``/proc/self/fd/3``; ``readlink -f "$0"`` gives its path.
 
     Args:
         path: the script's.
@@ -104,17 +95,11 @@ def run(
         Its standard output, at most OUTPUT_BYTES_MAX bytes.
 
     Raises:
-        GetkeyError: it cannot be started, failed, printed too much, or took too long.
+        GetkeyError: somebody else than root or the own user could have written it (see ``trusted_path``), it
+            cannot be started, failed, printed too much, or took too long.
         CanceledError: ``is_canceled`` was true.
     """
-    try:
-        pid, pipe = _start(path)
-    except OSError as error:
-        raise _refuse(
-            path,
-            f"cannot be run: {error.strerror}",
-            "Check its first line: it must name an interpreter that exists.",
-        ) from None
+    pid, pipe = _start(path)
     try:
         output = _collect(pid, pipe, path, is_canceled, timeout)
     finally:
@@ -129,15 +114,45 @@ def run(
 
 
 def _start(path: str) -> tuple[int, int]:
-    """Start a script in a session of its own; it inherits no file and no signal that is ignored.
-
-    Not with the module subprocess: to import it takes longer than most scripts do.
+    """Check a script, and start it.
 
     Args:
         path: the script's.
 
     Returns:
         Its process, and what its output can be read from without blocking.
+
+    Raises:
+        GetkeyError: it is refused, or cannot be run.
+    """
+
+    def refuse(reason: str, hint: str) -> GetkeyError:
+        return _refuse(path, reason, hint)
+
+    script = trusted_path.open_to_run(path, refuse, "the server")
+    try:
+        if not os.access(trusted_path.descriptor_path(script, refuse), os.X_OK):
+            raise refuse("is not executable by the server's user", f"chmod u+x {path}, and check its owner")
+        return _spawn(script, path)
+    except OSError as error:
+        raise refuse(
+            f"cannot be run: {error.strerror}", "Check its first line: it must name an interpreter that exists."
+        ) from None
+    finally:
+        os.close(script)
+
+
+def _spawn(script: int, path: str) -> tuple[int, int]:
+    """Start a script in a session of its own; it inherits no file but itself and no signal that is ignored.
+
+    Not with the module subprocess: to import it takes longer than most scripts do.
+
+    Args:
+        script: a descriptor of it.
+        path: what ``ps`` shows for it, if it is no script but a program.
+
+    Returns:
+        See ``_start``.
 
     Raises:
         OSError: it cannot be run.
@@ -150,11 +165,14 @@ def _start(path: str) -> tuple[int, int]:
     os.set_blocking(pipe, False)
     try:
         pid = os.posix_spawn(
-            path,
+            f"/proc/self/fd/{_SCRIPT}",
             [path],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, end, 1),
+                # By way of 2, because a duplicate of a descriptor to itself may still be closed by exec.
+                (os.POSIX_SPAWN_DUP2, script, 2),
+                (os.POSIX_SPAWN_DUP2, 2, _SCRIPT),
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
             ],

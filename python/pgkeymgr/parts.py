@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from .compat.pgsodium import PgsodiumKeys
     from .doctor import Doctor
     from .key.audit import Audit
+    from .key.changes import KeyChanges
     from .key.data_key import DataKeys
-    from .key.keyring import Record
     from .key.passphrase_wrap import PassphraseWraps
+    from .key.record import Record
     from .key.root_rotation import RootRotation
     from .key.token import Tokens
     from .key.wrap_key import WrapKey
@@ -49,6 +50,7 @@ Function = Callable[..., Any]
 FUNCTIONS = {
     "session": ("_take_key", "_as_owner", "_read_as_owner"),
     "session_root_key": ("derive_key", "derive_key_under"),
+    "key_changes": ("_invalidate_keys",),
     "audit": ("verify_key_events", "_link_key_events"),
     "data_keys": (
         "create_data_key",
@@ -186,6 +188,13 @@ class Parts:
     def table(self) -> KeyTable:
         """The key table."""
         return KeyTable(self.session)
+
+    @cached_property
+    def key_changes(self) -> "KeyChanges":
+        """The report of changes of the key tables."""
+        from .key.changes import KeyChanges
+
+        return KeyChanges(self.session, self.table)
 
     @property
     def audit(self) -> "Audit":

@@ -68,6 +68,24 @@ subtransaction_id = _server.GetCurrentSubTransactionId
 subtransaction_id.restype = ctypes.c_uint32
 subtransaction_id.argtypes = ()
 
+_is_transaction_block = _server.IsTransactionBlock
+_is_transaction_block.restype = ctypes.c_bool
+_is_transaction_block.argtypes = ()
+_SAME_REQUEST_MICROSECONDS = 1000
+
+
+def has_old_transaction() -> bool:
+    """Return whether the present transaction began before the present statement.
+
+    A transaction that the server began for one statement is a few microseconds older: it begins with the client's
+    message Bind, and the statement with the message Execute that follows in the same request.
+    """
+    if _is_transaction_block():
+        return bool(transaction_stamp() != statement_stamp())
+    age: int = statement_stamp() - transaction_stamp()
+    return age >= _SAME_REQUEST_MICROSECONDS
+
+
 _current_command_id = _server.GetCurrentCommandId
 _current_command_id.restype = ctypes.c_uint32
 _current_command_id.argtypes = (ctypes.c_bool,)
@@ -205,3 +223,43 @@ def latest_snapshot() -> Iterator[None]:
         yield
     finally:
         _pop_active_snapshot()
+
+
+_PLAN_MAGIC = 569278163
+_plan_is_valid = _server.SPI_plan_is_valid
+_plan_is_valid.restype = ctypes.c_bool
+_plan_is_valid.argtypes = (ctypes.c_void_p,)
+
+
+def is_plan_valid(plan: object) -> bool:
+    """Return whether PostgreSQL has not invalidated a plan of ``plpy.prepare``.
+
+    The server's plan is the first field of PL/Python's object, and begins with a number that it is recognized by.
+    In a version of PL/Python where this does not hold, no plan counts as valid.
+
+    Args:
+        plan: the plan.
+    """
+    address = ctypes.c_void_p.from_address(id(plan) + object.__basicsize__).value
+    if not address or ctypes.c_int.from_address(address).value != _PLAN_MAGIC:
+        return False
+    return bool(_plan_is_valid(address))
+
+
+_invalidate_relation = _server.CacheInvalidateRelcacheByRelid
+_invalidate_relation.restype = None
+_invalidate_relation.argtypes = (ctypes.c_uint,)
+
+
+def invalidate_relation(oid: int) -> None:
+    """Have all sessions forget what they have cached of a relation, when this transaction commits.
+
+    CacheInvalidateRelcacheByRelid raises an error if there is no such relation, if there is no memory, or if the
+    transaction around this subtransaction has invalidations that PostgreSQL has not processed. So the caller must
+    just have read the relation in a query, before which PostgreSQL processes them.
+
+    Args:
+        oid: the relation's OID.
+    """
+    check_memory()
+    _invalidate_relation(oid)

@@ -1,13 +1,13 @@
 """The session that this backend serves: its queries, and the rights that they run with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import plpy
 
 from . import server, session_root_key
 from .errors import PrivilegeError, UnsupportedError
-from .key.keyring import Record
+from .key.record import Record
 from .root_key import RootKey
 
 # PL/Python looks the types of a plan up in the caller's search_path, and keeps them with the plan: each is
@@ -32,6 +32,8 @@ _TYPES = {
         "uuid": "uuid",
     }.items()
 }
+
+_KEY_WATCH = "SELECT FROM {s}.key WHERE false"
 
 
 class _Operation:
@@ -59,6 +61,8 @@ class Session:
         self._plans: dict[tuple[str, int], Any] = {}
         self._pending: list[_Operation] = []
         self._taken: Record | None = None
+        self._key_watch: Any = None
+        self._owner = 0
 
     def root_key(self) -> RootKey:
         """Return the root key."""
@@ -175,6 +179,34 @@ class Session:
         )
         return self._taken
 
+    def is_key_watch_valid(self) -> bool:
+        """Return whether PostgreSQL has reported no change of the key tables since ``renew_key_watch``."""
+        return self._key_watch is not None and server.is_plan_valid(self._key_watch)
+
+    def renew_key_watch(self) -> None:
+        """Begin to watch for changes of the key tables again."""
+        # The planner finds that it reads nothing; PostgreSQL notes all the same that it depends on the table.
+        self.read_as_owner(lambda: self.execute(_KEY_WATCH))
+        self._key_watch = self._plans[_KEY_WATCH, self._owner]
+
+    # Called for each statement.
+    may_have_missed_changes = staticmethod(server.has_old_transaction)
+
+    def accept_invalidations(self) -> None:
+        """Let this session notice the changes that other sessions have committed by now."""
+        # PostgreSQL accepts invalidations when it takes a lock on a relation that the transaction does not hold.
+        # The function opens the table and closes it again, and nothing else keeps this lock on it.
+        self.execute("SELECT pg_catalog.pg_relation_size('{s}.key_event_turn'::pg_catalog.regclass)")
+
+    def is_member(self, roles: Sequence[int]) -> bool:
+        """Return whether the current user has the privileges of all of some roles, given by their OIDs."""
+        (row,) = self.execute(
+            "SELECT pg_catalog.bool_and(pg_catalog.pg_has_role(one, 'USAGE')) AS is_member"
+            " FROM pg_catalog.unnest($1) AS one",
+            ("oid[]", list(roles)),
+        )
+        return bool(row["is_member"])
+
     def _take_key(self, fields: list[Any]) -> bool:
         self._taken = Record(*fields)
         return True
@@ -206,6 +238,7 @@ class Session:
         if not self._pending:
             raise PrivilegeError("permission denied: only pgkeymgr's own functions call _as_owner()")
         pending = self._pending.pop()
+        self._owner = server.user_id()
         try:
             pending.result = pending.operation()
         except Exception as error:

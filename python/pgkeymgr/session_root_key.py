@@ -95,7 +95,6 @@ def load() -> RootKey:
         _agent = RemoteRootKey(agent_socket, server.is_canceled)
         return _agent.anew()
     path = getkey.find(os.environ, server.config_file(), server.share_directory())
-    getkey.check(path)
     process.forbid_core_dumps()
     output = getkey.run(path, server.is_canceled)
     _root_key = LocalRootKey(getkey.parse(output, path), f"getkey {path}")

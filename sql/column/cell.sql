@@ -9,6 +9,8 @@ AS $$
 @load@
 return GD['pgkeymgr']._open_text(args[0], args[1], args[2])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._open_text(bytea, bytea, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._open_text(bytea, bytea, integer) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._open_text(bytea, bytea, integer) IS
     'Internal: the value of an encrypted column, as text.';
 
@@ -19,6 +21,8 @@ AS $$
 @load@
 return GD['pgkeymgr']._open_bytes(args[0], args[1], args[2])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._open_bytes(bytea, bytea, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._open_bytes(bytea, bytea, integer) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._open_bytes(bytea, bytea, integer) IS
     'Internal: the value of an encrypted bytea column.';
 
@@ -29,6 +33,8 @@ AS $$
 @load@
 return GD['pgkeymgr']._seal_text(args[0], args[1], args[2])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._seal_text(integer, text, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._seal_text(integer, text, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._seal_text(integer, text, bytea) IS
     'Internal: encrypt a value for its place in a column.';
 
@@ -39,6 +45,8 @@ AS $$
 @load@
 return GD['pgkeymgr']._seal_bytes(args[0], args[1], args[2])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._seal_bytes(integer, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._seal_bytes(integer, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._seal_bytes(integer, bytea, bytea) IS
     'Internal: encrypt a bytea for its place in a column.';
 
@@ -49,6 +57,8 @@ AS $$
 @load@
 return GD['pgkeymgr']._seal_deterministic(args[0], args[1], args[2])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._seal_deterministic(integer, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._seal_deterministic(integer, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._seal_deterministic(integer, bytea, bytea) IS
     'Internal: encrypt a value so that equal ones have equal ciphertexts.';
 
@@ -59,6 +69,8 @@ AS $$
 @load@
 return GD['pgkeymgr']._reseal(args[0], args[1], args[2], args[3])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._reseal(integer, bytea, bytea, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._reseal(integer, bytea, bytea, integer) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._reseal(integer, bytea, bytea, integer) IS
     'Internal: encrypt a value of a column under the current version of a key.';
 
@@ -71,6 +83,7 @@ AS $$
 @load@
 return GD['pgkeymgr']._send_text(args[0])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._send_text(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@._send_text(text) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._send_text(text) IS
     'Internal: leave a value of an encrypted column for the trigger of the base table; a ticket for it.';
@@ -82,6 +95,7 @@ AS $$
 @load@
 return GD['pgkeymgr']._send_bytes(args[0])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._send_bytes(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@._send_bytes(bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._send_bytes(bytea) IS
     'Internal: leave a value of an encrypted bytea column for the trigger of the base table; a ticket for it.';
@@ -93,6 +107,7 @@ AS $$
 @load@
 return GD['pgkeymgr']._take_text(args[0])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._take_text(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@._take_text(bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._take_text(bytea) IS
     'Internal: the value that a ticket is for, which is forgotten.';
@@ -104,6 +119,7 @@ AS $$
 @load@
 return GD['pgkeymgr']._take_bytes(args[0])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._take_bytes(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@._take_bytes(bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._take_bytes(bytea) IS
     'Internal: the value that a ticket is for, which is forgotten, as bytea.';
@@ -115,6 +131,7 @@ AS $$
 @load@
 return GD['pgkeymgr']._seal_sent(args[0], args[1], args[2])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._seal_sent(integer, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@._seal_sent(integer, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._seal_sent(integer, bytea, bytea) IS
     'Internal: encrypt the value that a ticket is for, for its place in a column.';
@@ -126,6 +143,7 @@ AS $$
 @load@
 return GD['pgkeymgr']._seal_sent_deterministic(args[0], args[1], args[2])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._seal_sent_deterministic(integer, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@._seal_sent_deterministic(integer, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._seal_sent_deterministic(integer, bytea, bytea) IS
     'Internal: encrypt the value that a ticket is for so that equal ones have equal ciphertexts.';
@@ -138,6 +156,7 @@ AS $$
 @load@
 return GD['pgkeymgr']._is_settled(args[0])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._is_settled(xid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@._is_settled(xid) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._is_settled(xid) IS
     'Internal: whether a row version is certainly older than all snapshots of this transaction.';
@@ -150,6 +169,8 @@ AS $$
 @load@
 return GD['pgkeymgr']._key_by(args[0], args[1])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._key_by(integer, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._key_by(integer, text) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._key_by(integer, text) IS
     'Internal: the family of the key for one value of a column, made if there is none yet.';
 
@@ -160,6 +181,8 @@ AS $$
 @load@
 return GD['pgkeymgr']._blind(args[0], args[1], args[2])
 $$;
+REVOKE ALL ON FUNCTION @extschema@._blind(integer, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._blind(integer, text, text) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._blind(integer, text, text) IS
     'Internal: the blind index of a value.';
 
@@ -175,6 +198,8 @@ SET extra_float_digits = 1
 SET bytea_output = 'hex'
 SET xmlbinary = 'base64'
 AS $$ BEGIN RETURN value::text; END $$;
+REVOKE ALL ON FUNCTION @extschema@._to_text(anyelement) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._to_text(anyelement) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._to_text(anyelement) IS
     'Internal: a value as text, the same whatever the session''s settings.';
 
@@ -189,6 +214,8 @@ SET IntervalStyle = 'iso_8601'
 SET TimeZone = 'UTC'
 SET xmloption = 'content'
 AS $$ BEGIN RETURN value; END $$;
+REVOKE ALL ON FUNCTION @extschema@._from_text(text, anyelement) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._from_text(text, anyelement) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._from_text(text, anyelement) IS
     'Internal: a value from its text, the same whatever the session''s settings.';
 
@@ -205,5 +232,7 @@ BEGIN
     RETURN pg_xact_status((epoch | xmin::text::bigint)::text::xid8) = 'in progress';
 END
 $$;
+REVOKE ALL ON FUNCTION @extschema@._is_own(xid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._is_own(xid) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._is_own(xid) IS
     'Internal: whether a row version is this transaction''s own.';

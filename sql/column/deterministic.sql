@@ -15,4 +15,4 @@ REVOKE ALL ON FUNCTION @extschema@.deterministic_tokens(regclass, name, text) FR
 GRANT EXECUTE ON FUNCTION @extschema@.deterministic_tokens(regclass, name, text) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.deterministic_tokens(regclass, name, text) IS
     'The ciphertexts that a value can have in a deterministic column, one for each version of its key, newest '
-    'first: WHERE <column>_encrypted = ANY (deterministic_tokens(…)) on the base table.';
+    'first: WHERE <column>_encrypted = ANY (deterministic_tokens(...)) on the base table.';

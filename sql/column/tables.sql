@@ -1,6 +1,7 @@
 -- Which columns are encrypted, how, and how far an operation on one has come. Python: column/registry.py
 
 CREATE TYPE @extschema@.column_state AS ENUM ('migrating', 'encrypted', 'rotating', 'decrypting');
+GRANT USAGE ON TYPE @extschema@.column_state TO PUBLIC;
 COMMENT ON TYPE @extschema@.column_state IS
     'The state of an encrypted column: whether all its values are encrypted under the current key, or which '
     'procedure is to be called until they are.';

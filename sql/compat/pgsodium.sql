@@ -7,6 +7,7 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.key_derivation_seq', '')
 COMMENT ON SEQUENCE @extschema@.key_derivation_seq IS 'The numbers of the derived keys that create_key makes.';
 
 CREATE TYPE @extschema@.key_status AS ENUM ('default', 'valid', 'invalid', 'expired');
+GRANT USAGE ON TYPE @extschema@.key_status TO PUBLIC;
 COMMENT ON TYPE @extschema@.key_status IS 'pgsodium''s states of a key; of ours, an enabled one is valid.';
 
 CREATE VIEW @extschema@.valid_key WITH (security_barrier) AS

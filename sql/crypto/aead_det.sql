@@ -19,6 +19,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_det_noncegen()
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_noncegen() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_noncegen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_aead_det_noncegen() IS
     'A new random nonce for crypto_aead_det_encrypt, 16 bytes.';
 

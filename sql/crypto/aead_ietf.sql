@@ -19,6 +19,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_ietf_noncegen()
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_noncegen() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_noncegen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_noncegen() IS
     'A new random nonce for crypto_aead_ietf_encrypt, 12 bytes: a key should serve no more than 2^32 of '
     'them.';

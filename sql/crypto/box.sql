@@ -4,6 +4,7 @@ CREATE TYPE @extschema@.crypto_box_keypair AS (
     public bytea,
     secret bytea
 );
+GRANT USAGE ON TYPE @extschema@.crypto_box_keypair TO PUBLIC;
 COMMENT ON TYPE @extschema@.crypto_box_keypair IS 'A key pair for crypto_box, 32 bytes each. Keep secret secret.';
 
 CREATE FUNCTION @extschema@.crypto_box_new_seed()
@@ -25,6 +26,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_box_noncegen()
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_box_noncegen() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_box_noncegen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_box_noncegen() IS
     'A new random nonce for crypto_box, 24 bytes.';
 
@@ -100,6 +103,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_box_seal(message, public_key)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_box_seal(bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_box_seal(bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_box_seal(bytea, bytea) IS
     'Encrypt a message to the owner of a public key, who alone can open it: 48 bytes longer.';
 

@@ -9,6 +9,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_hash_sha256(message)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_hash_sha256(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_hash_sha256(bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_hash_sha256(bytea) IS
     'The SHA-256 of a message, 32 bytes.';
 
@@ -21,5 +23,7 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_hash_sha512(message)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_hash_sha512(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_hash_sha512(bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_hash_sha512(bytea) IS
     'The SHA-512 of a message, 64 bytes.';

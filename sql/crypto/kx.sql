@@ -4,12 +4,14 @@ CREATE TYPE @extschema@.crypto_kx_keypair AS (
     public bytea,
     secret bytea
 );
+GRANT USAGE ON TYPE @extschema@.crypto_kx_keypair TO PUBLIC;
 COMMENT ON TYPE @extschema@.crypto_kx_keypair IS 'A key pair for key exchange, 32 bytes each. Keep secret secret.';
 
 CREATE TYPE @extschema@.crypto_kx_session AS (
     rx bytea,
     tx bytea
 );
+GRANT USAGE ON TYPE @extschema@.crypto_kx_session TO PUBLIC;
 COMMENT ON TYPE @extschema@.crypto_kx_session IS 'The keys to receive with and to transmit with, 32 bytes each, both secret.';
 
 CREATE FUNCTION @extschema@.crypto_kx_new_seed()

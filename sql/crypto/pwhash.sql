@@ -7,6 +7,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_pwhash_saltgen()
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_pwhash_saltgen() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_pwhash_saltgen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_pwhash_saltgen() IS
     'A new random salt for crypto_pwhash, 16 bytes.';
 

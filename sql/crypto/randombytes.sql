@@ -7,6 +7,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].randombytes_random()
 $$;
+REVOKE ALL ON FUNCTION @extschema@.randombytes_random() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.randombytes_random() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.randombytes_random() IS
     'A random integer of 32 bits, signed.';
 
@@ -19,6 +21,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].randombytes_uniform(upper_bound)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.randombytes_uniform(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.randombytes_uniform(integer) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.randombytes_uniform(integer) IS
     'A random integer from 0 to upper_bound - 1, each as likely as any other.';
 
@@ -31,6 +35,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].randombytes_buf(size)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.randombytes_buf(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.randombytes_buf(integer) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.randombytes_buf(integer) IS
     'That many random bytes.';
 

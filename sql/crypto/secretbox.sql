@@ -19,6 +19,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_secretbox_noncegen()
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox_noncegen() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox_noncegen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_secretbox_noncegen() IS
     'A new random nonce for crypto_secretbox, 24 bytes.';
 

@@ -4,6 +4,7 @@ CREATE TYPE @extschema@.crypto_sign_keypair AS (
     public bytea,
     secret bytea
 );
+GRANT USAGE ON TYPE @extschema@.crypto_sign_keypair TO PUBLIC;
 COMMENT ON TYPE @extschema@.crypto_sign_keypair IS 'A key pair for crypto_sign, 32 and 64 bytes. Keep secret secret.';
 
 CREATE FUNCTION @extschema@.crypto_sign_new_seed()
@@ -69,6 +70,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_sign_open(signed_message, key)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_sign_open(bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_open(bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_open(bytea, bytea) IS
     'The message, if what crypto_sign made verifies under the public key; otherwise an error.';
 
@@ -98,6 +101,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_sign_verify_detached(sig, message, key)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_sign_verify_detached(bytea, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_verify_detached(bytea, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_verify_detached(bytea, bytea, bytea) IS
     'Whether a signature is that of the message under the public key.';
 
@@ -108,6 +113,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_sign_init()
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_sign_init() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_init() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_init() IS
     'The state of a message in parts before its first part, 208 bytes.';
 
@@ -121,6 +128,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_sign_update(state, message)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_sign_update(bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_update(bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_update(bytea, bytea) IS
     'The state of a message in parts after one more part.';
 
@@ -134,6 +143,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_sign_update_agg1(state, message)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_sign_update_agg1(bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_update_agg1(bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_update_agg1(bytea, bytea) IS
     'What crypto_sign_update_agg(message) does for each row.';
 
@@ -148,6 +159,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_sign_update_agg2(cur_state, initial_state, message)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_sign_update_agg2(bytea, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_update_agg2(bytea, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_update_agg2(bytea, bytea, bytea) IS
     'What crypto_sign_update_agg(state, message) does for each row.';
 
@@ -177,6 +190,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_sign_final_verify(state, signature, key)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_sign_final_verify(bytea, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_final_verify(bytea, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_final_verify(bytea, bytea, bytea) IS
     'Whether a signature is that of the message in parts under the public key.';
 
@@ -185,6 +200,8 @@ CREATE AGGREGATE @extschema@.crypto_sign_update_agg(message bytea) (
     STYPE = bytea,
     PARALLEL = SAFE
 );
+REVOKE ALL ON FUNCTION @extschema@.crypto_sign_update_agg(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_update_agg(bytea) TO PUBLIC;
 COMMENT ON AGGREGATE @extschema@.crypto_sign_update_agg(bytea) IS
     'The state of a message whose parts are the rows, in the order of the aggregate''s ORDER BY.';
 
@@ -193,6 +210,8 @@ CREATE AGGREGATE @extschema@.crypto_sign_update_agg(state bytea, message bytea) 
     STYPE = bytea,
     PARALLEL = SAFE
 );
+REVOKE ALL ON FUNCTION @extschema@.crypto_sign_update_agg(bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_update_agg(bytea, bytea) TO PUBLIC;
 COMMENT ON AGGREGATE @extschema@.crypto_sign_update_agg(bytea, bytea) IS
     'The state of a message that goes on from a state with the rows, in the order of the aggregate''s '
     'ORDER BY.';

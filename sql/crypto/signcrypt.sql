@@ -4,12 +4,14 @@ CREATE TYPE @extschema@.crypto_signcrypt_state_key AS (
     state bytea,
     shared_key bytea
 );
+GRANT USAGE ON TYPE @extschema@.crypto_signcrypt_state_key TO PUBLIC;
 COMMENT ON TYPE @extschema@.crypto_signcrypt_state_key IS 'A state to finish with, and the key to encrypt or decrypt the message with.';
 
 CREATE TYPE @extschema@.crypto_signcrypt_keypair AS (
     public bytea,
     secret bytea
 );
+GRANT USAGE ON TYPE @extschema@.crypto_signcrypt_keypair TO PUBLIC;
 COMMENT ON TYPE @extschema@.crypto_signcrypt_keypair IS 'A key pair for signcryption, 32 bytes each. Keep secret secret.';
 
 CREATE FUNCTION @extschema@.crypto_signcrypt_new_keypair()
@@ -91,6 +93,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_signcrypt_verify_after(state, signature, sender_pk, ciphertext)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_verify_after(bytea, bytea, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_verify_after(bytea, bytea, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_signcrypt_verify_after(bytea, bytea, bytea, bytea) IS
     'Finish to receive: true if the signature is that of the ciphertext; otherwise an error.';
 
@@ -108,6 +112,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_signcrypt_verify_public(signature, sender, recipient, additional, sender_pk, ciphertext)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_verify_public(bytea, bytea, bytea, bytea, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_verify_public(bytea, bytea, bytea, bytea, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_signcrypt_verify_public(bytea, bytea, bytea, bytea, bytea, bytea) IS
     'True if the signature is that of the ciphertext, without the means to decrypt it; otherwise an '
     'error.';

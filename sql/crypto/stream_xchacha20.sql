@@ -19,6 +19,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_stream_xchacha20_noncegen()
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_noncegen() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_noncegen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_noncegen() IS
     'A new random nonce for crypto_stream_xchacha20, 24 bytes.';
 

@@ -10,6 +10,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].crypto_cmp(one, other)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.crypto_cmp(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.crypto_cmp(text, text) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_cmp(text, text) IS
     'Whether two texts are equal, in a time that depends on their lengths only. NULL if either is.';
 
@@ -22,6 +24,8 @@ AS $$
 @load@
 return GD['pgkeymgr'].sodium_bin2base64(bin)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.sodium_bin2base64(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.sodium_bin2base64(bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.sodium_bin2base64(bytea) IS
     'Bytes as base64: URL-safe alphabet, no padding.';
 
@@ -34,5 +38,7 @@ AS $$
 @load@
 return GD['pgkeymgr'].sodium_base642bin(base64)
 $$;
+REVOKE ALL ON FUNCTION @extschema@.sodium_base642bin(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.sodium_base642bin(text) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.sodium_base642bin(text) IS
     'The bytes of a base64 text: URL-safe alphabet, no padding, no white space.';

@@ -3,8 +3,8 @@
 
 -- The fields of the Python side's Record. They have no names, since PL/Python would make a variable of each.
 CREATE FUNCTION @extschema@._take_key(
-    integer, bytea, integer, integer, text, text, text, boolean, integer, bigint, bytea, boolean, boolean, boolean,
-    bytea, text, text[], oid, bytea, bytea
+    integer, bytea, integer, integer, text, text, text, boolean, bigint, integer, bigint, bytea, boolean, boolean,
+    boolean, oid[], bytea, text, text[], oid, bytea, bytea
 )
 RETURNS boolean
 LANGUAGE plpython3u STABLE PARALLEL SAFE
@@ -13,16 +13,15 @@ AS $$
 return GD['pgkeymgr']._take_key(args)
 $$;
 REVOKE ALL ON FUNCTION @extschema@._take_key(
-    integer, bytea, integer, integer, text, text, text, boolean, integer, bigint, bytea, boolean, boolean, boolean,
-    bytea, text, text[], oid, bytea, bytea
+    integer, bytea, integer, integer, text, text, text, boolean, bigint, integer, bigint, bytea, boolean, boolean,
+    boolean, oid[], bytea, text, text[], oid, bytea, bytea
 ) FROM PUBLIC;
 COMMENT ON FUNCTION @extschema@._take_key(
-    integer, bytea, integer, integer, text, text, text, boolean, integer, bigint, bytea, boolean, boolean, boolean,
-    bytea, text, text[], oid, bytea, bytea
+    integer, bytea, integer, integer, text, text, text, boolean, bigint, integer, bigint, bytea, boolean, boolean,
+    boolean, oid[], bytea, text, text[], oid, bytea, bytea
 ) IS 'Internal: give a key''s record to the session.';
 
--- Each statement does this anew for each key that it uses: so it asks in small queries for what is needed, since
--- PostgreSQL sets up all parts of a large one each time, whether they are run or not.
+-- It asks in small queries, since PostgreSQL sets up all parts of a large one each time, whether they are run or not.
 CREATE FUNCTION @extschema@._load_key(
     wanted_id integer,
     wanted_name text,
@@ -40,6 +39,7 @@ DECLARE
     root_wrap bytea;
     fingerprint text;
     usage text[];
+    roles oid[];
     other_wraps text[];
     passphrase_wrap bytea;
     user_wrap bytea;
@@ -65,11 +65,12 @@ BEGIN
     END IF;
     IF pg_has_role(for_user, k.owner::oid, 'USAGE') THEN
         usage := '{encrypt, decrypt, search}';
+        roles := array_remove(ARRAY[k.owner::oid], for_user);
     ELSE
-        usage := ARRAY(
-            SELECT unnest(g.usage) FROM @extschema@.key_grant AS g
-            WHERE g.family IN (k.family, k.parent_family) AND pg_has_role(for_user, g.grantee::oid, 'USAGE')
-        );
+        SELECT array_agg(DISTINCT one), array_remove(array_agg(DISTINCT g.grantee::oid), for_user)
+        INTO usage, roles
+        FROM @extschema@.key_grant AS g CROSS JOIN LATERAL unnest(g.usage) AS one
+        WHERE g.family IN (k.family, k.parent_family) AND pg_has_role(for_user, g.grantee::oid, 'USAGE');
     END IF;
     SELECT w.wrapped, w.fingerprint INTO root_wrap, fingerprint FROM @extschema@.key_wrap AS w
     WHERE w.key_id = k.id AND w.kind = 'root';
@@ -88,8 +89,12 @@ BEGIN
     END IF;
     is_taken := @extschema@._take_key(
         k.id, uuid_send(k.uuid), k.family, k.parent_family, k.name, k.key_type::text, k.state::text,
-        coalesce(k.expires <= clock_timestamp(), false), k.superseded_by, k.derivation_id, k.context,
-        'encrypt' = ANY (usage), 'decrypt' = ANY (usage), usage && '{search, decrypt}', root_wrap, fingerprint, other_wraps, for_user,
+        coalesce(k.expires <= clock_timestamp(), false),
+        -- In the unit and from the epoch of PostgreSQL's time stamps.
+        CASE WHEN isfinite(k.expires) THEN (extract(epoch FROM k.expires) * 1000000)::bigint - 946684800000000 END,
+        k.superseded_by, k.derivation_id, k.context,
+        coalesce('encrypt' = ANY (usage), false), coalesce('decrypt' = ANY (usage), false),
+        coalesce(usage && '{search, decrypt}', false), coalesce(roles, '{}'), root_wrap, fingerprint, other_wraps, for_user,
         passphrase_wrap, user_wrap
     );
 END
@@ -124,3 +129,47 @@ REVOKE ALL ON FUNCTION @extschema@._read_as_owner() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@._read_as_owner() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._read_as_owner() IS
     'Internal: read what a function of pgkeymgr has prepared in this session, as it is committed by now.';
+
+-- Whatever writes to the key tables ends in one of these triggers, a restore and a logical replica too. They are for each
+-- row, since a logical replica fires no others. In PL/pgSQL, since PL/Python would convert the rows.
+CREATE FUNCTION @extschema@._invalidate_keys()
+RETURNS void
+LANGUAGE plpython3u VOLATILE
+AS $$
+@load@
+return GD['pgkeymgr']._invalidate_keys()
+$$;
+REVOKE ALL ON FUNCTION @extschema@._invalidate_keys() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._invalidate_keys() IS
+    'Internal: report a change of the key tables to all sessions, when the transaction commits.';
+
+CREATE FUNCTION @extschema@._report_key_change()
+RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM @extschema@._invalidate_keys();
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION @extschema@._report_key_change() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@._report_key_change() IS
+    'Internal: report a change of one of the key tables.';
+DO $$
+DECLARE
+    one pg_catalog.text;
+BEGIN
+    FOREACH one IN ARRAY ARRAY['key', 'key_wrap', 'key_grant', 'user_key'] LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE TRIGGER report_change AFTER INSERT OR UPDATE OR DELETE ON @extschema@.%1$I'
+            ' FOR EACH ROW EXECUTE FUNCTION @extschema@._report_key_change();'
+            'CREATE TRIGGER report_truncate AFTER TRUNCATE ON @extschema@.%1$I'
+            ' FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._report_key_change();'
+            'ALTER TABLE @extschema@.%1$I ENABLE ALWAYS TRIGGER report_change;'
+            'ALTER TABLE @extschema@.%1$I ENABLE ALWAYS TRIGGER report_truncate',
+            one
+        );
+    END LOOP;
+END
+$$;

@@ -1,6 +1,7 @@
 -- The key table: data keys, stored only wrapped, and who may use them. Python: key/table.py, key/keyring.py
 
 CREATE TYPE @extschema@.key_state AS ENUM ('enabled', 'disabled', 'destroyed');
+GRANT USAGE ON TYPE @extschema@.key_state TO PUBLIC;
 COMMENT ON TYPE @extschema@.key_state IS 'The state of a key: only an enabled one encrypts or decrypts.';
 
 CREATE TYPE @extschema@.key_type AS ENUM (
@@ -18,11 +19,13 @@ CREATE TYPE @extschema@.key_type AS ENUM (
     'secretstream',
     'stream_xchacha20'
 );
+GRANT USAGE ON TYPE @extschema@.key_type TO PUBLIC;
 COMMENT ON TYPE @extschema@.key_type IS
     'What a key is for: data is for tokens, cryptokey for pgcryptokey''s functions, each of the others for '
     'the primitive of that name, as in pgsodium.';
 
 CREATE TYPE @extschema@.wrap_kind AS ENUM ('root', 'passphrase', 'user');
+GRANT USAGE ON TYPE @extschema@.wrap_kind TO PUBLIC;
 COMMENT ON TYPE @extschema@.wrap_kind IS 'What a key is wrapped under.';
 
 CREATE TABLE @extschema@.key (

@@ -166,8 +166,8 @@ INSERT INTO expected (identity, volatility, callers) VALUES
     ('crypto_shorthash(bytea,uuid)', 's', 'pgkeymgr_user'),
     ('crypto_kdf_derive_from_key(integer,bigint,bytea,uuid)', 's', 'pgkeymgr_admin'),
     -- how a key is read; the first is for the owner only
-    ('_take_key(integer,bytea,integer,integer,text,text,text,boolean,integer,bigint,bytea,boolean,boolean,boolean,'
-        'bytea,text,text[],oid,bytea,bytea)', 's', NULL),
+    ('_take_key(integer,bytea,integer,integer,text,text,text,boolean,bigint,integer,bigint,bytea,boolean,boolean,'
+        'boolean,oid[],bytea,text,text[],oid,bytea,bytea)', 's', NULL),
     ('_read_as_owner()', 's', 'PUBLIC');
 INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('create_data_key(text,integer,timestamp with time zone,text,text)', 'v', 'pgkeymgr_admin', 'u'),
@@ -255,11 +255,13 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     -- the audit trail
     ('verify_key_events(bigint,bytea)', 's', 'pgkeymgr_admin', 'u'),
     ('_link_key_events()', 'v', NULL, 'u'),
+    ('_invalidate_keys()', 'v', NULL, 'u'),
     ('doctor()', 'v', 'pgkeymgr_admin', 'u');
 INSERT INTO expected VALUES
     ('create_key(key_type,text,bytea,bytea,uuid,bytea,timestamp with time zone,text)', 'v', 'pgkeymgr_admin', 'u',
         'plpgsql'),
     ('_delete_wraps()', 'v', NULL, 'u', 'plpgsql'),
+    ('_report_key_change()', 'v', NULL, 'u', 'plpgsql'),
     ('_only_grow()', 'v', NULL, 'u', 'plpgsql'),
     ('_load_key(integer,text,uuid,integer,oid,boolean)', 's', NULL, 's', 'plpgsql'),
     ('_to_text(anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
@@ -268,6 +270,9 @@ INSERT INTO expected VALUES
     ('_refuse_plaintext()', 'v', 'pgkeymgr_admin', 'u', 'plpgsql'),
     ('_on_ddl()', 'v', NULL, 'u', 'plpgsql'),
     ('_on_drop()', 'v', NULL, 'u', 'plpgsql'),
+    ('_intended_privileges()', 's', NULL, 'u', 'sql'),
+    ('_revoke_all(regclass,oid[])', 'v', NULL, 'u', 'plpgsql'),
+    ('_set_privileges()', 'v', NULL, 'u', 'plpgsql'),
     ('get_key_by_id(uuid)', 's', 'pgkeymgr_user', 's', 'sql'),
     ('get_key_by_name(text)', 's', 'pgkeymgr_user', 's', 'sql'),
     ('get_named_keys(text)', 's', 'pgkeymgr_user', 's', 'sql');
@@ -298,7 +303,7 @@ SELECT set_eq(
     $$SELECT identity, volatility, parallel,
         identity IN ('crypto_cmp(text,text)', 'crypto_kx_seed_new_keypair(bytea)')
             OR identity ~ '^_(open|seal|reseal|blind|to_text)' AS strict,
-        identity IN ('_load_key(integer,text,uuid,integer,oid,boolean)', '_as_owner()', '_read_as_owner()', '_on_ddl()', '_on_drop()', '_link_key_events()')
+        identity IN ('_load_key(integer,text,uuid,integer,oid,boolean)', '_as_owner()', '_read_as_owner()', '_report_key_change()', '_on_ddl()', '_on_drop()', '_link_key_events()')
             AS security_definer,
         language, callers
     FROM expected$$,
@@ -385,7 +390,16 @@ SELECT set_eq(
     ('key', 'delete_wraps'::name, '_delete_wraps()', 1 + 8, false, false, 'O'::"char"),
     ('key_event', 'only_grow', '_only_grow()', 1 + 2 + 8 + 16, false, false, 'O'),
     ('key_event', 'only_grow_whole', '_only_grow()', 2 + 32, false, false, 'O'),
-    ('key_event', 'link_key_events', '_link_key_events()', 1 + 4, true, true, 'O')$$,
+    ('key_event', 'link_key_events', '_link_key_events()', 1 + 4, true, true, 'O'),
+    -- Also in a restore and on a logical replica.
+    ('key', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('key', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    ('key_wrap', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('key_wrap', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    ('key_grant', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('key_grant', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    ('user_key', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
+    ('user_key', 'report_truncate', '_report_key_change()', 32, false, false, 'A')$$,
     'the triggers'
 );
 SELECT is(
@@ -670,6 +684,7 @@ BEGIN
             WHEN 'regrole' THEN 'pgkeymgr_user'
             WHEN 'timestamp with time zone' THEN 'infinity'
             WHEN 'name[]' THEN '{}'
+            WHEN 'oid[]' THEN '{}'
             WHEN 'jsonb' THEN '{}'
             WHEN 'anyelement' THEN 'anything'
             ELSE '1'

@@ -1,8 +1,10 @@
 """The agent as a process: whom it serves, what it survives, how it is locked, unlocked, reloaded, replaced."""
 
 import contextlib
+import fcntl
 import json
 import os
+import pwd
 import random
 import resource
 import secrets
@@ -18,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import other_users
 import pytest
 from agent_process import Agent
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +29,7 @@ from pgkeymgr.agent import protocol
 from pgkeymgr.agent.protocol import FIELDS, FRAME_BYTES_MAX, LENGTH_BYTES, Operation, Status
 from pgkeymgr.agent.remote import RemoteRootKey, UnreachableError
 from pgkeymgr.agent.socket_path import SOCKET, find_socket
-from pgkeymgr.errors import AgentError, CanceledError, DataError, LimitError, RootKeyError
+from pgkeymgr.errors import AgentError, CanceledError, DataError, GetkeyError, LimitError, RootKeyError
 from pgkeymgr.root_key import LocalRootKey, fingerprint
 
 OLD, NEW, OTHER = "10" * 32, "c0ffee00" * 8, "ab" * 32
@@ -165,8 +168,8 @@ for call in (
 def as_user(agent: Agent, user: str) -> list[str]:
     """Try everything as another user, and return what came of it."""
     done = subprocess.run(
-        [sys.executable, "-c", _AS_SOMEBODY, str(agent.socket)],
-        env=agent.environment,
+        [other_users.PYTHON, "-c", _AS_SOMEBODY, str(agent.socket)],
+        env=other_users.ENVIRONMENT,
         user=user,
         group="nogroup",
         extra_groups=[],
@@ -188,6 +191,7 @@ def test_other_users_are_refused() -> None:
         # The server's user uses it, and does not control it; root controls it, and does not use it.
         server = as_user(agent, "postgres")
         assert server[:4] == ["done"] * 4
+        assert len(server) == 7
         assert all("42501 only root and the agent's own user may" in line for line in server[4:])
         with pytest.raises(AgentError, match="does not serve user id 0"):
             agent.root_key().derive(1, 32, CONTEXT)
@@ -215,7 +219,7 @@ def test_the_other_side_is_checked_too(tmp_path: Path) -> None:
         "print(flush=True); c, _ = s.accept(); print(c.recv(100))"
     )
     impostor = subprocess.Popen(
-        [sys.executable, "-c", script, str(path)], user="nobody", stdout=subprocess.PIPE, text=True
+        [other_users.PYTHON, "-c", script, str(path)], user="nobody", stdout=subprocess.PIPE, text=True
     )
     try:
         assert impostor.stdout is not None
@@ -233,13 +237,14 @@ def test_a_directory_that_others_can_write_is_refused(agent: Agent) -> None:
     root_key = agent.root_key()
     agent.directory.chmod(0o777)
     try:
-        with pytest.raises(AgentError, match="lies in a directory that others can write") as refused:
+        where = f'lies in the directory "{agent.directory}", which others can write'
+        with pytest.raises(AgentError, match=where) as refused:
             root_key.derive(1, 32, CONTEXT)
-        assert refused.value.hint == f"chmod o-w {agent.directory}"
+        assert f"chmod o-w {agent.directory}" in str(refused.value.hint)
         with Agent([OLD]) as other:
             other.stop()
             other.directory.chmod(0o777)
-            with pytest.raises(RuntimeError, match="others can write the directory"):
+            with pytest.raises(RuntimeError, match="which others can write"):
                 other.start()
             # With the sticky bit nobody can replace what is another's.
             other.directory.chmod(0o1777)
@@ -277,7 +282,7 @@ except PermissionError:
 def test_another_process_of_its_user_cannot_read_it() -> None:
     def trace(pid: int) -> list[str]:
         done = subprocess.run(
-            [sys.executable, "-c", _TRACE, str(pid)], user="nobody", check=True, capture_output=True, text=True
+            [other_users.PYTHON, "-c", _TRACE, str(pid)], user="nobody", check=True, capture_output=True, text=True
         )
         return done.stdout.splitlines()
 
@@ -405,7 +410,7 @@ def test_a_reload_that_fails_keeps_the_keys(text: str) -> None:
         agent.control().lock()
         with pytest.raises(AgentError, match="is locked"):
             remote.derive(1, 32, CONTEXT)
-        with pytest.raises(Exception, match="getkey script"):
+        with pytest.raises(GetkeyError, match="getkey script"):
             agent.control().unlock(lambda prompt: b"")
         agent.set_keys([OLD])
         agent.control().unlock(lambda prompt: b"")
@@ -521,6 +526,55 @@ def test_two_agents_that_start_at_once() -> None:
                 _, said = rival.communicate()
                 if rival is not winner:
                     assert "another agent serves" in said
+
+
+@needs_root
+def test_a_lock_file_that_another_user_left() -> None:
+    """Whether or not the agent's user can open it, and whether or not that user still holds it."""
+    with Agent([OLD]) as agent:
+        agent.stop()
+        lock = Path(f"{agent.socket}.lock")
+        daemon = pwd.getpwnam("daemon").pw_uid
+        report = rf"the lock file {lock} belongs to user id {daemon} \(daemon\), not to the agent's own user"
+        os.chown(lock, daemon, -1)
+        for mode in (0o755, 0o1777):
+            agent.directory.chmod(mode)
+            with pytest.raises(RuntimeError, match=report):
+                agent.start()
+            with lock.open() as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                with pytest.raises(RuntimeError, match=rf"{report}[^$]*If none does, it left the file: rm {lock}"):
+                    agent.start()
+        lock.unlink()
+        agent.start()
+
+
+@needs_root
+def test_files_that_root_left_to_the_agents_user() -> None:
+    """As after an agent that was once started by hand."""
+    agent = Agent([OLD], "--no-lock-memory", user="nobody")
+    try:
+        # Nobody but root can take away here what is root's.
+        shutil.chown(agent.directory, "root")
+        agent.directory.chmod(0o1777)
+        lock = Path(f"{agent.socket}.lock")
+        for left, mode, called in (
+            (lock, 0o600, "lock file"),
+            (agent.socket, 0o666, "socket"),
+            (agent.socket, 0o600, "socket"),
+        ):
+            if called == "socket":
+                with socket.socket(socket.AF_UNIX) as other:
+                    other.bind(str(left))
+            else:
+                left.touch()
+            left.chmod(mode)
+            with pytest.raises(RuntimeError, match=rf"the {called} {left} belongs to user id 0 \(root\)"):
+                agent.start()
+            left.unlink()
+        agent.start()
+    finally:
+        agent.remove()
 
 
 def test_somebody_else_listens_there() -> None:

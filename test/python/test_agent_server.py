@@ -14,7 +14,7 @@ import pytest
 from agent_process import Agent
 from cluster import Cluster
 from conftest import Connection, rows, value
-from pgkeymgr.key.keyring import wrap_associated_data
+from pgkeymgr.key.record import wrap_associated_data
 from pgkeymgr.root_key import LocalRootKey, fingerprint
 from psycopg import errors
 
@@ -258,7 +258,7 @@ def test_refused(server: Cluster) -> None:
             with pytest.raises(errors.SystemError, match="does not serve user id"):
                 connection.execute("SELECT pgkeymgr.derive_key(1)")
             other.directory.chmod(0o777)
-            with pytest.raises(errors.SystemError, match="lies in a directory that others can write"):
+            with pytest.raises(errors.SystemError, match="which others can write"):
                 connection.execute("SELECT pgkeymgr.derive_key(1)")
 
 

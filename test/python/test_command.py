@@ -304,8 +304,43 @@ def test_init_refuses_a_key_that_others_can_read(bare: Cluster) -> None:
     key_file.chmod(0o440)
     done = run(*_init(bare, "--use-existing-key"))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "nobody else may read it" in done.stderr
+    assert "can be read, written or run by its group or by others" in done.stderr
     assert key not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
+def test_init_refuses_where_others_could_exchange_it(bare: Cluster) -> None:
+    """Neither the key nor the script is made, or read, where another user could put something else."""
+    directory = _beside(bare)
+    key_file = directory / "root_key"
+    arguments: list[str | Path] = ["init", "--pgdata", bare.data, "--key-file", key_file]
+    away = bare.directory / "away"
+    away.mkdir()
+    bare.give_to_server(away)
+    for place in (directory, away):
+        for owner, mode, reason in ((1, 0o755, "belongs to user id 1"), (0, 0o775, "can write")):
+            os.chown(place, owner, 1)
+            place.chmod(mode)
+            for use in ([], ["--use-existing-key"]):
+                if use:
+                    key_file.write_text(NEW)
+                    bare.give_to_server(key_file)
+                    key_file.chmod(0o400)
+                done = run(*arguments, "--path", away / "getkey", *use)
+                assert (done.returncode, done.stdout) == (1, "")
+                assert f'lies in the directory "{place}", which' in done.stderr
+                assert reason in done.stderr
+                assert not list(away.iterdir())
+                assert list(directory.iterdir()) == ([key_file] if use else [])
+                key_file.unlink(missing_ok=True)
+        bare.give_to_server(place)
+        place.chmod(0o755)
+    key_file.write_text(NEW)
+    key_file.chmod(0o400)
+    done = run(*_init(bare, "--use-existing-key"))
+    # Only root could read it.
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "must belong to the server's user" in done.stderr
 
 
 def test_init_into_a_provider(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """doctor(): little to say of a healthy cluster; each planted fault named, until it is mended as its hint says."""
 
 import os
+import re
 import resource
 import shutil
 import socket
@@ -25,6 +26,8 @@ from test_column_operations import wait_until
 
 OTHER_ROOT_KEY = "20" * 32
 SEARCH_PATH = "SET search_path = public, pgkeymgr"
+USUAL = {("logging", NOTICE, "log_min_error_statement"), ("logging", NOTICE, "log_error_verbosity")}
+DOCUMENT = Path(__file__).parents[2] / "docs" / "doctor.md"
 
 
 class Finding(NamedTuple):
@@ -63,6 +66,27 @@ def named(found: list[Finding], *statuses: str) -> set[tuple[str, str, str | Non
 def one(found: list[Finding], check: str, object_: str | None = None) -> Finding:
     (finding,) = (each for each in found if each.check == check and object_ in (None, each.object))
     return finding
+
+
+def documented(heading: str) -> set[str]:
+    """Return the rows of the table after a line of docs/doctor.md, without what differs from run to run."""
+    table = DOCUMENT.read_text(encoding="utf-8").partition(heading)[2].partition("|---|\n")[2].partition("\n\n")[0]
+    return {without_numbers(line) for line in table.splitlines() if not line.startswith("| swap ")}
+
+
+def as_documented(found: list[Finding], server: "Server") -> set[str]:
+    """Return findings as rows of such a table."""
+    lines = (
+        f"| {each.check} | {each.status} | {f'`{each.object}`' if each.object else ''} | {each.message} |"
+        for each in found
+        if each.check != "swap"
+    )
+    return {without_numbers(line.replace(str(server.directory), "/srv/pg")) for line in lines}
+
+
+def without_numbers(line: str) -> str:
+    """Replace the numbers in a line, but not those of fingerprints."""
+    return re.sub(r"\b\d+\b", "0", line)
 
 
 class Server(Cluster):
@@ -132,10 +156,11 @@ def test_healthy(server: Server, admin: Connection) -> None:
     found = server.doctor()
     assert named(found) == set()
     assert not [finding for finding in found if "could not be checked" in finding.message]
-    # The default setting of PostgreSQL, and no more.
-    assert named(found, NOTICE) == {("logging", NOTICE, "log_min_error_statement")}
+    # The default settings of PostgreSQL, and no more.
+    assert named(found, NOTICE) == USUAL
     assert one(found, "root_key").message == f"the root key {fingerprint(bytes.fromhex(ROOT_KEY))} is loaded"
     assert {finding.check for finding in found if finding.status == OK} >= set(CHECKS) - {"logging", "swap"}
+    assert as_documented(found, server) == documented("And of a healthy one:")
 
 
 def test_it_writes_nothing(server: Server, admin: Connection) -> None:
@@ -190,6 +215,18 @@ def test_root_key_is_not_loaded(server: Server) -> None:
     assert named(server.doctor()) == set()
     server.script.rename(server.directory / "elsewhere")
     assert "does not exist" in one(server.doctor(), "root_key").message
+
+
+def test_a_pipe_in_the_place_of_the_script(server: Server, admin: Connection) -> None:
+    """It is refused, and not waited for."""
+    server.script.unlink()
+    os.mkfifo(server.script, 0o500)
+    server.give_to_server(server.script)
+    with server.connect("test") as connection:
+        connection.execute("SET statement_timeout = '30s'")
+        found = findings(connection)
+    assert "is not a regular file" in one(found, "root_key").message
+    assert "is not a regular file" in one(found, "root_key_location").message
 
 
 def test_another_root_key(server: Server, admin: Connection) -> None:
@@ -382,6 +419,7 @@ def test_many_faults(server: Server, admin: Connection) -> None:  # noqa: PLR091
         print(" | ".join(str(field) for field in finding))
     assert named(found) == left
     assert not [finding for finding in found if "could not be checked" in finding.message]
+    assert as_documented(found, server) == documented("The hints are left out here")
     soon_finding = one(found, "key_expiry", f"key {soon} (soon)")
     assert "public.invoice.secret" in soon_finding.message
     assert "estimate" in one(found, "key_use").message
@@ -597,9 +635,8 @@ def test_what_is_logged(admin: Connection) -> None:
     """Each setting by itself, in this session; what is only another way to say it is not a finding."""
     rows(admin, "LOAD 'auto_explain'")
     rows(admin, "LOAD 'pg_stat_statements'")
-    usual = {("logging", NOTICE, "log_min_error_statement")}
     # Without its place in shared_preload_libraries, it keeps nothing.
-    assert named(findings(admin), WARNING, NOTICE) == usual
+    assert named(findings(admin), WARNING, NOTICE) == USUAL
     parameters = ("logging", NOTICE, "log_parameter_max_length")
     for setting, expected in {
         "log_statement = mod": {("logging", WARNING, "log_statement"), parameters},
@@ -617,10 +654,59 @@ def test_what_is_logged(admin: Connection) -> None:
     }.items():
         name = setting.partition(" ")[0]
         rows(admin, f"SET {setting}")
-        assert named(findings(admin), WARNING, NOTICE) == usual | expected, setting
+        assert named(findings(admin), WARNING, NOTICE) == USUAL | expected, setting
         rows(admin, f"RESET {name}")
     rows(admin, "SET log_min_error_statement = fatal")
+    assert named(findings(admin), WARNING, NOTICE) == {("logging", NOTICE, "log_error_verbosity")}
+    rows(admin, "SET log_error_verbosity = terse")
     assert one(findings(admin), "logging").status == OK
+    rows(admin, "RESET log_min_error_statement; RESET log_error_verbosity; SET log_min_messages = fatal")
+    assert one(findings(admin), "logging").status == OK
+
+
+def fail_to_copy(loader: Connection, secret: str, options: str) -> None:
+    """COPY two rows with the same key, the second with a value of the encrypted column."""
+    with loader.cursor().copy(f"COPY customer (id, secret) FROM STDIN {options}".encode()) as copy:
+        copy.set_types(["int4", "text"])
+        copy.write_row((1, "first"))
+        copy.write_row((1, secret))
+
+
+def test_what_a_failed_copy_logs() -> None:
+    """What docs/encrypted-columns.md says of it, and what doctor() does."""
+    settings = {"logging_collector": "on", "log_destination": "stderr,csvlog", "log_filename": "it"}
+    verbosity, destination = ("logging", NOTICE, "log_error_verbosity"), ("logging", NOTICE, "log_destination")
+    with Server(settings=settings) as server:
+        server.create_database("test")
+        files = {"stderr": server.data / "log" / "it", "csvlog": server.data / "log" / "it.csv"}
+        with server.connect("test") as loader:
+            loader.execute(SEARCH_PATH)
+            encrypted_table(loader, "customer", 0)
+
+            def logged(number: int, options: str = "") -> set[str]:
+                secret = f"confidential{number}"
+                with pytest.raises(errors.UniqueViolation):
+                    fail_to_copy(loader, secret, options)
+                rows(loader, f"DO $$ BEGIN RAISE LOG 'after %', {number}; END $$")
+
+                def is_complete() -> bool:
+                    return all(f"after {number}" in file.read_text() for file in files.values())
+
+                wait_until(is_complete, "the log")
+                return {name for name, file in files.items() if secret in file.read_text()}
+
+            found = named(findings(loader), NOTICE)
+            assert found == USUAL | {destination}
+            assert logged(1) == {"stderr", "csvlog"}
+            assert logged(2, "(FORMAT binary)") == set()
+            rows(loader, "SET log_error_verbosity = terse")
+            assert logged(3) == {"csvlog"}
+            assert named(findings(loader), NOTICE) == found - {verbosity}
+        # Where the verbosity makes no difference, nothing is said of it.
+        server.configure({"log_destination": "csvlog"})
+        server.reload()
+        wait_until(lambda: verbosity not in named(server.doctor(), NOTICE), "the reload")
+        assert destination in named(server.doctor(), NOTICE)
 
 
 def test_what_modules_keep() -> None:

@@ -2,8 +2,11 @@
 
 import itertools
 import json
+import os
+import pwd
 import re
 import stat
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -223,6 +226,31 @@ def test_too_few_mixed_and_damaged_pages(pages: list[Path], tmp_path: Path, getk
     text = pages[1].read_text()
     pages[1].write_text(re.sub(r" 9\. \w+", " 9. zzzz", text))
     refused(*pages[:3], text=f"{pages[1]} is mistyped: not in the list of words: number 9")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run it as another user")
+@pytest.mark.parametrize("whose", ["script", "directory", "directory above", "directory of a link"])
+def test_getkey_is_run_as_whoever_could_exchange_it(whose: str) -> None:
+    """With root's rights only if that is root alone."""
+    user = pwd.getpwnam("daemon").pw_uid
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        base.chmod(0o755)
+        (base / "above" / "directory").mkdir(parents=True)
+        script = base / "above" / "directory" / "getkey"
+        script.write_text(f"#!/bin/sh\n[ $(id -u) != 0 ] || exit 7\necho {KEY.hex()}\n")
+        script.chmod(0o555)
+        link = base / "links" / "link"
+        link.parent.mkdir()
+        link.symlink_to(script)
+        path = link if whose == "directory of a link" else script
+        words = ["escrow", "split", "--threshold", "2", "--shares", "3", "--stdout", "--getkey"]
+        assert "exited with status 7" in run(*words, path).stderr
+        places = {"script": script, "directory": script.parent, "directory above": script.parent.parent}
+        os.chown(places.get(whose, link.parent), user, -1)
+        done = run(*words, path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert PIN in done.stdout
 
 
 def test_the_previous_key(tmp_path: Path, getkey: Path) -> None:

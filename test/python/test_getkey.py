@@ -3,8 +3,11 @@
 import fcntl
 import os
 import re
+import shutil
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,12 +71,12 @@ def test_search_order(tmp_path: Path) -> None:
     beside.symlink_to(tmp_path / "gone")
     assert find() == str(beside)
     with pytest.raises(GetkeyError, match="cannot be read"):
-        getkey.check(str(beside))
+        getkey.run(str(beside))
 
 
 @pytest.mark.parametrize("mode", [0o500, 0o700, 0o755, 0o555])
 def test_good_modes(script: Callable[..., str], mode: int) -> None:
-    getkey.check(script("", mode))
+    getkey.run(script("", mode))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,7 @@ def test_good_modes(script: Callable[..., str], mode: int) -> None:
 )
 def test_bad_modes(script: Callable[..., str], mode: int, reason: str) -> None:
     with pytest.raises(GetkeyError, match=reason) as refused:
-        getkey.check(script("", mode))
+        getkey.run(script("", mode))
     assert refused.value.hint
 
 
@@ -91,18 +94,18 @@ def test_foreign_owner(script: Callable[..., str]) -> None:
     path = script("")
     os.chown(path, OTHER_USER, OTHER_USER)
     with pytest.raises(GetkeyError, match=f"belongs to user id {OTHER_USER}"):
-        getkey.check(path)
+        getkey.run(path)
 
 
 def test_not_a_file_or_a_directory_for_all(script: Callable[..., str], tmp_path: Path) -> None:
     with pytest.raises(GetkeyError, match="not a regular file"):
-        getkey.check(str(tmp_path))
+        getkey.run(str(tmp_path))
     path = script("")
     tmp_path.chmod(0o777)
-    with pytest.raises(GetkeyError, match="lies in a directory that others can write"):
-        getkey.check(path)
+    with pytest.raises(GetkeyError, match="which others can write"):
+        getkey.run(path)
     tmp_path.chmod(0o777 | stat.S_ISVTX)
-    getkey.check(path)
+    getkey.run(path)
 
 
 def test_output_is_taken_whole(script: Callable[..., str]) -> None:
@@ -152,6 +155,49 @@ def test_no_file_and_no_ignored_signal_is_inherited(script: Callable[..., str]) 
     assert not int(found[1], 16) >> signal.SIGPIPE - 1 & 1
 
 
+def test_it_inherits_itself_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "getkey"
+    # The kernel adds what it is run as: ls lists that, too.
+    path.write_text("#!/bin/ls /proc/self/fd\n")
+    path.chmod(0o500)
+    listed = getkey.run(str(path)).decode().split()
+    # 4 is the directory that ls reads.
+    assert listed == ["/proc/self/fd/3", "/proc/self/fd:", "0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("free", [3, 4, 5])
+def test_whatever_its_descriptor_is(script: Callable[..., str], free: int) -> None:
+    """Descriptor 3 is free for it, or something of this process."""
+    path = script("for file in /proc/$$/fd/*; do readlink $file; done; exit 0")
+    program = (
+        "import os, sys\nfrom pgkeymgr import getkey\n"
+        f"while os.open('/dev/zero', os.O_RDONLY) < {free}: pass\n"
+        f"os.closerange({free}, 100)\n"
+        "sys.stdout.buffer.write(getkey.run(sys.argv[1]))"
+    )
+    environment = {"PYTHONPATH": str(Path(getkey.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], env=environment, capture_output=True, text=True, check=True
+    )
+    opened = [name for name in done.stdout.split() if not name.startswith("pipe:")]
+    # The second is the one that the shell has opened by the name of the first.
+    assert sorted(opened) == sorted(["/dev/null", "/dev/null", path, path])
+
+
+def test_it_finds_its_own_path(script: Callable[..., str]) -> None:
+    path = script('echo "$0"; readlink -f "$0"')
+    assert getkey.run(path).decode().split() == ["/proc/self/fd/3", path]
+    Path(path).write_text(f"#!{sys.executable}\nfrom pathlib import Path\nprint(Path(__file__).resolve())\n")
+    assert getkey.run(path).decode().split() == [path]
+
+
+def test_it_can_be_a_program(tmp_path: Path) -> None:
+    path = tmp_path / "getkey"
+    shutil.copy("/bin/pwd", path)
+    path.chmod(0o500)
+    assert getkey.run(str(path)).decode().strip() == str(Path.cwd())
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -197,8 +243,9 @@ def test_time_out_kills_it_and_its_children(script: Callable[..., str], tmp_path
     path = script(f"echo {KEY}; sleep 1000 & echo $$ $! > {pids}; wait")
     with pytest.raises(GetkeyError, match="did not answer in 1 seconds"):
         getkey.run(path, timeout=1)
-    for pid in pids.read_text().split():
-        assert _ends(int(pid))
+    script_pid, child_pid = map(int, pids.read_text().split())
+    assert _ends(script_pid)
+    assert _ends(child_pid)
 
 
 def test_cancel_kills_it(script: Callable[..., str], tmp_path: Path) -> None:
@@ -208,9 +255,14 @@ def test_cancel_kills_it(script: Callable[..., str], tmp_path: Path) -> None:
     assert not started.read_text().strip() or _ends(int(started.read_text()))
 
 
-def test_a_child_left_behind_does_not_hold_it_up(script: Callable[..., str]) -> None:
+def test_a_child_left_behind_does_not_hold_it_up(script: Callable[..., str], tmp_path: Path) -> None:
     """Its output is what it printed until it ended, even if a child of it still has the pipe."""
-    assert getkey.run(script(f"sleep 1000 & echo {KEY}"), timeout=5).decode().strip() == KEY
+    child = tmp_path / "child"
+    path = script(f"sleep 1000 & echo $! > {child}; echo {KEY}")
+    try:
+        assert getkey.run(path, timeout=5).decode().strip() == KEY
+    finally:
+        os.kill(int(child.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,6 @@ def _send_root_keys(sender: Pipe, place: Cluster, script: str, environment: Mapp
     os.environ.clear()
     os.environ.update(environment)
     try:
-        getkey.check(script)
         sender.send(getkey.parse(getkey.run(script), script))
     except GetkeyError as error:
         sender.send(error.message)
@@ -443,7 +442,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def service(place: Cluster, command: list[str | Path], ready: str) -> Iterator[str]:
+def service(place: Cluster, command: list[str | Path], ready: str, as_server_user: bool = True) -> Iterator[str]:
     """Run a server until the end, and give the line by which it says that it is ready."""
     process = subprocess.Popen(
         [str(word) for word in command],
@@ -453,7 +452,7 @@ def service(place: Cluster, command: list[str | Path], ready: str) -> Iterator[s
         text=True,
         env={"PATH": os.environ["PATH"], "HOME": str(place.directory)},
         cwd=place.directory,
-        **server_user(place),
+        **(server_user(place) if as_server_user else {}),
     )
     assert process.stdout is not None
     try:

@@ -1,9 +1,11 @@
 """Installing: into any schema and any database, in place and out again, and what goes wrong in the field."""
 
+import ast
 import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,134 @@ def test_bodies_hold_no_logic() -> None:
             assert re.fullmatch(r"@load@\nreturn GD\['pgkeymgr'\]\.\w+\([\w, \[\]]*\)\n", body), body
             count += 1
     assert count > 90
+
+
+def test_each_function_says_who_may_call_it() -> None:
+    """Beside it, since the build takes the intended privileges from there."""
+    count = 0
+    for source in (TOP / "sql").rglob("*.sql"):
+        created = re.split(
+            r"^CREATE (?:FUNCTION|PROCEDURE|AGGREGATE) @extschema@\.", source.read_text(), flags=re.M
+        )
+        for text in created[1:]:
+            name = text.partition("(")[0]
+            assert re.search(
+                rf"^(?:REVOKE ALL|GRANT EXECUTE) ON (?:FUNCTION|PROCEDURE) @extschema@\.{name}\(", text, re.M
+            ), f"{source}: {name}"
+            count += 1
+    assert count > 230
+
+
+def build(*sources: Path) -> subprocess.CompletedProcess[str]:
+    """Build an install script from some sources, into a file beside the first."""
+    output = sources[0].with_suffix(".built")
+    options = f"--libdir=/usr/local/bücher --version=9.9 --output={output}".split()
+    command: list[str | Path] = [sys.executable, TOP / "scripts" / "build_sql.py", *options, *sources]
+    return subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8")
+
+
+def test_build(tmp_path: Path) -> None:
+    first, second, last = tmp_path / "first.sql", tmp_path / "second.sql", tmp_path / "last.sql"
+    first.write_text(
+        "AS $$\n@load@\nreturn 1\n$$;\nGRANT EXECUTE ON FUNCTION @extschema@.f(\n    @extschema@.t, text\n)"
+        " TO PUBLIC;\nDO $$\n    GRANT USAGE ON SCHEMA @extschema@ TO somebody;\n$$;\n"
+    )
+    second.write_text("GRANT SELECT, UPDATE ON @extschema@.r TO somebody;\n-- @version@\n")
+    last.write_text("VALUES\n@privileges@\n;\n")
+    done = build(first, second, last)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    script = first.with_suffix(".built").read_bytes().decode("ascii")
+    assert script.startswith("AS $$\nif 'pgkeymgr' not in GD:\n")
+    # In a string of Python.
+    assert "directory = '/usr/local/b\\xfccher/cp%d%d'" in script
+    assert script.endswith(
+        "somebody;\n$$;\n\nGRANT SELECT, UPDATE ON @extschema@.r TO somebody;\n-- 9.9\n\nVALUES\n"
+        "    ('FUNCTION', '%1$s.f(%1$s.t, text)', 'EXECUTE', 'PUBLIC'),\n"
+        "    ('TABLE', '%1$s.r', 'SELECT', 'somebody'),\n"
+        "    ('TABLE', '%1$s.r', 'UPDATE', 'somebody')\n;\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("-- one\nCOMMENT ON TYPE x IS 'ä';\n", ":2: a character that is not ASCII"),
+        ("GRANT SELECT ON @extschema@.r TO a WITH GRANT OPTION;\n", "cannot read the statement: GRANT SELECT"),
+        ("GRANT SELECT (c) ON @extschema@.r TO a;\n", "cannot read the statement: GRANT SELECT"),
+        ("GRANT SELECT ON @extschema@.r, @extschema@.s TO a;\n", "cannot read the statement: GRANT SELECT"),
+        ("GRANT ALL ON @extschema@.r TO a;\n", "there is no privilege ALL on a table"),
+        ("GRANT EXECUTE ON @extschema@.r TO a;\n", "there is no privilege EXECUTE on a table"),
+    ],
+)
+def test_build_refuses(tmp_path: Path, text: str, message: str) -> None:
+    """What it cannot read, it does not leave out."""
+    source = tmp_path / "source.sql"
+    source.write_text(text, encoding="utf-8")
+    done = build(source)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert not source.with_suffix(".built").exists()
+
+
+def test_messages_are_ascii() -> None:
+    """In another encoding than UTF-8, PostgreSQL would report that it has no such character, and not the error."""
+    found = []
+    for path in sorted((TOP / "python" / "pgkeymgr").rglob("*.py")):
+        if "command" in path.parts:
+            continue  # its terminal has its own encoding
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        documents = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and isinstance(node.body[0], ast.Expr)
+        }
+        found += [
+            f"{path.relative_to(TOP)}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and not node.value.isascii()
+            and id(node) not in documents
+        ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("EUC_JP", "日本"),
+        ("EUC_KR", "한국"),
+        ("EUC_CN", "中国"),
+        ("EUC_TW", "臺灣"),
+        ("LATIN1", "Grüße"),
+        ("WIN1251", "ключи"),
+        ("SQL_ASCII", "keys"),
+    ],
+)
+def test_any_encoding(cluster: Cluster, encoding: str, text: str) -> None:
+    with cluster.connect() as connection:
+        rows(connection, f"CREATE DATABASE encoded ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    try:
+        with cluster.connect("encoded", client_encoding="UTF8") as connection:
+            rows(connection, "CREATE SCHEMA k; CREATE EXTENSION pgkeymgr SCHEMA k CASCADE")
+            rows(connection, "SET search_path = public, k; CREATE TABLE t (id int PRIMARY KEY, n text)")
+            rows(connection, f"INSERT INTO t VALUES (1, '{text}')")
+            rows(connection, "SELECT encrypt_column('t', 'n')")
+            # With a hint, whose characters there are in each encoding.
+            rows(connection, "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
+            rows(connection, "CREATE TRIGGER f BEFORE UPDATE ON t_encrypted FOR EACH ROW EXECUTE FUNCTION f()")
+            rows(connection, "ALTER TABLE t_encrypted ENABLE ALWAYS TRIGGER f")
+            with pytest.raises(errors.FeatureNotSupported) as refused:
+                rows(connection, "CALL migrate_column('t', 'n')")
+            assert str(refused.value.diag.message_hint).startswith("ALTER TABLE ... ENABLE TRIGGER")
+            rows(connection, "DROP TRIGGER f ON t_encrypted")
+            rows(connection, "CALL migrate_column('t', 'n')")
+            rows(connection, f"INSERT INTO t VALUES (2, '{text}')")
+            assert rows(connection, "SELECT id, n FROM t ORDER BY id") == [(1, text), (2, text)]
+            assert rows(connection, "SELECT * FROM doctor() WHERE message LIKE 'could not%'") == []
+    finally:
+        with cluster.connect() as connection:
+            connection.execute("DROP DATABASE encoded")
 
 
 def test_create_and_drop_leave_nothing(cluster: Cluster) -> None:

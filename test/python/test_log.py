@@ -25,8 +25,8 @@ from cluster import Cluster
 from conftest import Connection, rows
 from nacl import bindings
 from pgkeymgr.errors import DataError
-from pgkeymgr.key.keyring import wrap_associated_data
 from pgkeymgr.key.passphrase import Stretching
+from pgkeymgr.key.record import wrap_associated_data
 from pgkeymgr.key.user_wrap import open_user_wrap
 from pgkeymgr.root_key import LocalRootKey
 from pgkeymgr.sealed.message import Offer, seal

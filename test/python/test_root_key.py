@@ -2,6 +2,7 @@
 
 import base64
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -94,6 +95,34 @@ def test_refused_and_mended_in_the_same_session(bare: Cluster, body: str, mode: 
             connection.execute("SELECT pgkeymgr.derive_key(1)")
         finally:
             bare.getkey.unlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories to other users")
+def test_refused_where_others_could_exchange_it(bare: Cluster) -> None:
+    """A script that is as it should be, in a directory of another user, and in one that a group can write."""
+    above = bare.directory / "above"
+    directory = above / "directory"
+    directory.mkdir(parents=True)
+    bare.install_getkey(f"#!/bin/sh\necho {KEY}\n", path=directory / "getkey")
+    bare.getkey.symlink_to(directory / "getkey")
+    daemon = pwd.getpwnam("daemon")
+    try:
+        with bare.connect("test") as connection:
+            for place in (directory, above):
+                for owner, mode, reason in (
+                    (daemon.pw_uid, 0o755, rf"belongs to user id {daemon.pw_uid} \(daemon\)"),
+                    (0, 0o775, "the group daemon can write"),
+                    (0, 0o757, "others can write"),
+                ):
+                    os.chown(place, owner, daemon.pw_gid)
+                    place.chmod(mode)
+                    with pytest.raises(errors.SystemError, match=rf'the directory "{place}", which {reason}'):
+                        connection.execute("SELECT pgkeymgr.derive_key(1)")
+                os.chown(place, 0, 0)
+                place.chmod(0o755)
+            connection.execute("SELECT pgkeymgr.derive_key(1)")
+    finally:
+        bare.getkey.unlink()
 
 
 def test_a_session_runs_getkey_once(bare: Cluster) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl import bindings
 from pgkeymgr.key.audit import event_hash
-from pgkeymgr.key.keyring import wrap_associated_data
+from pgkeymgr.key.record import wrap_associated_data
 from pgkeymgr.key.user_wrap import OVERHEAD_BYTES, open_user_wrap, user_wrap
 
 PUBLIC, SECRET = bindings.crypto_box_seed_keypair(bytes(range(32)))

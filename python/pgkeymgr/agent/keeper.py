@@ -52,7 +52,6 @@ def fetch(settings: Settings, ask: Ask, is_canceled: Callable[[], bool]) -> Loca
         AgentError: the settings name neither.
     """
     if settings.getkey is not None:
-        getkey.check(settings.getkey)
         output = getkey.run(settings.getkey, is_canceled)
         try:
             keys = getkey.parse(output, settings.getkey)

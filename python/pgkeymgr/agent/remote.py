@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
+from .. import trusted_path
 from ..errors import AgentError, CanceledError, Error
 from . import protocol
 from .protocol import Operation, Status
@@ -24,8 +25,6 @@ _POLL_SECONDS = 0.05
 _RETRY_SECONDS = 0.005
 _RECEIVE_BYTES = 65536
 _CREDENTIALS = Struct("iII")
-_S_IWOTH = 0o002
-_S_ISVTX = 0o1000
 
 
 def peer(connection: "socket.socket") -> tuple[int, int]:
@@ -199,17 +198,20 @@ class _Connection:
         return connection
 
     def _check_directory(self) -> int:
-        directory = os.path.dirname(self.path)
+        path = os.path.dirname(self.path)
         try:
-            status = os.stat(directory)
-        except OSError as error:
-            raise self._gone(f"cannot be reached: {directory}: {error.strerror}") from None
-        if status.st_mode & _S_IWOTH and not status.st_mode & _S_ISVTX:
-            raise AgentError(
-                f"the agent's socket {self.path} lies in a directory that others can write",
-                hint=f"chmod o-w {directory}",
+            directory = trusted_path.open_directory(
+                path,
+                lambda reason, hint: AgentError(f"the agent's socket {self.path} {reason}", hint=hint),
+                "the server",
+                any_owner=True,
             )
-        return status.st_uid
+        except OSError as error:
+            raise self._gone(f"cannot be reached: {path}: {error.strerror}") from None
+        try:
+            return os.fstat(directory).st_uid
+        finally:
+            os.close(directory)
 
     def _gone(self, how: str) -> UnreachableError:
         return UnreachableError(

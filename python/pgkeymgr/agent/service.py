@@ -21,7 +21,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import __version__, process
+from .. import __version__, process, trusted_path
 from ..errors import AgentError, Error, PrivilegeError, ProviderError
 from ..root_key import LocalRootKey
 from . import protocol, systemd
@@ -39,6 +39,7 @@ UNFINISHED_BYTES_MAX = 64 << 20
 _DESCRIPTORS_RESERVED = 64
 _BACKLOG = 4096
 _LOG_REFUSED_SECONDS = 60
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _NAMES = {operation.value: operation.name.lower() for operation in Operation}
 
 
@@ -423,30 +424,52 @@ def _to_send(error: Exception) -> Error:
 
 def _claim(path: str) -> int:
     # Held as long as this process lives: the kernel lets go of it, however it ends.
-    directory = os.path.dirname(path)
+    directory_path = os.path.dirname(path)
+    lock = f"{path}.lock"
     try:
         if not os.path.isabs(path):
             raise AgentError(f'the socket "{path}" is not an absolute path', hint="Give the whole path.")
         with contextlib.suppress(FileExistsError):
-            os.mkdir(directory, 0o755)
-        status = os.stat(directory)
-        if status.st_uid not in (0, os.geteuid()):
-            uids = f"user id {status.st_uid}, not to root or to the agent's own"
-            raise AgentError(f"the directory {directory} belongs to {uids}", hint="chown it, or choose another.")
-        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-            raise AgentError(f"others can write the directory {directory}", hint=f"chmod o-w {directory}")
-        claim = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            os.mkdir(directory_path, 0o755)
+        directory = trusted_path.open_directory(
+            directory_path,
+            lambda reason, hint: AgentError(f'the socket "{path}" {reason}', hint=hint),
+            "the agent",
+        )
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            claim = os.open(os.path.basename(lock), flags, 0o600, dir_fd=directory)
+        finally:
+            os.close(directory)
     except OSError as error:
+        _refuse_left(lock, "lock file")
         raise AgentError(
-            f"cannot make a socket in {directory}: {error.strerror}",
+            f"cannot make a socket in {directory_path}: {error.strerror}",
             hint="The agent's user must be able to write it.",
         ) from None
     try:
+        # Whoever can open it can hold the lock.
+        _refuse_left(lock, "lock file")
         fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(claim)
         raise _taken(path) from None
+    except AgentError:
+        os.close(claim)
+        raise
     return claim
+
+
+def _refuse_left(path: str, called: str) -> None:
+    try:
+        owner = os.lstat(path).st_uid
+    except OSError:
+        return
+    if owner != os.geteuid():
+        raise AgentError(
+            f"the {called} {path} belongs to {trusted_path.describe_user(owner)}, not to the agent's own user",
+            hint=f"An agent of that user may run. If none does, it left the file: rm {path}",
+        )
 
 
 def _taken(path: str) -> AgentError:
@@ -462,10 +485,12 @@ def _listen(path: str) -> socket.socket:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
-            listening = probe.connect_ex(path) not in (errno.ECONNREFUSED, errno.ENOENT)
+            result = probe.connect_ex(path)
         except OSError as error:
             raise AgentError(f"cannot use the socket {path}: {error}", hint="Choose another --socket.") from None
-    if listening:
+    if result == errno.EACCES:
+        _refuse_left(path, "socket")
+    if result not in (errno.ECONNREFUSED, errno.ENOENT):
         raise _taken(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     new = f"{path}.new"
@@ -479,6 +504,8 @@ def _listen(path: str) -> socket.socket:
         os.rename(new, path)
     except OSError as error:
         listener.close()
+        for left in (new, path):
+            _refuse_left(left, "socket")
         raise AgentError(f"cannot make the socket {path}: {error.strerror or error}") from None
     return listener
 
@@ -530,9 +557,8 @@ async def _run(settings: Settings, ask: Ask) -> None:
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, start_reload)
+    for number, handler in zip(_SIGNALS, (stop.set, stop.set, start_reload), strict=True):
+        loop.add_signal_handler(number, handler)
     try:
         await _unlock_first(service, ask, stop)
         if stop.is_set():
@@ -549,8 +575,20 @@ async def _run(settings: Settings, ask: Ask) -> None:
             connection.cut()
         log("ended")
     finally:
+        if stop.is_set():
+            _ignore_signals(loop)
         keeper.lock()
         os.close(claim)
+
+
+def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
+    # When asyncio closes the loop, it restores the default actions: a second SIGTERM would then kill the agent,
+    # and its exit status would report a failure, although it had almost ended. The signals are blocked first, so
+    # that none arrives between the two calls.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    for number in _SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def _unlock_first(service: Service, ask: Ask, stop: asyncio.Event) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .. import trust
+from .. import trusted_path
 from ..errors import AgentError
 from .socket_path import SOCKET
 
@@ -73,13 +73,11 @@ def read(path: str | None) -> Settings:
         if not os.path.lexists(CONFIG):
             return Settings()
         path = CONFIG
-    trust.check_file(path, lambda reason, hint: _wrong(path, reason, hint), "the agent")
+    descriptor = trusted_path.open_to_read(path, lambda reason, hint: _wrong(path, reason, hint), "the agent")
     hint = "See docs/agent.md for what can stand there."
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             values = tomllib.load(file)
-    except OSError as error:
-        raise _wrong(path, f"cannot be read: {error.strerror}", "Let the agent's user read it.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         values = None  # and raised below: the exception may have a line with a secret in it
     if values is None:

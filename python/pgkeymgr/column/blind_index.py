@@ -1,7 +1,7 @@
 """Blind indexes of encrypted columns: added, dropped, searched by."""
 
 from ..errors import DataError, DuplicateKeyError, KeyStateError, ParameterError, UndefinedError, UnsupportedError
-from ..key.keyring import Record
+from ..key.record import Record
 from ..key.table import KeyTable
 from .blinding import NORMALIZATIONS, Blinding
 from .catalog import Table

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from ..crypto.blake2b import blake2b_of_key
 from ..errors import PrivilegeError
 from ..key.table import KeyTable
+from ..key.use_cache import Conditions
 
 NORMALIZATIONS = ("none", "casefold", "digits")
 DIGEST_BYTES = 16
@@ -69,8 +70,7 @@ class Blinding:
     def __init__(self, keys: KeyTable) -> None:
         self._keys = keys
         self._database = keys.database
-        self._blinders = keys.keyring.blinders
-        self._searchers = keys.keyring.searchers
+        self._uses = keys.uses
 
     def _blind(self, key_id: int, normalize: str, value: str) -> bytes:
         """Return the blind index of a value that is written.
@@ -86,7 +86,7 @@ class Blinding:
         Raises:
             PrivilegeError: the current user may neither encrypt nor search with the column's key.
         """
-        return self._digest(self._blinders, key_id, normalize, value)
+        return self._digest(key_id, normalize, value, is_search=False)
 
     def search_for(self, key_id: int, normalize: str, value: str) -> bytes:
         """Return the blind index of a value that is searched for; see ``_blind``.
@@ -94,27 +94,20 @@ class Blinding:
         Raises:
             PrivilegeError: the current user may neither search nor decrypt with the column's key.
         """
-        return self._digest(self._searchers, key_id, normalize, value)
+        return self._digest(key_id, normalize, value, is_search=True)
 
-    def _digest(
-        self, checked: dict[tuple[int, int], tuple[int, bytes]], key_id: int, normalize: str, value: str
-    ) -> bytes:
-        which = (key_id, self._database.user())
-        known = checked.get(which)
-        if known is not None and known[0] == self._database.stamp():
-            key = known[1]
-        else:
-            key = self._keys.remembered(checked, which) or self._find(key_id, is_search=checked is self._searchers)
-            self._keys.remember(checked, which, key)
+    def _digest(self, key_id: int, normalize: str, value: str, *, is_search: bool) -> bytes:
+        which = ("blind", key_id, is_search, self._database.user())
+        key: bytes | None = self._uses.get(which)
+        if key is None:
+            record = self._keys.record(key_id)
+            if record is None:
+                raise PrivilegeError(f"permission denied for key {key_id}")
+            if is_search or not record.may_encrypt:
+                record.check_search()
+            record.check_state()
+            key = subkey(self._keys.keyring.secret(record, self._keys.unlock))
+            self._uses.put(which, key, Conditions.of(record))
         if normalize != "none":
             value = normalized(value, normalize)
         return digest(key, value)
-
-    def _find(self, key_id: int, *, is_search: bool) -> bytes:
-        record = self._keys.record(key_id)
-        if record is None:
-            raise PrivilegeError(f"permission denied for key {key_id}")
-        if is_search or not record.may_encrypt:
-            record.check_search()
-        record.check_state()
-        return subkey(self._keys.keyring.secret(record, self._keys.unlock))

@@ -12,12 +12,13 @@ from ..errors import DataError, DuplicateKeyError, Error, KeyStateError, Privile
 from ..key.cipher import CIPHERTEXT_START, HEADER_BYTES, TokenCipher, read_header
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
 from ..key.token import check_current, to_text
+from ..key.use_cache import Conditions
 from .place import PLACE_PREFIX_BYTES, place_prefix
 from .transit import Transit
 
 if TYPE_CHECKING:
     from ..key.database import Database
-    from ..key.keyring import Record
+    from ..key.record import Record
 
 
 class Cells:
@@ -27,10 +28,7 @@ class Cells:
         self._keys = keys
         self._database: Database = keys.database
         self._keyring = keys.keyring
-        # Looked at for each row.
-        self._openers = keys.keyring.cell_openers
-        self._sealers = keys.keyring.cell_sealers
-        self._children = keys.keyring.children
+        self._uses = keys.uses
         self._user = keys.database.user
         self._stamp = keys.database.stamp
         self._transit = Transit(keys.database)
@@ -75,27 +73,21 @@ class Cells:
         return None
 
     def _opener(self, token: bytes, family: int) -> TokenCipher:
-        """Return the cipher that decrypts a token of a column, for the current user and in this statement."""
-        user, stamp = self._user(), self._stamp()
-        which = (family, token[1:HEADER_BYTES], user)
-        known = self._openers.get(which)
-        if known is None or known[0] != stamp:
-            cipher = self._keys.remembered(self._openers, which) or self._find_opener(token, family)
-            known = self._openers.get(which)
-            if known is None or known[0] != stamp:  # in a transaction that has changed keys
-                return cipher
-        self._keyring.cell_opener = family, known[1].header, user, stamp, known[1]
-        return known[1]
-
-    def _find_opener(self, token: bytes, family: int) -> TokenCipher:
-        _, key_id = read_header(token)
-        record = self._keys.record(key_id)
-        # The same for a key that does not exist: a role learns of no key that it may not use.
-        if record is None or family not in (record.family, record.parent_family):
-            raise DataError(f"this ciphertext is under key {key_id}, which is not a key of the column")
-        self._keys.check_usable(record, f"{key_id}", TOKEN_KEY_TYPE, encrypt=False)
-        cipher = self._keys.cipher(record)
-        self._keys.remember(self._openers, (family, token[1:HEADER_BYTES], self._user()), cipher)
+        """Return the cipher that decrypts a token of a column, for the current user."""
+        user = self._user()
+        which = ("open", family, token[1:HEADER_BYTES], user)
+        cipher: TokenCipher | None = self._uses.get(which)
+        if cipher is None:
+            _, key_id = read_header(token)
+            record = self._keys.record(key_id)
+            # The same for a key that does not exist: a role learns of no key that it may not use.
+            if record is None or family not in (record.family, record.parent_family):
+                raise DataError(f"this ciphertext is under key {key_id}, which is not a key of the column")
+            self._keys.check_usable(record, f"{key_id}", TOKEN_KEY_TYPE, encrypt=False)
+            cipher = self._keys.cipher(record)
+            self._uses.put(which, cipher, Conditions.of(record))
+        if self._uses.is_quick:
+            self._keyring.cell_opener = family, cipher.header, user, self._stamp(), cipher
         return cipher
 
     def _seal_bytes(self, family: int, plaintext: bytes, place: bytes) -> bytes:
@@ -159,23 +151,17 @@ class Cells:
         return self._keys.database.precedes_snapshots(int(xmin))
 
     def _sealer(self, family: int) -> TokenCipher:
-        """Return the cipher that seals for a family, for the current user and in this statement."""
-        user, stamp = self._user(), self._stamp()
-        which = (family, user)
-        known = self._sealers.get(which)
-        if known is None or known[0] != stamp:
-            cipher = self._keys.remembered(self._sealers, which) or self._find_sealer(family)
-            known = self._sealers.get(which)
-            if known is None or known[0] != stamp:  # in a transaction that has changed keys
-                return cipher
-        self._keyring.cell_sealer = family, user, stamp, known[1]
-        return known[1]
-
-    def _find_sealer(self, family: int) -> TokenCipher:
-        record = self._current(family)
-        check_current(record)
-        cipher = self._keys.cipher(record)
-        self._keys.remember(self._sealers, (family, self._user()), cipher)
+        """Return the cipher that seals under the current version of a key, for the current user."""
+        user = self._user()
+        which = ("seal", family, user)
+        cipher: TokenCipher | None = self._uses.get(which)
+        if cipher is None:
+            record = self._current(family)
+            check_current(record)
+            cipher = self._keys.cipher(record)
+            self._uses.put(which, cipher, Conditions.of(record))
+        if self._uses.is_quick:
+            self._keyring.cell_sealer = family, user, self._stamp(), cipher
         return cipher
 
     def _current(self, family: int) -> "Record":
@@ -233,13 +219,10 @@ class Cells:
         """
         if value is None:
             return family
-        which, stamp = (family, value, self._user()), self._stamp()
-        known = self._children.get(which)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        kept = self._keys.remembered(self._children, which)
-        if kept is not None:
-            return kept
+        which = ("child", family, value, self._user())
+        known: int | None = self._uses.get(which)
+        if known is not None:
+            return known
         child = self._keys.child(family, value)
         if child is None or not child.may_encrypt:
             parent = self._current(family)  # refuses a user who may not encrypt with it
@@ -249,7 +232,7 @@ class Cells:
                 child = self._keys.child(family, value)
             if child is None:
                 raise PrivilegeError(f"permission denied for the keys of key {family}")
-        self._keys.remember(self._children, which, child.family)
+        self._uses.put(which, child.family, Conditions.of(child))
         return child.family
 
     def _explain(self, error: Error, place: bytes) -> Error:

@@ -7,7 +7,7 @@ functions, are written with those of the extension's owner.
 from ..errors import DataError, DuplicateKeyError, KeyStateError, UndefinedError, UnsupportedError
 from ..key.cipher import DETERMINISTIC, OVERHEAD_BYTES, RANDOMIZED
 from ..key.data_key import DataKeys
-from ..key.keyring import Record
+from ..key.record import Record
 from ..key.table import NAME_CHARACTERS_MAX, TOKEN_KEY_TYPE, KeyTable
 from .base_table import sealing_obstacles
 from .blind_index import BlindIndexes

@@ -3,14 +3,18 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .failure import failures_reported, report
 from .output import Json, message, print_json, shown
 from .provider_options import Kind, Settings
+
+if TYPE_CHECKING:
+    from ..errors import Error
 
 ALREADY_THERE = 3
 
@@ -94,7 +98,7 @@ def _into_file(
     use_existing_key: bool,
     force_location: bool,
 ) -> dict[str, Any]:
-    from .. import getkey, process
+    from .. import getkey, process, trusted_path
     from ..errors import ParameterError
     from ..root_key import fingerprint
     from .files import create, data_directory_above
@@ -122,6 +126,9 @@ def _into_file(
         raise ParameterError(f"{key_path} does not exist", hint="Name the key file: --key-file.")
     user = _user(owner, place.owner())
     text = with_file(key_path)
+    for new in (key_path, script):
+        # The server would refuse the script, and another user could exchange the key.
+        os.close(trusted_path.open_directory(str(new.parent), _refuser(new), "the server", user))
     process.forbid_core_dumps()
     try:
         if is_there:
@@ -171,18 +178,20 @@ def _user(name: str | None, owner_of_data: int | None) -> int:
     return user
 
 
-def _read_key(path: Path, user: int) -> bytes:
-    from .. import getkey
+def _refuser(path: Path) -> Callable[[str, str], "Error"]:
     from ..errors import ParameterError
 
-    # Opened once: what is looked at is what is read.
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        if status.st_uid != user or status.st_mode & 0o077:
-            raise ParameterError(
-                f"{path} must belong to the server's user, and nobody else may read it",
-                hint=f"chown {user} {path}; chmod 0400 {path}",
-            )
+    return lambda reason, hint: ParameterError(f"{path} {reason}", hint=hint)
+
+
+def _read_key(path: Path, user: int) -> bytes:
+    from .. import getkey, trusted_path
+    from ..errors import ParameterError
+
+    descriptor = trusted_path.open_private(str(path), _refuser(path), "the server", user)
+    with os.fdopen(descriptor, "rb") as file:
+        if os.fstat(descriptor).st_uid != user:
+            raise ParameterError(f"{path} must belong to the server's user", hint=f"chown {user} {path}")
         return getkey.parse(file.read(getkey.OUTPUT_BYTES_MAX), str(path))[0]
 
 

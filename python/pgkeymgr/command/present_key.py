@@ -14,7 +14,7 @@ _BYTES_MAX = 2 * getkey.OUTPUT_BYTES_MAX
 
 
 def run_getkey(path: Path) -> list[bytes]:
-    """Run a getkey script as the user whom it belongs to.
+    """Run a getkey script as the user whom it, or a directory on the way to it, belongs to.
 
     Run as root, it would have more rights than whoever may change it.
 
@@ -28,8 +28,9 @@ def run_getkey(path: Path) -> list[bytes]:
         GetkeyError: it is refused, as the server would refuse it, or it failed.
     """
     process.forbid_core_dumps()
+    path = path.absolute()
     try:
-        owner = path.stat().st_uid
+        owner = _owner(path)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise GetkeyError(f'the getkey script "{path}" cannot be read: {reason}') from None
@@ -59,8 +60,13 @@ def run_getkey(path: Path) -> list[bytes]:
     return [bytes.fromhex(key) for key in told["keys"]]
 
 
+def _owner(path: Path) -> int:
+    real = Path(os.path.realpath(path, strict=True))
+    owners = (each.stat().st_uid for each in (real, *real.parents, *path.parents))
+    return next((owner for owner in owners if owner != 0), 0)
+
+
 def _run(path: Path) -> list[bytes]:
-    getkey.check(str(path))
     return getkey.parse(getkey.run(str(path)), str(path))
 
 

@@ -7,8 +7,8 @@ import os
 from typing import Any
 
 from ..errors import DataError, KeyStateError, ParameterError, UnsupportedError
-from ..key.keyring import Record
 from ..key.passphrase_wrap import PassphraseWraps
+from ..key.record import Record
 from ..key.table import KeyTable, check_length
 
 KEY_TYPE = "cryptokey"

@@ -55,7 +55,7 @@ def check_expiry(context: Context) -> Iterator[Finding]:
 
 
 def _longer(context: Context, key_id: int) -> str:
-    return f"UPDATE {context.database.schema}.key SET expires = … WHERE id = {key_id};"
+    return f"UPDATE {context.database.schema}.key SET expires = ... WHERE id = {key_id};"
 
 
 def check_use(context: Context) -> Iterator[Finding]:

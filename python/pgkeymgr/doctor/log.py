@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from .finding import NOTICE, WARNING, Context, Finding
 
 _NEVER = -1
+_LINE = "has the line that failed, and the values of encrypted columns in that line"
 _SECRETS = "those with a value of an encrypted column, a raw key or a password in them, too"
 
 
@@ -31,13 +32,7 @@ def check_logging(context: Context) -> Iterator[Finding]:
             "the parameters of statements that fail are logged",
             "ALTER SYSTEM RESET log_parameter_max_length_on_error;",
         )
-    if context.setting("log_min_error_statement") not in ("fatal", "panic"):
-        yield Finding(
-            NOTICE,
-            "log_min_error_statement",
-            f"statements that fail are logged with their text, {_SECRETS}",
-            "Pass values as parameters, or ALTER SYSTEM SET log_min_error_statement = fatal;",
-        )
+    yield from _failures(context)
     for name in ("debug_print_parse", "debug_print_rewritten", "debug_print_plan"):
         if context.setting(name) == "on":
             yield Finding(
@@ -82,6 +77,35 @@ def _statements(context: Context) -> Iterator[Finding]:
                 f"a sample of the statements is logged with their text, {_SECRETS}",
                 f"ALTER SYSTEM RESET {name};",
             )
+
+
+def _failures(context: Context) -> Iterator[Finding]:
+    if context.setting("log_min_messages") in ("log", "fatal", "panic"):
+        return  # errors are not logged at all
+    if context.setting("log_min_error_statement") not in ("fatal", "panic"):
+        yield Finding(
+            NOTICE,
+            "log_min_error_statement",
+            f"statements that fail are logged with their text, {_SECRETS}",
+            "Pass values as parameters, or ALTER SYSTEM SET log_min_error_statement = fatal;",
+        )
+    # Where a COPY failed stands in the CONTEXT of its error. Two formats have that whatever the verbosity is.
+    destinations = {name.strip() for name in context.setting("log_destination").split(",") if name.strip()}
+    structured = destinations & {"csvlog", "jsonlog"}
+    if destinations - structured and context.setting("log_error_verbosity") != "terse":
+        yield Finding(
+            NOTICE,
+            "log_error_verbosity",
+            f"when a COPY fails, the log {_LINE}",
+            "ALTER SYSTEM SET log_error_verbosity = terse; or use COPY in the binary format.",
+        )
+    if structured:
+        yield Finding(
+            NOTICE,
+            "log_destination",
+            f"when a COPY fails, {' and '.join(sorted(structured))} {_LINE}, whatever log_error_verbosity is",
+            "Use COPY in the binary format, or ALTER SYSTEM SET log_destination = stderr;",
+        )
 
 
 def _modules(context: Context) -> Iterator[Finding]:

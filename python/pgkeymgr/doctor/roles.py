@@ -1,14 +1,21 @@
 """Who could get at keys without having been granted them."""
 
+from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 from .finding import ERROR, NOTICE, WARNING, Context, Finding, listed
 
+_Row = dict[str, Any]
+
 _BOOTSTRAP_SUPERUSER = 10
-_SERVER_ROLES = {
-    "pg_execute_server_program": "run programs",
-    "pg_read_server_files": "read files",
-    "pg_write_server_files": "write files",
+_AS_SERVER = "as the server's user in the operating system, to whom the getkey script belongs"
+_PREDEFINED_ROLES = {
+    "pg_execute_server_program": (WARNING, f"run programs {_AS_SERVER}"),
+    "pg_read_server_files": (WARNING, f"read files {_AS_SERVER}"),
+    "pg_write_server_files": (WARNING, f"write files {_AS_SERVER}"),
+    "pg_write_all_data": (WARNING, "write the extension's tables, and so grant itself keys"),
+    "pg_read_all_data": (NOTICE, "read wrapped keys, and so try passphrases on them elsewhere"),
 }
 
 
@@ -17,7 +24,7 @@ def check_roles(context: Context) -> Iterator[Finding]:
     yield from _members(context)
     yield from _schema(context)
     yield from _privileges(context)
-    yield from _server_files(context)
+    yield from _predefined_roles(context)
     yield from _languages(context)
     yield from _dropped(context)
 
@@ -88,39 +95,61 @@ def _schema(context: Context) -> Iterator[Finding]:
 
 
 def _privileges(context: Context) -> Iterator[Finding]:
-    """Find privileges on the extension's objects that it did not give when it was created."""
-    for row in context.rows(
-        "SELECT m.kind, m.name, g.privilege_type AS privilege, coalesce(r.rolname::text, 'PUBLIC') AS grantee,"
-        " coalesce(pg_catalog.quote_ident(r.rolname), 'PUBLIC') AS quoted, m.is_routine"
-        " FROM (SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END AS kind, true AS is_routine,"
-        "   p.oid::pg_catalog.regprocedure::text AS name, d.classid, d.objid, p.proowner AS owner,"
-        "   coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl,"
-        "   pg_catalog.acldefault('f', p.proowner) AS usual"
-        "  FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) d.objid"
-        "  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND " + _MEMBER + ""
-        " UNION ALL SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, false,"
-        "   c.oid::pg_catalog.regclass::text, d.classid, d.objid, c.relowner, c.relacl, NULL"
-        "  FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) d.objid"
-        "  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-        "  AND c.relkind OPERATOR(pg_catalog.<>) 'c' AND " + _MEMBER + ") AS m"
-        " LEFT JOIN pg_catalog.pg_init_privs AS i ON i.classoid OPERATOR(pg_catalog.=) m.classid"
-        "  AND i.objoid OPERATOR(pg_catalog.=) m.objid AND i.objsubid OPERATOR(pg_catalog.=) 0"
-        " CROSS JOIN LATERAL pg_catalog.aclexplode(m.acl) AS g"
-        " LEFT JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) g.grantee"
-        " WHERE g.grantee OPERATOR(pg_catalog.<>) m.owner AND r.rolsuper IS NOT TRUE"
-        " AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(coalesce(i.initprivs, m.usual)) AS first"
-        "  WHERE first.grantee OPERATOR(pg_catalog.=) g.grantee"
-        "  AND first.privilege_type OPERATOR(pg_catalog.=) g.privilege_type) ORDER BY 2, 4, 3"
-    ):
-        name = row["name"]
-        is_public = row["grantee"] == "PUBLIC"
-        for_a_role = NOTICE if row["is_routine"] else WARNING
+    """Compare the privileges on the extension's objects with those that it intends."""
+    intended = {(_key(row), row["privilege"], row["grantee"]) for row in context.rows(_INTENDED)}
+    objects: dict[tuple[int, int], _Row] = {}
+    given = set()
+    excess: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+    for row in context.rows(_GIVEN):
+        key, grantee = _key(row), row["grantee"]
+        objects[key] = row
+        if grantee in (None, row["owner"]):
+            continue
+        is_intended = not row["attribute"] and (key, row["privilege"], grantee) in intended
+        if is_intended:
+            given.add((key, row["privilege"], grantee))
+        # A superuser revokes in the owner's name: what a role handed on goes with its right to do so.
+        if row["grantor"] != row["owner"]:
+            revoke, whom = "GRANT OPTION FOR ", row["grantor"]
+        elif not is_intended:
+            revoke, whom = "", grantee
+        elif row["grantable"]:
+            revoke, whom = "GRANT OPTION FOR ", grantee
+        else:
+            continue
+        excess[row["name"], row["kind"], row["attribute"], grantee, revoke, whom].append(row["privilege"])
+    for (name, kind, attribute, grantee, revoke, whom), privileges in sorted(excess.items()):
+        column = f" ({attribute})" if attribute else ""
+        option = " with grant option" if revoke and whom == grantee else ""
         yield Finding(
-            ERROR if is_public else for_a_role,
+            ERROR,
             name,
-            f"{row['grantee']} has {row['privilege']} on it, which the extension did not grant",
-            f"REVOKE {row['privilege']} ON {row['kind']} {name} FROM {row['quoted']};",
+            f"{grantee} has {', '.join(privileges)}{column} on it{option}, which the extension did not grant",
+            f"REVOKE {revoke}{', '.join(each + column for each in privileges)} ON {kind} {name}"
+            f" FROM {whom} CASCADE;",
         )
+    for row in objects.values():
+        # The sequence of an identity column goes with its table.
+        if not row["has_superuser"] and row["kind"] != "SEQUENCE":
+            yield Finding(
+                ERROR,
+                row["name"],
+                f"it belongs to {row['owner']}, who is no superuser, and can alter it",
+                f"ALTER {row['kind']} {row['name']} OWNER TO a superuser;",
+            )
+    for key, privilege, grantee in sorted(intended - given):
+        if key in objects and grantee != objects[key]["owner"]:
+            name = objects[key]["name"]
+            yield Finding(
+                WARNING,
+                name,
+                f"{grantee} does not have {privilege} on it, which the extension granted",
+                f"GRANT {privilege} ON {objects[key]['kind']} {name} TO {grantee};",
+            )
+
+
+def _key(row: _Row) -> tuple[int, int]:
+    return row["catalog"], row["object"]
 
 
 _MEMBER = (
@@ -130,23 +159,74 @@ _MEMBER = (
 )
 
 
-def _server_files(context: Context) -> Iterator[Finding]:
+def _members_of(catalog: str) -> str:
+    return (
+        "SELECT d.objid FROM pg_catalog.pg_depend AS d WHERE d.classid OPERATOR(pg_catalog.=)"
+        f" 'pg_catalog.{catalog}'::pg_catalog.regclass AND {_MEMBER}"
+    )
+
+
+# What is generated for an encrypted table, with the table's number at the end of its name. A trigger function is
+# for the table's owner, who makes triggers of it; what triggers call runs as whoever writes.
+_GENERATED = (
+    " FROM pg_catalog.pg_proc AS p JOIN {s}.encrypted_relation AS r"
+    " ON r.id::text OPERATOR(pg_catalog.=) pg_catalog.substring(p.proname::text, '^_[a-z_]+_([0-9]+)$')"
+    " JOIN pg_catalog.pg_class AS b ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
+    " WHERE p.pronamespace OPERATOR(pg_catalog.=) '{s}'::pg_catalog.regnamespace::pg_catalog.oid"
+)
+_INTENDED = (
+    "SELECT i.catalog::pg_catalog.oid::bigint AS catalog, i.object::bigint AS object, i.privilege, i.grantee"
+    " FROM {s}._intended_privileges() AS i UNION ALL"
+    " SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid::bigint, p.oid::bigint, 'EXECUTE',"
+    " CASE WHEN p.prorettype OPERATOR(pg_catalog.=) 'pg_catalog.trigger'::pg_catalog.regtype::pg_catalog.oid"
+    " THEN b.relowner::pg_catalog.regrole::text ELSE 'PUBLIC' END" + _GENERATED
+)
+_GIVEN = (
+    "SELECT o.catalog::pg_catalog.oid::bigint AS catalog, o.object::bigint AS object, o.kind, o.name, o.attribute,"
+    " o.owner::pg_catalog.regrole::text AS owner, a.grantor::pg_catalog.regrole::text AS grantor,"
+    " CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
+    "  ELSE a.grantee::pg_catalog.regrole::text END AS grantee,"
+    " a.privilege_type AS privilege, a.is_grantable AS grantable, r.rolsuper AS has_superuser FROM ("
+    " SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass AS catalog, p.oid AS object,"
+    "  CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END AS kind,"
+    "  p.oid::pg_catalog.regprocedure::text AS name, '' AS attribute, p.proowner AS owner,"
+    "  coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl FROM pg_catalog.pg_proc AS p"
+    f" WHERE p.oid IN ({_members_of('pg_proc')} UNION ALL SELECT p.oid{_GENERATED})"
+    " UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, c.oid,"
+    "  CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::pg_catalog.regclass::text, n.attribute,"
+    "  c.relowner, n.acl FROM pg_catalog.pg_class AS c CROSS JOIN LATERAL (SELECT '' AS attribute, c.relacl AS acl"
+    "   UNION ALL SELECT pg_catalog.quote_ident(t.attname), t.attacl FROM pg_catalog.pg_attribute AS t"
+    "   WHERE t.attrelid OPERATOR(pg_catalog.=) c.oid AND t.attacl IS NOT NULL) AS n"
+    f" WHERE c.oid IN ({_members_of('pg_class')})"
+    " UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, 'TYPE',"
+    "  t.oid::pg_catalog.regtype::text, '', t.typowner,"
+    "  coalesce(t.typacl, pg_catalog.acldefault('T', t.typowner)) FROM pg_catalog.pg_type AS t"
+    "  LEFT JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) t.typrelid"
+    f" WHERE t.oid IN ({_members_of('pg_type')})"
+    # The row type of a table and the type of an array have no privileges of their own.
+    " AND t.typcategory OPERATOR(pg_catalog.<>) 'A' AND coalesce(c.relkind, 'c') OPERATOR(pg_catalog.=) 'c'"
+    ") AS o JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) o.owner"
+    " LEFT JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a ON true ORDER BY o.name, a.privilege_type"
+)
+
+
+def _predefined_roles(context: Context) -> Iterator[Finding]:
     for row in context.rows(
         "SELECT r.rolname::text AS name, pg_catalog.quote_ident(r.rolname) AS quoted,"
-        " pg_catalog.array_agg(p.rolname::text ORDER BY p.rolname) AS predefined"
+        " p.rolname::text AS predefined"
         " FROM pg_catalog.pg_roles AS r JOIN pg_catalog.pg_roles AS p"
         " ON p.rolname OPERATOR(pg_catalog.=) ANY ($1::name[])"
         " WHERE NOT r.rolsuper AND r.oid OPERATOR(pg_catalog.<>) p.oid"
-        " AND pg_catalog.pg_has_role(r.oid, p.oid, 'MEMBER') GROUP BY r.rolname ORDER BY 1",
-        ("text[]", list(_SERVER_ROLES)),
+        " AND pg_catalog.pg_has_role(r.oid, p.oid, 'MEMBER') ORDER BY 1, 3",
+        ("text[]", list(_PREDEFINED_ROLES)),
     ):
-        can = " and ".join(what for role, what in _SERVER_ROLES.items() if role in row["predefined"])
+        status, can = _PREDEFINED_ROLES[row["predefined"]]
         yield Finding(
-            WARNING,
+            status,
             row["name"],
-            f"it can {can} as the server's user in the operating system, to whom the getkey script belongs",
-            f"REVOKE {', '.join(row['predefined'])} FROM {row['quoted']}; where it is a member through another "
-            "role, from that one.",
+            f"it can {can}",
+            f"REVOKE {row['predefined']} FROM {row['quoted']}; where it is a member through another role, from "
+            "that one.",
         )
 
 
@@ -161,19 +241,6 @@ def _languages(context: Context) -> Iterator[Finding]:
             "it is marked as trusted, so that who is no superuser can make functions in it, and so read the root "
             "key",
             f"UPDATE pg_catalog.pg_language SET lanpltrusted = false WHERE lanname = '{row['name']}';",
-        )
-    for row in context.rows(
-        "SELECT p.oid::pg_catalog.regprocedure::text AS name, r.rolname::text AS owner"
-        " FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) p.proowner"
-        " JOIN pg_catalog.pg_depend AS d ON d.objid OPERATOR(pg_catalog.=) p.oid"
-        " AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND " + _MEMBER + ""
-        " WHERE NOT r.rolsuper ORDER BY 1"
-    ):
-        yield Finding(
-            ERROR,
-            row["name"],
-            f"it belongs to {row['owner']}, who is no superuser, and can alter it",
-            f"ALTER FUNCTION {row['name']} OWNER TO a superuser;",
         )
 
 

@@ -5,7 +5,8 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 
-from ..errors import Error
+from .. import trusted_path
+from ..errors import Error, GetkeyError
 from ..key.root_wrap import RootWraps
 from .finding import ERROR, NOTICE, OK, WARNING, Context, Finding, explain
 
@@ -83,15 +84,20 @@ def check_location(context: Context) -> Iterator[Finding]:
         return
     places = _places(context)
     yield from _check_place(script, "the getkey script", WARNING, places)
-    if os.stat(script).st_mode & (stat.S_IRGRP | stat.S_IROTH):
+    # As it would be run: another user's pipe in its place would be waited for.
+    descriptor = trusted_path.open_to_read(
+        script, lambda reason, hint: GetkeyError(f'the getkey script "{script}" {reason}', hint=hint), "the server"
+    )
+    with os.fdopen(descriptor, "rb") as file:
+        script_mode = os.fstat(descriptor).st_mode
+        text = file.read(SCRIPT_BYTES_MAX)
+    if script_mode & (stat.S_IRGRP | stat.S_IROTH):
         yield Finding(
             WARNING,
             script,
             "the getkey script can be read by its group or by others",
             f"If the root key is in it: chmod go-rwx {script}",
         )
-    with open(script, "rb") as file:
-        text = file.read(SCRIPT_BYTES_MAX)
     for path in key_files(text):
         yield from _check_place(path, "a file that the getkey script names", ERROR, places)
         mode = os.stat(path).st_mode

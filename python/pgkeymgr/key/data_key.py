@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import DataError, DuplicateKeyError, KeyStateError, ParameterError, UndefinedError
 from .cipher import SECRET_BYTES_MAX, SECRET_BYTES_MIN
-from .keyring import Record
+from .record import Record
 from .table import KeyTable, check_length, shorten, uuid_text
 
 USAGES = ("encrypt", "decrypt")

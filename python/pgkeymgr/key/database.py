@@ -1,10 +1,10 @@
 """What the key table needs of the session that it is used in; ``session.py`` has the real one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..root_key import RootKey
-from .keyring import Record
+from .record import Record
 
 Rows = list[dict[str, Any]]
 
@@ -69,6 +69,21 @@ class Database(Protocol):
         Returns:
             The record, or None if there is no such key.
         """
+
+    def is_key_watch_valid(self) -> bool:
+        """Return whether PostgreSQL has reported no change of the key tables since ``renew_key_watch``."""
+
+    def renew_key_watch(self) -> None:
+        """Begin to watch for changes of the key tables again."""
+
+    def may_have_missed_changes(self) -> bool:
+        """Return whether other sessions may have committed since this one has last accepted invalidations."""
+
+    def accept_invalidations(self) -> None:
+        """Let this session notice the changes that other sessions have committed by now."""
+
+    def is_member(self, roles: Sequence[int]) -> bool:
+        """Return whether the current user has the privileges of all of some roles, given by their OIDs."""
 
     def as_owner(self, operation: Callable[[], _Result]) -> _Result:
         """Run an operation with the rights of the extension's owner, all of it or nothing.

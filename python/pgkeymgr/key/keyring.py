@@ -1,17 +1,16 @@
-"""The session keyring: the keys that a session has used, unlocked, and what is known of them.
+"""The session keyring: the keys that a session has unlocked.
 
-A key's record is read again once for each statement that uses it, so that a key disabled, revoked, dropped or
-superseded elsewhere is so here at the next statement; its unlocked secret is kept as long as its wrap is the same.
+An unlocked secret is kept as long as its wrap is the same; ``use_cache`` knows who may use it.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-from ..errors import KeyStateError, PrivilegeError
 from .cipher import TokenCipher
+from .record import Record
 
-KEYS_MAX = 1024
-"""How many unlocked keys a session keeps; the one that was unlocked first goes first."""
+KEYS_MAX = 16_384
+"""How many unlocked keys a session keeps; the one that was unlocked first goes first. Each takes some 2 kB."""
 
 
 # A cipher is there where the user is one.
@@ -23,108 +22,6 @@ _NO_OPENER: _Opener = (b"", -1, -1, None)
 _NO_SEALER: _Sealer = ("", -1, -1, None)
 _NO_CELL_OPENER: _CellOpener = (-1, b"", -1, -1, None)
 _NO_CELL_SEALER: _CellSealer = (-1, -1, -1, None)
-
-
-class Record(NamedTuple):
-    """What the key table says of a key, for one user.
-
-    The wraps that are not the root key's are there only if it has none under that: the one under a passphrase, and
-    the one that is sealed to the user. Of which kinds there are any, ``other_wraps``, may not have been looked up.
-    """
-
-    id: int
-    uuid: bytes
-    family: int
-    parent_family: int | None
-    name: str | None
-    key_type: str
-    state: str
-    is_expired: bool
-    superseded_by: int | None
-    derivation_id: int | None
-    context: bytes | None
-    may_encrypt: bool
-    may_decrypt: bool
-    may_search: bool
-    root_wrap: bytes | None
-    fingerprint: str | None
-    other_wraps: Sequence[str] | None
-    user: int
-    passphrase_wrap: bytes | None
-    user_wrap: bytes | None
-
-    def __str__(self) -> str:
-        return f"key {self.id}" if self.name is None else f'key {self.id} "{self.name}"'
-
-    @property
-    def associated_data(self) -> bytes:
-        """What each wrap of the key is bound to: a wrap that is copied to another key does not open."""
-        derivation = b""
-        if self.derivation_id is not None and self.context is not None:
-            derivation = self.derivation_id.to_bytes(8, "little", signed=True) + self.context
-        return wrap_associated_data(self.uuid, self.key_type, derivation)
-
-    def has_wrap(self, kind: str) -> bool:
-        """Tell whether the key is wrapped under a passphrase, or to a user."""
-        assert self.other_wraps is not None, "the record was found without them"
-        return kind in self.other_wraps
-
-    def check_usage(self, *, encrypt: bool) -> None:
-        """Refuse a user without a grant.
-
-        Raises:
-            PrivilegeError: the user may not use the key for this.
-        """
-        if not (self.may_encrypt if encrypt else self.may_decrypt):
-            raise PrivilegeError(
-                f"permission denied to {'encrypt' if encrypt else 'decrypt'} with {self}",
-                hint="Its owner or an administrator of keys can grant it, with grant_data_key().",
-            )
-
-    def check_search(self) -> None:
-        """Refuse a user who may neither search nor decrypt.
-
-        Raises:
-            PrivilegeError: the user may do neither.
-        """
-        if not self.may_search:
-            raise PrivilegeError(
-                f"permission denied to search with {self}",
-                hint="Its owner or an administrator of keys can grant it, with grant_data_key().",
-            )
-
-    def check_state(self, *, allow_expired: bool = False) -> None:
-        """Refuse a key that is not in use any more.
-
-        Args:
-            allow_expired: do not refuse one that is only expired.
-
-        Raises:
-            KeyStateError: it is destroyed, disabled or expired.
-        """
-        if self.state == "destroyed":
-            raise KeyStateError(f"{self} was destroyed: what it encrypted is lost")
-        if self.state != "enabled":
-            raise KeyStateError(f"{self} is disabled", hint=f"enable_data_key({self.id}) enables it.")
-        if self.is_expired and not allow_expired:
-            raise KeyStateError(
-                f"{self} is expired",
-                hint="Supersede it. To read what it encrypted, its expiry can be moved in the table key.",
-            )
-
-
-def wrap_associated_data(uuid: bytes, key_type: str, derivation: bytes = b"") -> bytes:
-    """Return what a wrap of a key is bound to.
-
-    Args:
-        uuid: the key's, 16 bytes.
-        key_type: the key's.
-        derivation: for a derived key, its number as 8 bytes and its context of 8 bytes.
-
-    Returns:
-        The associated data; no two keys have the same.
-    """
-    return b"key" + uuid + bytes([len(derivation)]) + derivation + key_type.encode()
 
 
 class Unlocked:
@@ -152,36 +49,21 @@ class Unlocked:
 
 
 class Keyring:
-    """What a session has unlocked, and who may use it in the present statement.
+    """The keys that a session has unlocked, and the ciphers that it used last.
 
     Attributes:
-        encryptors: by key and user, the statement in which that was checked, and the cipher.
-        decryptors: the same by the four bytes that a token has for its key's id.
-        blinders: by a blind index's key and user: the statement, and its sub-key, to write with.
-        searchers: the same, to search with.
-        opener: what was decrypted with last: the token's header, the user, the statement, and the cipher.
-        sealer: the same for encryption, with the key's name or id instead of the header.
-        cell_openers: by a column's key family, the four bytes of a token's key and the user: statement and cipher.
-        cell_sealers: by a key's family and the user: statement and cipher.
-        children: by a column's key family, the value that its key belongs to and the user: statement and family.
-        cell_opener: what was opened with last: the column's family, the header, the user, statement and cipher.
-        cell_sealer: what was sealed with last: the family, the user, statement and cipher.
-        secrets: by a key's uuid, its type, the user and whether to encrypt: the statement, and the secret.
+        opener: the last cipher that decrypted: the token's header, the user, the statement, and the cipher.
+        sealer: the last cipher that encrypted, with the key's name or id instead of the header.
+        cell_opener: the last cipher that opened a cell: the family of the column's key, the token's header, the
+            user, the statement, and the cipher.
+        cell_sealer: the last cipher that sealed a cell: the key's family, the user, the statement, and the cipher.
     """
 
     def __init__(self) -> None:
-        self.encryptors: dict[tuple[str | int, int], tuple[int, TokenCipher]] = {}
-        self.decryptors: dict[tuple[bytes, int], tuple[int, TokenCipher]] = {}
-        self.secrets: dict[tuple[str, str, int, bool], tuple[int, bytes]] = {}
-        self.blinders: dict[tuple[int, int], tuple[int, bytes]] = {}
-        self.searchers: dict[tuple[int, int], tuple[int, bytes]] = {}
-        self.cell_openers: dict[tuple[int, bytes, int], tuple[int, TokenCipher]] = {}
-        self.cell_sealers: dict[tuple[int, int], tuple[int, TokenCipher]] = {}
-        self.children: dict[tuple[int, str, int], tuple[int, int]] = {}
-        self.cell_opener: _CellOpener = _NO_CELL_OPENER
-        self.cell_sealer: _CellSealer = _NO_CELL_SEALER
         self.opener: _Opener = _NO_OPENER
         self.sealer: _Sealer = _NO_SEALER
+        self.cell_opener: _CellOpener = _NO_CELL_OPENER
+        self.cell_sealer: _CellSealer = _NO_CELL_SEALER
         self._unlocked: dict[int, Unlocked] = {}
         self._ciphers: dict[int, TokenCipher] = {}
 
@@ -218,29 +100,16 @@ class Keyring:
             cipher = self._ciphers[record.id] = TokenCipher(record.id, secret)
         return cipher
 
-    def forget_checks(self, more_than: int = -1) -> None:
-        """Forget who may use what, so that it is checked again, if there is more of it than that."""
-        for checked in (
-            self.encryptors,
-            self.decryptors,
-            self.secrets,
-            self.blinders,
-            self.searchers,
-            self.cell_openers,
-            self.cell_sealers,
-            self.children,
-        ):
-            if len(checked) > more_than:
-                checked.clear()
-        if more_than < 0:
-            self.opener, self.sealer = _NO_OPENER, _NO_SEALER
-            self.cell_opener, self.cell_sealer = _NO_CELL_OPENER, _NO_CELL_SEALER
+    def forget_last(self) -> None:
+        """Forget which ciphers were used last, so that it is checked again who may use them."""
+        self.opener, self.sealer = _NO_OPENER, _NO_SEALER
+        self.cell_opener, self.cell_sealer = _NO_CELL_OPENER, _NO_CELL_SEALER
 
     def __len__(self) -> int:
         return len(self._unlocked)
 
     def clear(self) -> None:
         """Forget everything."""
-        self.forget_checks()
+        self.forget_last()
         self._unlocked.clear()
         self._ciphers.clear()

@@ -6,8 +6,9 @@ from hashlib import blake2b
 from ..errors import DataError, KeyStateError, PassphraseError
 from ..wrap import unwrap
 from .database import Rows
-from .keyring import KEYS_MAX, Record
+from .keyring import KEYS_MAX
 from .passphrase import Stretched, Stretching
+from .record import Record
 from .table import KeyTable
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from ..errors import Error, UnsupportedError
 from ..root_key import RootKey
 from .database import Rows
-from .keyring import wrap_associated_data
+from .record import wrap_associated_data
 from .root_wrap import server_key_associated_data
 from .table import DERIVED_WRAP_BYTES, KeyTable
 

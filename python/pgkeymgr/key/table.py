@@ -14,9 +14,11 @@ from ..errors import DataError, DuplicateKeyError, Error, KeyStateError, Paramet
 from ..wrap import wrap
 from .audit import Audit
 from .cipher import TokenCipher
-from .keyring import KEYS_MAX, Keyring, Record, wrap_associated_data
+from .keyring import Keyring
+from .record import Record, wrap_associated_data
 from .root_wrap import RootWraps
 from .unlocked import Unlocked
+from .use_cache import Conditions, UseCache
 
 if TYPE_CHECKING:
     from .database import Database, Rows
@@ -35,8 +37,6 @@ _NO_ID = 0
 _NO_UUID = bytes(16)
 
 _Result = TypeVar("_Result")
-_Which = TypeVar("_Which")
-_Value = TypeVar("_Value")
 
 
 class KeyTable:
@@ -48,8 +48,7 @@ class KeyTable:
         self.root_wraps = RootWraps(database)
         self.unlocked = Unlocked(database)
         self.audit = Audit(database)
-        self._dirty: int | None = None
-        self._remembered: dict[tuple[int, object], tuple[int, int, Any]] = {}
+        self.uses = UseCache(database)
 
     def find(self, key: str | int | bytes, *, with_wraps: bool = True) -> Record:
         """Find a key for the current user, whatever its state and their grants.
@@ -105,38 +104,6 @@ class KeyTable:
         check_type(record, key_type)
         return record
 
-    def remember(self, checked: dict[_Which, tuple[int, _Value]], which: _Which, value: _Value) -> None:
-        """Keep for the rest of the statement what the current user may use.
-
-        Args:
-            checked: one of the keyring's.
-            which: the key and the user, as that one has them.
-            value: what the key gives.
-        """
-        if self._is_dirty():
-            if len(self._remembered) > KEYS_MAX:
-                self._remembered.clear()
-            self._remembered[id(checked), which] = self.database.subtransaction(), self.database.stamp(), value
-            return
-        self.keyring.forget_checks(more_than=KEYS_MAX)
-        checked[which] = self.database.stamp(), value
-
-    def remembered(self, checked: dict[_Which, tuple[int, _Value]], which: _Which) -> _Value | None:
-        """Return what ``remember`` was given in a transaction that has changed keys, or None.
-
-        Args:
-            checked: one of the keyring's.
-            which: the key and the user, as that one has them.
-
-        Returns:
-            The value, if neither statement nor subtransaction is another one by now.
-        """
-        known = self._remembered.get((id(checked), which))
-        if known is None or known[:2] != (self.database.subtransaction(), self.database.stamp()):
-            return None
-        value: _Value = known[2]
-        return value
-
     def unlock(self, record: Record) -> bytes:
         """Return a key's secret by its wrap under the root key, or if it has none, as the session has unlocked it.
 
@@ -185,16 +152,13 @@ class KeyTable:
         if uuid is None:
             raise DataError("key_uuid must not be NULL")
         which = (uuid, key_type, self.database.user(), encrypt)
-        known = self.keyring.secrets.get(which)
-        if known and known[0] == self.database.stamp():
-            return known[1]
-        kept = self.remembered(self.keyring.secrets, which)
-        if kept is not None:
-            return kept
+        known: bytes | None = self.uses.get(which)
+        if known is not None:
+            return known
         which_uuid = bytes.fromhex(uuid.replace("-", ""))
         record = self.usable(which_uuid, key_type, encrypt=encrypt, with_wraps=False)
         secret = self.keyring.secret(record, self.unlock)
-        self.remember(self.keyring.secrets, which, secret)
+        self.uses.put(which, secret, Conditions.of(record))
         return secret
 
     def cipher(self, record: Record) -> TokenCipher:
@@ -214,21 +178,18 @@ class KeyTable:
 
     def forget_checks(self) -> None:
         """Forget who may use what, so that it is checked again."""
-        self.keyring.forget_checks()
-        self._remembered.clear()
-
-    # In a transaction that has changed a key, what is kept from row to row is kept apart, and only within one
-    # subtransaction: it may be rolled back to a savepoint, and a token of a key that never was could not be
-    # decrypted.
-
-    def _is_dirty(self) -> bool:
-        return self._dirty is not None and self._dirty == self.database.transaction()
+        self.uses.clear()
+        self.keyring.forget_last()
 
     def change(self, operation: Callable[[], _Result]) -> _Result:
         """Run something that changes keys; see ``Database.as_owner``."""
-        self._dirty = self.database.transaction()
-        self.forget_checks()
+        self.note_change()
         return self.database.as_owner(operation)
+
+    def note_change(self) -> None:
+        """Note that this transaction changes keys, in whatever way."""
+        self.uses.note_change()
+        self.keyring.forget_last()
 
     def create(
         self,

@@ -2,8 +2,9 @@
 
 from ..errors import DataError, KeyStateError, UndefinedError
 from .cipher import HEADER_BYTES, SUITES, TokenCipher, read_header
-from .keyring import Record
+from .record import Record
 from .table import TOKEN_KEY_TYPE, KeyTable
+from .use_cache import Conditions
 
 
 class Tokens:
@@ -12,49 +13,36 @@ class Tokens:
     def __init__(self, table: KeyTable) -> None:
         self._table = table
         self._keyring = table.keyring
-        # Looked at for each row.
-        self._encryptors = table.keyring.encryptors
-        self._decryptors = table.keyring.decryptors
+        self._uses = table.uses
         self._user = table.database.user
         self._stamp = table.database.stamp
 
     def encryptor(self, key: str | int) -> TokenCipher:
-        """Return what encrypts under a key, for the current user and in this statement; see ``token_encrypt``."""
-        user, stamp = self._user(), self._stamp()
-        known = self._encryptors.get((key, user))
-        if known is None or known[0] != stamp:
-            cipher = self._table.remembered(self._encryptors, (key, user)) or self._find_encryptor(key)
-            known = self._encryptors.get((key, user))
-            if known is None or known[0] != stamp:  # in a transaction that has changed keys
-                return cipher
-        self._keyring.sealer = key, user, stamp, known[1]
-        return known[1]
-
-    def _find_encryptor(self, key: str | int) -> TokenCipher:
-        record = self._table.usable(key, TOKEN_KEY_TYPE, encrypt=True, with_wraps=False)
-        check_current(record)
-        cipher = self._table.cipher(record)
-        self._table.remember(self._encryptors, (key, self._user()), cipher)
+        """Return the cipher that encrypts under a key, for the current user; see ``token_encrypt``."""
+        user = self._user()
+        which = ("encrypt", key, user)
+        cipher: TokenCipher | None = self._uses.get(which)
+        if cipher is None:
+            record = self._table.usable(key, TOKEN_KEY_TYPE, encrypt=True, with_wraps=False)
+            check_current(record)
+            cipher = self._table.cipher(record)
+            self._uses.put(which, cipher, Conditions.of(record))
+        if self._uses.is_quick:
+            self._keyring.sealer = key, user, self._stamp(), cipher
         return cipher
 
     def decryptor(self, token: bytes) -> TokenCipher:
-        """Return what decrypts a token, for the current user and in this statement; see ``token_decrypt``."""
-        user, stamp = self._user(), self._stamp()
-        which = (token[1:HEADER_BYTES], user)
-        known = self._decryptors.get(which)
-        if known is None or known[0] != stamp:
-            cipher = self._table.remembered(self._decryptors, which) or self._find_decryptor(token)
-            known = self._decryptors.get(which)
-            if known is None or known[0] != stamp:  # in a transaction that has changed keys
-                return cipher
-        self._keyring.opener = known[1].header, user, stamp, known[1]
-        return known[1]
-
-    def _find_decryptor(self, token: bytes) -> TokenCipher:
-        _, key_id = read_header(token)
-        record = self._table.usable(key_id, TOKEN_KEY_TYPE, encrypt=False, with_wraps=False)
-        cipher = self._table.cipher(record)
-        self._table.remember(self._decryptors, (token[1:HEADER_BYTES], self._user()), cipher)
+        """Return the cipher that decrypts a token, for the current user; see ``token_decrypt``."""
+        user = self._user()
+        which = ("decrypt", token[1:HEADER_BYTES], user)
+        cipher: TokenCipher | None = self._uses.get(which)
+        if cipher is None:
+            _, key_id = read_header(token)
+            record = self._table.usable(key_id, TOKEN_KEY_TYPE, encrypt=False, with_wraps=False)
+            cipher = self._table.cipher(record)
+            self._uses.put(which, cipher, Conditions.of(record))
+        if self._uses.is_quick:
+            self._keyring.opener = cipher.header, user, self._stamp(), cipher
         return cipher
 
     def token_encrypt(

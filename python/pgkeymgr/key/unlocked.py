@@ -15,7 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..errors import DataError, Error, KeyStateError
-from .keyring import Record
+from .record import Record
 
 if TYPE_CHECKING:
     from .database import Database

@@ -2,23 +2,34 @@
 
 import os
 import secrets
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from .. import trusted_path
 from ..errors import ProviderError, ProviderTakenError
 from ..getkey import OUTPUT_BYTES_MAX
 
 FILE_BYTES_MAX = 4 * OUTPUT_BYTES_MAX
 _MODE = 0o600
-_PRIVATE = stat.S_IRWXG | stat.S_IRWXO
+_READER = "this program"
 
 
 def _failed(path: str, error: OSError, what: str) -> ProviderError:
     return ProviderError(f'the file "{path}" cannot be {what}: {os.strerror(error.errno or 0)}')
 
 
+def refuser(called: str, path: str) -> trusted_path.Refuse:
+    """Return what makes the error about a file, for ``trusted_path``.
+
+    Args:
+        called: what the file is: "file", "library".
+        path: the file's.
+    """
+    return lambda reason, hint: ProviderError(f'the {called} "{path}" {reason}', hint=hint)
+
+
 def read_private(path: str) -> bytes:
-    """Read a file that nobody but its owner can read.
+    """Read a file that nobody but its owner can read, and that nobody else could exchange; see ``trusted_path``.
 
     Args:
         path: the file's; a link is judged by what it leads to.
@@ -27,34 +38,36 @@ def read_private(path: str) -> bytes:
         Its content, at most FILE_BYTES_MAX bytes.
 
     Raises:
-        ProviderError: it cannot be read, is too long, or others can read or write it.
+        ProviderError: it cannot be read, is too long, or is refused.
     """
-    try:
-        # A pipe would be waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise _failed(path, error, "read") from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ProviderError(f'"{path}" is not a regular file')
-        if status.st_uid not in (0, os.geteuid()):
-            raise ProviderError(
-                f'the file "{path}" belongs to user id {status.st_uid}',
-                hint="Make it belong to root or to the user that runs this.",
-            )
-        if status.st_mode & _PRIVATE:
-            raise ProviderError(
-                f'the file "{path}" can be read, written or run by its group or by others',
-                hint=f"chmod go= {path}",
-            )
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-    finally:
-        os.close(descriptor)
+    with os.fdopen(trusted_path.open_private(path, refuser("file", path), _READER), "rb") as file:
+        content = file.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:
         raise ProviderError(f'the file "{path}" has more than {FILE_BYTES_MAX} bytes')
     return content
+
+
+@contextmanager
+def opened(path: str, is_private: bool = False) -> Iterator[str]:
+    """Open a file for a library that takes no descriptor, but a path.
+
+    Args:
+        path: the file's.
+        is_private: nobody but its owner may be able to read it.
+
+    Yields:
+        A path that leads to the file that was checked, whatever the other one leads to meanwhile.
+
+    Raises:
+        ProviderError: it cannot be read, or is refused; see ``trusted_path``.
+    """
+    refuse = refuser("file", path)
+    open_file = trusted_path.open_private if is_private else trusted_path.open_to_read
+    descriptor = open_file(path, refuse, _READER)
+    try:
+        yield trusted_path.descriptor_path(descriptor, refuse)
+    finally:
+        os.close(descriptor)
 
 
 def read_line(path: str) -> bytes:
@@ -69,26 +82,19 @@ def read_line(path: str) -> bytes:
     return line
 
 
-def check_library(path: str) -> None:
-    """Refuse a library that someone else than root or this process's own user could have written.
+def open_library(path: str) -> int:
+    """Open a library that nobody but root and this process's own user could have made or exchanged.
 
     Args:
         path: the library's.
 
+    Returns:
+        A descriptor.
+
     Raises:
-        ProviderError: it is not a file, or its owner or mode is wrong.
+        ProviderError: it cannot be read, or is refused; see ``trusted_path``.
     """
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise _failed(path, error, "read") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise ProviderError(f'"{path}" is not a regular file')
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ProviderError(
-            f'the library "{path}" can be written by others than root and the user that runs this',
-            hint=f"chown root {path}; chmod go-w {path}",
-        )
+    return trusted_path.open_to_read(path, refuser("library", path), _READER)
 
 
 def check_absent(path: str) -> None:
@@ -124,17 +130,18 @@ def write_private(path: str, content: bytes, verify: Callable[[bytes], None], re
     # A name of its own, so that two of these do not get at each other's.
     new = f"{path}.{secrets.token_hex(4)}.new"
     try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+        descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
     except OSError as error:
         raise _failed(path, error, "written") from None
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "w+b") as file:
             # The umask may have taken away the owner's own rights.
             os.fchmod(descriptor, _MODE)
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-            verify(read_private(new))
+            file.seek(0)
+            verify(file.read())
             if replace and os.path.exists(path):
                 _keep_old(path)
                 _keep_owner(path, descriptor)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from ..crypto.kdf import KEY_BYTES
 from ..errors import ProviderError
 from .envelope import Envelope, encode
-from .files import read_private
+from .files import opened
 from .guard import T, guarded, import_extra, silence
 from .kept import KeptInFile
 from .plain import to_keys
@@ -76,7 +76,6 @@ class _Server:
         pie = import_extra("kmip.pie.client", KIND)
         # It warns of configuration files that nobody has, and at DEBUG logs what it sends and gets.
         silence("kmip")
-        read_private(self._where.key)
 
         def call() -> T:
             with self._client(pie) as client:
@@ -90,9 +89,11 @@ class _Server:
         client = pie.ProxyKmipClient(hostname=where.host, port=where.port, config_file=os.devnull)
         proxy = client.proxy
         protocol = import_extra("kmip.services.kmip_protocol", KIND)
-        context = ssl.create_default_context(cafile=where.ca)
-        context.load_cert_chain(where.cert, where.key)
-        opened: list[ssl.SSLSocket] = []
+        with opened(where.ca) as ca:
+            context = ssl.create_default_context(cafile=ca)
+        with opened(where.cert) as cert, opened(where.key, is_private=True) as key:
+            context.load_cert_chain(cert, key)
+        connections: list[ssl.SSLSocket] = []
 
         def connect() -> None:
             plain = socket.create_connection((where.host, where.port), TIMEOUT_SECONDS)
@@ -101,7 +102,7 @@ class _Server:
             except BaseException:
                 plain.close()
                 raise
-            opened.append(proxy.socket)
+            connections.append(proxy.socket)
             proxy.protocol = protocol.KMIPProtocol(proxy.socket)
 
         # In the place of its own, which would take a certificate of any name.
@@ -111,7 +112,7 @@ class _Server:
                 yield client
         finally:
             # PyKMIP does not, where the server has hung up before.
-            for connection in opened:
+            for connection in connections:
                 connection.close()
 
     def _describe(self, error: Exception) -> ProviderError:

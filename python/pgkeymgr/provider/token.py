@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .. import trusted_path
 from ..errors import Error, PassphraseError, ProviderError
 from .asking import ask_for
 from .envelope import Envelope, associated_data, encode, to_base64
-from .files import check_library, read_line
+from .files import open_library, read_line, refuser
 from .guard import guarded, import_extra
 from .kept import KeptInFile
 from .settings import Settings
@@ -28,6 +29,41 @@ KIND = "pkcs11"
 NONCE_BYTES = 12
 TAG_BITS = 128
 KEY_BITS = 256
+
+_names: dict[tuple[int, int], str] = {}
+"""Of each library that was loaded, by its device and inode, the name that it was loaded under.
+
+It is the path of a descriptor that stays open for good: the dynamic loader and python-pkcs11 both remember names,
+and would take another library that gets the same descriptor for this one.
+"""
+
+
+def library_name(module: str) -> str:
+    """Check a token's library, and return the name to load it under.
+
+    The dynamic loader takes only names, so it is given that of the descriptor which was checked. To load the
+    library by its own path, and then to compare what was loaded, would be too late: loading runs its code.
+
+    Args:
+        module: the library's path.
+
+    Returns:
+        A path that leads to this very file as long as this process lives; the same one each time.
+
+    Raises:
+        ProviderError: it cannot be read, or somebody else could have written or exchanged it.
+    """
+    descriptor = open_library(module)
+    try:
+        status = os.fstat(descriptor)
+        which = status.st_dev, status.st_ino
+        if which not in _names:
+            _names[which] = trusted_path.descriptor_path(descriptor, refuser("library", module))
+            descriptor = -1
+        return _names[which]
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class _Token:
@@ -62,20 +98,20 @@ class _Token:
 
     def _run(self, work: Callable[[Any, "pkcs11.Session"], bytes], rw: bool) -> bytes:
         library = import_extra("pkcs11", "pkcs11")
-        check_library(self._module)
+        name = library_name(self._module)
         if self._pin is None:
             self._pin = self._ask_pin()
         pin = self._pin
 
         def call() -> bytes:
-            with self._session(library, pin, rw) as session:
+            with self._session(library, name, pin, rw) as session:
                 return work(library, session)
 
         return guarded(call, lambda error: self._describe(library, error))
 
     @contextmanager
-    def _session(self, library: Any, pin: bytes, rw: bool) -> Iterator["pkcs11.Session"]:
-        token = library.lib(self._module).get_token(token_label=self._token_label)
+    def _session(self, library: Any, name: str, pin: bytes, rw: bool) -> Iterator["pkcs11.Session"]:
+        token = library.lib(name).get_token(token_label=self._token_label)
         with token.open(rw=rw, user_pin=pin.decode()) as session:
             yield session
 

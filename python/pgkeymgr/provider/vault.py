@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, quote
 
 from ..errors import ProviderError
 from .envelope import Envelope, encode, to_base64
-from .files import FILE_BYTES_MAX, read_line
+from .files import FILE_BYTES_MAX, opened, read_line
 from .guard import guarded
 from .kept import KeptInFile
 from .settings import Settings
@@ -91,7 +91,11 @@ class _Transit:
         port = address.port or PORT
         if address.scheme == "http":
             return http.client.HTTPConnection(address.hostname, port, timeout=TIMEOUT_SECONDS)
-        context = ssl.create_default_context(cafile=self._where.ca)
+        if self._where.ca is None:
+            context = ssl.create_default_context()
+        else:
+            with opened(self._where.ca) as ca:
+                context = ssl.create_default_context(cafile=ca)
         return http.client.HTTPSConnection(address.hostname, port, timeout=TIMEOUT_SECONDS, context=context)
 
     def _request(self, operation: str, body: dict[str, str], wanted: str) -> str:

@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable
 
 from ..errors import PassphraseError, PrivilegeError
-from ..key.keyring import Record
 from ..key.passphrase import Stretching
 from ..key.passphrase_wrap import PassphraseWraps
+from ..key.record import Record
 from ..key.table import TOKEN_KEY_TYPE, KeyTable, check_type
 from .attempts import attempt, check_passphrase
 from .exchange import Exchange

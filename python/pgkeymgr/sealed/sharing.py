@@ -2,7 +2,7 @@
 
 from ..errors import DataError, KeyStateError, UndefinedError
 from ..key.data_key import USAGES
-from ..key.keyring import Record
+from ..key.record import Record
 from ..key.table import TOKEN_KEY_TYPE, KeyTable, check_type
 
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from nacl import bindings
 
 from ..errors import DataError, DuplicateKeyError, KeyStateError, PassphraseError, UndefinedError
-from ..key.keyring import wrap_associated_data
 from ..key.passphrase import Stretching
+from ..key.record import wrap_associated_data
 from ..key.table import KeyTable
 from ..key.user_wrap import open_user_wrap
 from ..wrap import unwrap, wrap

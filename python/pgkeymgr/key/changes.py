@@ -1,0 +1,26 @@
+"""Reports changes of the key tables to all sessions, which then read the records of keys again."""
+
+from typing import TYPE_CHECKING
+
+from .. import server
+from .table import KeyTable
+
+if TYPE_CHECKING:
+    from .database import Database
+
+
+class KeyChanges:
+    """The report of changes, for one session."""
+
+    def __init__(self, database: "Database", table: KeyTable) -> None:
+        self._database = database
+        self._table = table
+
+    def _invalidate_keys(self) -> None:
+        """Invalidate the relation cache entry of the table key; see ``use_cache``."""
+        self._table.note_change()
+        # Reading the table caches its catalog entry, and PostgreSQL processes its own pending
+        # invalidations before it.
+        self._database.execute("SELECT FROM {s}.key LIMIT 0")
+        (row,) = self._database.execute("SELECT '{s}.key'::pg_catalog.regclass::pg_catalog.oid AS oid")
+        server.invalidate_relation(int(row["oid"]))

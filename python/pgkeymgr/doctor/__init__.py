@@ -27,6 +27,7 @@ CHECKS: dict[str, Check] = {
     "key_expiry": keys.check_expiry,
     "key_use": keys.check_use,
     "columns_unfinished": columns.check_unfinished,
+    "column_writes": columns.check_writes,
     "plaintext_left": columns.check_plaintext,
     "standby": replication.check_standby,
     "roles": roles.check_roles,

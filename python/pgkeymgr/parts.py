@@ -354,9 +354,7 @@ class Parts:
         """Work on columns, batch by batch."""
         from .column.operation import Operations
 
-        return Operations(
-            self.relations, self.views, self.encrypt_column, self._decrypt_column, self.table, self.data_keys
-        )
+        return Operations(self.relations, self.views, self._decrypt_column, self.table, self.data_keys)
 
     @cached_property
     def _decrypt_column(self) -> "DecryptColumn":

@@ -4,7 +4,14 @@ from collections.abc import Iterable
 
 from ..key.database import Database
 from .catalog import SEALING_TRIGGERS, Table
-from .registry import EncryptedTable
+from .quoting import quote_name
+from .registry import EncryptedColumn, EncryptedTable
+
+
+def sealed_check(column: EncryptedColumn) -> str:
+    """Return the change of a base table after which a column has no plaintext; the NULL datum is none."""
+    constraint = quote_name(column.sealed_constraint)
+    return f"ADD CONSTRAINT {constraint} CHECK ({quote_name(column.name)} IS NOT DISTINCT FROM NULL)"
 
 
 def sealing_obstacles(database: Database, base: Table, key_columns: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from ..key.cipher import DETERMINISTIC, OVERHEAD_BYTES, RANDOMIZED
 from ..key.data_key import DataKeys
 from ..key.record import Record
 from ..key.table import NAME_CHARACTERS_MAX, TOKEN_KEY_TYPE, KeyTable
-from .base_table import sealing_obstacles
+from .base_table import sealed_check, sealing_obstacles
 from .blind_index import BlindIndexes
 from .catalog import Table, describe, key_columns
 from .forms import form_of, key_encoding
@@ -277,16 +277,10 @@ class EncryptColumn:
             f"ALTER COLUMN {plain} DROP NOT NULL",
         ]
         if column.state is ColumnState.ENCRYPTED:
-            changes.append(self.sealed_check(column))
+            changes.append(sealed_check(column))
             if column.not_null:
                 changes.append(f"ALTER COLUMN {cipher} SET NOT NULL")
         run(f"ALTER TABLE {base.qualified} {', '.join(changes)}")
-
-    @staticmethod
-    def sealed_check(column: EncryptedColumn) -> str:
-        """Return the change of a base table after which a column has no plaintext; the NULL datum is none."""
-        constraint = quote_name(column.sealed_constraint)
-        return f"ADD CONSTRAINT {constraint} CHECK ({quote_name(column.name)} IS NOT DISTINCT FROM NULL)"
 
     def dependents_of(self, record: Record) -> list[str]:
         """Tell which encrypted columns need a key.

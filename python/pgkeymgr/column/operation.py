@@ -14,9 +14,9 @@ from typing import Any
 from ..errors import DataError, KeyStateError, ParameterError, UndefinedError, UnsupportedError
 from ..key.data_key import DataKeys
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
+from .base_table import sealed_check
 from .catalog import Table
 from .decrypt_column import DecryptColumn
-from .encrypt_column import EncryptColumn
 from .expressions import is_there
 from .quoting import bytes_literal, quote_name
 from .registry import ColumnState, EncryptedColumn, EncryptedTable
@@ -58,14 +58,12 @@ class Operations:
         self,
         relations: Relations,
         views: Views,
-        encrypt_column: EncryptColumn,
         decrypt_column: DecryptColumn,
         keys: KeyTable,
         data_keys: DataKeys,
     ) -> None:
         self._relations = relations
         self._views = views
-        self._encrypt_column = encrypt_column
         self._decrypt_column = decrypt_column
         self._keys = keys
         self._data_keys = data_keys
@@ -495,7 +493,7 @@ class Operations:
         there = self._relations.names_of_constraints(base)
         changes = []
         if column.sealed_constraint not in there:
-            changes.append(f"{self._encrypt_column.sealed_check(column)} NOT VALID")
+            changes.append(f"{sealed_check(column)} NOT VALID")
         if column.not_null and column.present_constraint not in there:
             check = f"CHECK ({quote_name(column.cipher)} IS NOT NULL)"
             changes.append(f"ADD CONSTRAINT {quote_name(column.present_constraint)} {check} NOT VALID")

@@ -179,21 +179,22 @@ class Relations:
             ("boolean", are_undone),
             ("text[]", list(SEALING_TRIGGERS)),
         )
-        if row["always"] or (row["replica"] and (row["matter"] or row["role"] == "replica")):
+        is_replica = row["role"] == "replica"
+        if row["always"] or (row["replica"] and (row["matter"] or is_replica)):
             raise UnsupportedError(
                 f"{base} has triggers enabled as ALWAYS or REPLICA, which nothing keeps from firing for rows that "
                 "stay what they are",
-                hint="ALTER TABLE ... ENABLE TRIGGER, without the word, until this is done.",
+                hint="ALTER TABLE … ENABLE TRIGGER, without the word, until this is done.",
             )
-        if not row["fire"] or row["role"] == "replica" or not (row["matter"] or row["may"]):
-            yield
-            return
-        if not row["may"]:
+        if row["matter"] and not (row["may"] or is_replica):
             raise PrivilegeError(
                 f"the triggers of {base} would fire for each row, and only who may set session_replication_role "
                 "can keep them from it",
                 hint="Call it as a superuser, or GRANT SET ON PARAMETER session_replication_role.",
             )
+        if is_replica or not row["fire"] or not row["may"] or row["replica"]:
+            yield
+            return
         self.set_local({"session_replication_role": "replica"})
         yield
         self.set_local({"session_replication_role": row["role"]})

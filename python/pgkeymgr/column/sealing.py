@@ -97,6 +97,8 @@ class Sealing:
         else:
             # Left from before the encryption, too: a row that is written anyway is sealed.
             is_given = is_there("NEW", column.name)
+            if column.state is ColumnState.MIGRATING:
+                is_given += f" OR {is_there('OLD', column.name)}"
         return f"{is_given} OR {self._expressions.is_resealed(column)}"
 
     @staticmethod

@@ -1,11 +1,12 @@
 """The views of tables with encrypted columns, their triggers and their privileges, made what they must be."""
 
 from ..errors import UnsupportedError
+from .base_table import sealed_check
 from .catalog import SEALING_TRIGGERS, Table, describe
 from .definition import VIEW_TRIGGERS, Definition, sealing_function, view_function
 from .privileges import copy_privileges, differing_privileges, grantees, inserters
 from .quoting import quote_body, quote_literal, quote_name
-from .registry import EncryptedTable
+from .registry import ColumnState, EncryptedTable
 from .relations import Relations
 
 
@@ -51,21 +52,27 @@ class Views:
         self._write_sealing_triggers(table, base)
 
     def _write_sealing_triggers(self, table: EncryptedTable, base: Table) -> None:
-        there = {
-            row["name"]: row["enabled"]
-            for row in self._database.query(
-                "SELECT tgname::text AS name, tgenabled::text AS enabled FROM pg_trigger WHERE tgrelid = $1",
-                ("oid", base.oid),
-            )
-        }
+        there = self._sealing_triggers(base)
         for name, event in SEALING_TRIGGERS.items():
             if name not in there:
                 function = f"{self._database.schema}.{sealing_function(event, table.id)}()"
                 self._database.run(
-                    f"CREATE TRIGGER {name} BEFORE {event} ON {base.qualified} FOR EACH ROW EXECUTE FUNCTION {function}"
+                    f"CREATE TRIGGER {name} BEFORE {event} ON {base.qualified} FOR EACH ROW"
+                    f" EXECUTE FUNCTION {function}"
                 )
-            if there.get(name) != "A":
-                self._database.run(f"ALTER TABLE {base.qualified} ENABLE ALWAYS TRIGGER {name}")
+                self._enable(base, name)
+
+    def _sealing_triggers(self, base: Table) -> dict[str, str]:
+        rows = self._database.query(
+            "SELECT tgname::text AS name, tgenabled::text AS enabled FROM pg_trigger"
+            " WHERE tgrelid = $1 AND tgname = ANY ($2::text[]::name[])",
+            ("oid", base.oid),
+            ("text[]", list(SEALING_TRIGGERS)),
+        )
+        return {row["name"]: row["enabled"] for row in rows}
+
+    def _enable(self, base: Table, name: str) -> None:
+        self._database.run(f"ALTER TABLE {base.qualified} ENABLE ALWAYS TRIGGER {name}")
 
     def drop_sealing_triggers(self, base: Table) -> None:
         """Drop the triggers of a base table that will have no encrypted columns.
@@ -169,8 +176,21 @@ class Views:
             if describe(self._database, table.relation) is None:
                 table.relation = table.base
             self.write(table)
+            self._guard(table)
             self.grant_schema(table)
         return str(table.relation)
+
+    def _guard(self, table: EncryptedTable) -> None:
+        """Give a base table what it lacks, as after its triggers were disabled, or where DDL was not replicated."""
+        base = self._relations.described(table.base)
+        for name, enabled in self._sealing_triggers(base).items():
+            if enabled != "A":
+                self._enable(base, name)
+        there = self._relations.names_of_constraints(base)
+        for column in table.encrypted.values():
+            is_encrypted = column.state in (ColumnState.ENCRYPTED, ColumnState.ROTATING)
+            if is_encrypted and column.sealed_constraint not in there:
+                self._database.run(f"ALTER TABLE {base.qualified} {sealed_check(column)}")
 
     def follow_privileges(self, table: EncryptedTable) -> None:
         """Give the roles that have privileges on the view what they need of the base table.

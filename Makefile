@@ -2,7 +2,7 @@
 #
 # Its own variables start with PGK_: PGXS has its own VERSION, PYTHON, libdir, INSTALL_SCRIPT and so on.
 
-# What deps installs decides most of the variables below, so what is to be done after it is left to a new make.
+# The variables below depend on the packages that deps installs, so the goals after it are left to a new make.
 PGK_AFTER_DEPS := $(and $(filter deps,$(MAKECMDGOALS)),$(filter-out deps,$(MAKECMDGOALS)))
 ifneq ($(PGK_AFTER_DEPS),)
 .PHONY: $(MAKECMDGOALS)
@@ -82,7 +82,7 @@ $(error There is no PL/Python for '$(PG_CONFIG)': run 'make deps', or set PG_CON
 endif
 endif
 
-.PHONY: all help deps python-tree command-tree install-python uninstall-python venv demo test lint lock dist bench bench-docs instructions \
+.PHONY: all help deps python-tree command-tree install-python uninstall-python venv demo test lint lock dist bench bench-docs reference instructions \
 	run-demo run-bench test-pgtap test-regress test-python
 .DEFAULT_GOAL := all
 
@@ -106,7 +106,8 @@ help:
 	@echo 'make test        everything that CI runs, in 20 minutes; brings what it needs'
 	@echo 'make bench       what it costs, beside other ways, in 10 minutes; ARGS=--quick for one; --help for more'
 	@echo 'make bench-docs  docs/performance.md, from what make bench has measured'
-	@echo 'make instructions  count the hot calls anew, for the test that compares them'
+	@echo 'make reference   install, and make docs/reference.md and docs/errors.md from the catalog and the classes'
+	@echo 'make instructions  count the hot calls again, for the test that compares them'
 	@echo 'make lock        renew the locked versions of the Python libraries'
 	@echo 'make dist        a zip for PGXN'
 	@echo 'make clean       remove build/'
@@ -142,7 +143,7 @@ $(PGK_TREE)/.done: build/$(PGK_PYTAG)-libraries/.done $(PGK_PY_SOURCES)
 	$(PGK_PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s $(@D) -p $(PGK_LIBDIR)/$(PGK_PYTAG) $(@D)
 	touch $@
 
-# What the command imports beyond that: in a tree of its own, since no session of the server should find it.
+# The libraries that only the command imports are in another tree, since no session of the server should find them.
 $(PGK_COMMAND_TREE)/.done: requirements/command.txt requirements/runtime.txt
 	rm -rf $(@D)
 	mkdir -p $(@D)
@@ -186,7 +187,7 @@ uninstall-python:
 	rm -rf '$(DESTDIR)$(PGK_LIBDIR)' '$(DESTDIR)$(PGK_SHAREDIR)' '$(DESTDIR)$(PREFIX)/bin/pgkeymgr'
 	rmdir '$(DESTDIR)$(PREFIX)/lib/pgkeymgr' 2>/dev/null || true
 
-# What the tests, the demo and the benchmark run with; the server does not use it.
+# The environment of the tests, the demo and the benchmark; the server does not use it.
 venv: $(PGK_VENV)/.done
 $(PGK_VENV)/.done: requirements/test.txt
 	rm -rf $(PGK_VENV)
@@ -214,6 +215,10 @@ run-bench:
 	@$(PGK_VENV)/bin/python bench/run.py $(ARGS)
 	@$(PGK_VENV)/bin/python bench/agent.py
 
+reference: install venv
+	@$(PGK_VENV)/bin/python scripts/errors_page.py
+	@$(PGK_VENV)/bin/python scripts/reference_page.py
+
 bench-docs: venv
 	@$(PGK_VENV)/bin/python bench/document.py $(ARGS)
 
@@ -224,7 +229,9 @@ lint: venv $(PGK_SCRIPT)
 	$(PGK_VENV)/bin/ruff check .
 	$(PGK_VENV)/bin/ruff format --check .
 	$(PGK_VENV)/bin/mypy
+	$(PGK_VENV)/bin/python scripts/lint_names.py
 	$(PGK_VENV)/bin/python scripts/lint_files.py
+	$(PGK_VENV)/bin/python scripts/lint_prose.py
 	grep -lE '^#!/bin/(ba)?sh' .ci/run test/all test/deps test/in-debian scripts/*.sample | xargs shellcheck
 	@# pgspot reads SQL and PL/pgSQL. A PL/Python body here holds no SQL: load.py.in and one call.
 	$(PGK_VENV)/bin/pgspot --ignore-lang plpython3u $(PGK_SCRIPT)

@@ -1,4 +1,4 @@
-"""What the agent does a second, with real client processes over the real socket, as backends use it."""
+"""The number of operations that the agent does in a second, with real client processes over the real socket."""
 
 import argparse
 import multiprocessing

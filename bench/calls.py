@@ -9,7 +9,7 @@ from measure import OURS, PGP, Bench, Work, each, net
 
 @dataclass(frozen=True)
 class Rows:
-    """What the calls are made on.
+    """The rows that the calls are made on.
 
     Attributes:
         source: what stands after FROM, with ``{count}`` for how many rows.

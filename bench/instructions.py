@@ -65,7 +65,7 @@ STATEMENTS = {
     ),
     "blind_index": f"SELECT count(pgkeymgr.blind_index('sample', 'ssn', plaintext)) FROM {_SOURCE}",
 }
-"""What is counted, by its name; one call for each row."""
+"""The queries whose instructions are counted, by name; each makes one call for each row."""
 
 ALL = "all"
 OTHER = "other"
@@ -90,7 +90,7 @@ _STATEMENT = "PortalRun"
 
 
 def is_possible() -> bool:
-    """Tell whether there is a valgrind to count with."""
+    """Return whether there is a valgrind to count with."""
     return shutil.which("valgrind") is not None
 
 

@@ -1,7 +1,7 @@
 """Measuring in rounds that take turns: what a work costs, and what the same work costs in other ways.
 
 Each round does everything once, one after the other, so that a slow moment of the machine falls on all ways alike;
-a ratio is taken within a round. What is shown are medians, and how far the rounds lie apart.
+a ratio is taken within a round. The figures are medians, shown with how far the rounds lie apart.
 """
 
 import statistics
@@ -76,7 +76,7 @@ class Work:
     def ratio(self, way: str) -> Statistic | None:
         """Return how many times another way's cost pgkeymgr's is, round by round."""
         pairs = zip(self.samples[OURS], self.samples.get(way, ()), strict=False)
-        # What is net of a scan can come to nothing by chance.
+        # A time without that of the scan can be zero by chance.
         ratios = [ours / other for ours, other in pairs if other > 0]
         return Statistic.of(ratios) if ratios else None
 
@@ -94,7 +94,7 @@ class Work:
 
 @dataclass
 class Bench:
-    """What the sections share.
+    """The state that the sections share.
 
     Attributes:
         cluster: with a database ``bench`` that has pgkeymgr, pgcrypto and pgsodium if it is installed.
@@ -138,7 +138,7 @@ class Bench:
         """Do all tasks in each round.
 
         Args:
-            what: to be shown meanwhile.
+            what: the text that is shown while the tasks run.
             tasks: each returns a number.
 
         Returns:

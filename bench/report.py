@@ -1,4 +1,4 @@
-"""What was measured, as JSON and as tables on a terminal."""
+"""The measurements as JSON and as tables on a terminal."""
 
 import json
 import os

@@ -56,7 +56,7 @@ def _measure(
 ) -> tuple[dict[str, list[Work]], dict[str, float], Bench]:
     works: dict[str, list[Work]] = {}
     taken: dict[str, float] = {}
-    # What runs by itself would run in somebody's turn.
+    # Background work would fall into the turn of one of the ways.
     settings = {"autovacuum": "off", "max_wal_size": "8GB", "shared_buffers": "512MB", "max_parallel_workers": "8"}
     with Cluster(settings) as cluster:
         cluster.create_database("bench")

@@ -1,4 +1,4 @@
-"""What the figures should come to. They are shown as met or not met, and nothing fails by them."""
+"""The values that the figures should have. They are shown as met or not met, and nothing fails by them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

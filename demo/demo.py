@@ -68,7 +68,7 @@ def require(condition: bool, otherwise: str) -> None:
 
 
 class Show:
-    """What is printed: headings and lines as it goes, and a table of the steps at the end."""
+    """The output: headings and lines as it goes, and a table of the steps at the end."""
 
     def __init__(self) -> None:
         """Start with an empty table."""
@@ -125,7 +125,7 @@ class Steps:
 
 
 class Application:
-    """What knows nothing of keys: one session from before the encryption to the end, and the same statements."""
+    """A client that knows nothing of keys: one session from before the encryption to its end."""
 
     def __init__(self, cluster: Cluster) -> None:
         """Connect."""
@@ -189,7 +189,7 @@ def occurring(path: Path, needles: set[bytes]) -> dict[bytes, set[str]]:
         env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
         input=b"".join(needle + b"\n" for needle in needles),
         stdout=subprocess.PIPE,
-        check=False,  # The status is an error if the server has removed a file meanwhile; controls show a failure.
+        check=False,  # The status is an error if the server removed a file in between; controls show a failure.
     )
     found: defaultdict[bytes, set[str]] = defaultdict(set)
     for line in done.stdout.splitlines():
@@ -240,7 +240,7 @@ def search(cluster: Cluster, show: Show, name: str, needles: set[bytes]) -> None
 def while_writing(
     application: Application, show: Show, what: str, names: Mapping[str, str], run: Callable[[], object]
 ) -> None:
-    """Run something while the application writes, and require that it wrote meanwhile."""
+    """Run something while the application writes, and require that it wrote during that time."""
     application.slowest = 0.0
     with ThreadPoolExecutor(1) as executor, show.step(what) as result:
         writing = executor.submit(application.write, names)
@@ -250,8 +250,8 @@ def while_writing(
         run()
         meanwhile = sum(application.written.get(code) == name for code, name in list(names.items()))
         writing.result()
-        require(meanwhile > 1, "the application wrote nothing meanwhile")
-        result(f"{meanwhile:,} writes went on meanwhile")
+        require(meanwhile > 1, "the application wrote nothing during this step")
+        result(f"{meanwhile:,} writes during this step")
     show.line(f"  The application had no error; its slowest write took {application.slowest * 1000:.0f} ms")
 
 

@@ -23,9 +23,9 @@ SELECT pgkeymgr.encrypt_column('registry.place', 'name');
 -- 4. As the owner: encrypt what was there before, in batches.
 CALL pgkeymgr.migrate_column('registry.place', 'name');
 
--- 5. As a superuser: remove what files still hold of the time before. VACUUM FULL locks the table while it writes it
--- anew, without the dead rows; pg_statistic had samples of the column. Old WAL files are kept and overwritten later
--- unless wal_recycle is off, and a WAL archive or a backup of that time remains.
+-- 5. As a superuser: remove what files still hold of the time before. VACUUM FULL locks the table while it writes a
+-- copy of it, without the dead rows; pg_statistic had samples of the column. Old WAL files are kept and overwritten
+-- later unless wal_recycle is off, and a WAL archive or a backup of that time remains.
 VACUUM (FULL, ANALYZE) registry.place_encrypted, pg_catalog.pg_statistic;
 SELECT pg_switch_wal();
 CHECKPOINT;

@@ -1,4 +1,4 @@
-"""Refuse binaries among the files that git tracks: nobody can review them, and every clone keeps them for ever.
+"""Refuse binaries among the files that git tracks: nobody can review them, and every clone keeps them forever.
 
     python scripts/lint_files.py
 

@@ -129,7 +129,7 @@ class Agent:
 
     @property
     def log(self) -> str:
-        """What it has logged so far."""
+        """The text that it has logged so far."""
         return self.log_file.read_text()
 
     def root_key(self) -> RemoteRootKey:

@@ -6,6 +6,8 @@ so, and is gone afterwards. Run as root, its server runs as the user postgres, s
 As a script, it runs a command against a cluster that has a root key, pgTAP and the extension:
 
     python test/cluster.py pg_prove test/pgtap/secretbox.sql
+
+With PGK_HOSTILE=1 in the environment, the extension's code runs with a search_path full of traps: hostile.sql.
 """
 
 import contextlib
@@ -28,6 +30,10 @@ ROOT_KEY = "10" * 32
 """The root key that the vectors of test/data were made under, in hexadecimal."""
 
 PORT = 5432
+
+IS_HOSTILE = bool(os.environ.get("PGK_HOSTILE"))
+"""Whether databases get the traps of hostile.sql."""
+_HOSTILE = Path(__file__).with_name("hostile.sql")
 
 
 def pg_config(option: str) -> Path:
@@ -67,7 +73,7 @@ class Cluster:
         try:
             self._prepare(settings or {}, root_keys, initialize)
         except BaseException:
-            # What initdb started ends when its input does, and removes this file last.
+            # The processes that initdb started end when their input does, and remove this file last.
             deadline = time.monotonic() + 10
             while (self.data / "postmaster.pid").exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -210,10 +216,17 @@ class Cluster:
         (self.directory / f".s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Stop the server if it runs, and delete everything."""
+        """Stop the server if it runs, and delete everything.
+
+        Raises:
+            RuntimeError: a trap of the hostile mode was sprung.
+        """
         if (self.data / "postmaster.pid").exists():
             self.stop("immediate")
+        sprung = sorted({line.partition("LOG:")[2] for line in self.log.splitlines() if "LOG:  hostile:" in line})
         shutil.rmtree(self.directory)
+        if sprung:
+            raise RuntimeError("pgkeymgr's code found what is not PostgreSQL's:\n" + "\n".join(sprung))
 
     def dsn(self, dbname: str = "postgres", user: str = "postgres") -> str:
         """Return a connection string."""
@@ -255,6 +268,13 @@ class Cluster:
 
     def create_database(self, name: str, schema: str = "pgkeymgr") -> None:
         """Make a database with the extension in a schema."""
+        if IS_HOSTILE:
+            # Each database that is made later is a copy of this one.
+            with self.connect("template1") as connection:
+                if connection.execute("SELECT pg_catalog.to_regnamespace('hostile') IS NULL").fetchone() == (
+                    True,
+                ):
+                    connection.execute(_HOSTILE.read_bytes())
         with self.connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         with self.connect(name) as connection:
@@ -263,7 +283,7 @@ class Cluster:
 
     @property
     def log(self) -> str:
-        """What the server has logged so far."""
+        """The text that the server has logged so far."""
         return self.log_file.read_text(errors="replace")
 
 

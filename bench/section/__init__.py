@@ -1,1 +1,1 @@
-"""What is measured: each module has a function ``measure`` that returns works."""
+"""The measurements: each module has a function ``measure`` that returns works."""

@@ -1,4 +1,4 @@
-"""What migrates and rotates a column, for tables of several sizes, beside an UPDATE in the same batches."""
+"""Migration and rotation of a column, for tables of several sizes, beside an UPDATE in the same batches."""
 
 import time
 

@@ -34,7 +34,7 @@ _ONLY_NOOP = {NOOP: "noop(message)"}
 
 def _call(name: str, ours: str, others: dict[str, str], has_pgsodium: bool, **more: bool) -> Call:
     ways = {OURS: ours, **others}
-    # Those that take a raw key have the same name and arguments there.
+    # Functions that take a raw key have the same name and arguments there.
     if has_pgsodium and ours.startswith("crypto_") and ", id)" not in ours:
         ways[PGSODIUM] = f"pgsodium.{ours}"
     return Call(name, ways, **more)

@@ -1,4 +1,4 @@
-"""What a session costs: its first call, and the memory of its backend."""
+"""The cost of a session: its first call, and the memory of its backend."""
 
 import os
 from collections.abc import Callable

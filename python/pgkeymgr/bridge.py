@@ -20,9 +20,12 @@ _RECONNECT = "The extension was updated since. Reconnect."
 _Function = Callable[..., Any]
 
 
+_NAME = "pgkeymgr"
+_PREFIX = f"{_NAME}: "
+
 # PL/Python puts an exception's class before its message: by this name, and as if it were a built-in one,
 # it reads "ERROR:  pgkeymgr: ...".
-_SqlError = type("pgkeymgr", (plpy.Error,), {"__module__": "builtins"})
+_SqlError = type(_NAME, (plpy.Error,), {"__module__": "builtins"})
 
 
 class _Functions:
@@ -156,7 +159,7 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
             error.message = f"{name}: {error.message}"
         return error
     if isinstance(error, plpy.SPIError):
-        return _ServerError(str(error), error.sqlstate)
+        return _ServerError(error)
     # The functions are typed, so a None that is not allowed ends in one of these somewhere inside.
     if isinstance(error, TypeError | AttributeError):
         for (parameter, type_), argument in zip(function.__annotations__.items(), arguments, strict=False):
@@ -175,11 +178,15 @@ def _gone(error: ImportError) -> LibraryError:
 
 
 class _ServerError(Error):
-    """An error of PostgreSQL's own in a query of ours, none of which has a secret in its text."""
+    """An error in a query of ours, of PostgreSQL's own or of another function of pgkeymgr.
 
-    def __init__(self, message: str, sqlstate: str) -> None:
-        super().__init__(message)
-        self.sqlstate = sqlstate  # type: ignore[misc]  # one class for all of PostgreSQL's
+    It keeps the message and the hint. DETAIL is dropped, since PostgreSQL shows rows there.
+    """
+
+    def __init__(self, error: Any) -> None:
+        # spidata: SQLSTATE, DETAIL, HINT and more.
+        super().__init__(str(error).removeprefix(_PREFIX), hint=error.spidata[2] if error.spidata else None)
+        self.sqlstate = error.sqlstate  # type: ignore[misc]  # one class for all of them
 
 
 def _sql_error(error: Error) -> Exception:

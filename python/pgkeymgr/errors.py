@@ -2,6 +2,29 @@
 
 The messages name what is wrong and where, start in lower case, and never hold a key, a plaintext, a
 passphrase or what a getkey script printed.
+
+The classes and their SQLSTATEs:
+
+    Error                       XX000
+        DataError               22000
+        ParameterError          22023
+        PassphraseError         28P01
+        ChallengeError          28000
+        FingerprintError        28000
+        PrivilegeError          42501
+        UndefinedError          42704
+        UndefinedColumnError    42703
+        DuplicateKeyError       42710
+        KeyStateError           55000
+        LimitError              54000
+        UnsupportedError        0A000
+        RootKeyError            55000
+        GetkeyError             58000
+        AgentError              58000
+        ProviderError           58000
+            ProviderTakenError  58000
+        LibraryError            58P01
+        CanceledError           57014
 """
 
 from typing import ClassVar

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from . import by_id, crypto, session_root_key
+from . import by_id, crypto
 from .key.table import KeyTable
+from .session_root_key import DerivedKeys
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -49,7 +50,7 @@ Function = Callable[..., Any]
 
 FUNCTIONS = {
     "session": ("_take_key", "_as_owner", "_read_as_owner"),
-    "session_root_key": ("derive_key", "derive_key_under"),
+    "derived_keys": ("derive_key", "derive_key_under"),
     "key_changes": ("_invalidate_keys",),
     "audit": ("verify_key_events", "_link_key_events"),
     "data_keys": (
@@ -201,10 +202,10 @@ class Parts:
         """The audit trail."""
         return self.table.audit
 
-    @property
-    def session_root_key(self) -> "ModuleType":
+    @cached_property
+    def derived_keys(self) -> DerivedKeys:
         """Keys derived from the root key."""
-        return session_root_key
+        return DerivedKeys(self.audit)
 
     @property
     def pg_kmgr(self) -> "ModuleType":

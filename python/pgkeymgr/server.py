@@ -161,6 +161,32 @@ _is_in_parallel_mode.argtypes = ()
 _SUBTRANSACTIONS_IN_PARALLEL = 170000
 
 
+def is_parallel() -> bool:
+    """Return whether this process takes part in a parallel query."""
+    return bool(_is_in_parallel_mode())
+
+
+_log_min_error_statement = ctypes.c_int.in_dll(_server, "log_min_error_statement")
+_log_error_verbosity = ctypes.c_int.in_dll(_server, "Log_error_verbosity")
+_PANIC = 23
+_TERSE = 0
+
+
+@contextmanager
+def plain_log_lines() -> Iterator[None]:
+    """Let the server log a message as it is, without the statement and its parameters.
+
+    The variables of two settings are changed for the moment, behind PostgreSQL's back: in a parallel query no
+    query could do so, and nothing else runs meanwhile that could see it.
+    """
+    before = _log_min_error_statement.value, _log_error_verbosity.value
+    _log_min_error_statement.value, _log_error_verbosity.value = _PANIC, _TERSE
+    try:
+        yield
+    finally:
+        _log_min_error_statement.value, _log_error_verbosity.value = before
+
+
 def version() -> int:
     """Return the server's version number, 150004 for 15.4."""
     return int(setting("server_version_num") or 0)

@@ -76,6 +76,10 @@ class Session:
         """Return whether this transaction cannot write."""
         return server.setting("transaction_read_only") == "on"
 
+    def is_parallel(self) -> bool:
+        """Return whether this is part of a parallel query."""
+        return server.is_parallel()
+
     def is_confidential(self) -> bool:
         """Return whether the client came over TLS or a Unix socket."""
         # As the owner: after SET ROLE, pg_stat_ssl may not show this session's own row.
@@ -88,8 +92,10 @@ class Session:
         return bool(row["is_confidential"])
 
     def log(self, message: str) -> None:
-        """Write to the server's log."""
-        plpy.log(f"pgkeymgr: {message}")
+        """Write a line to the server's log."""
+        # The statement may have a password in it, or a plaintext, that is not to be logged because of this line.
+        with server.plain_log_lines():
+            plpy.log(f"pgkeymgr: {message}")
 
     def warn(self, message: str, hint: str) -> None:
         """Send the client a warning."""

@@ -8,6 +8,7 @@ from .root_key import LocalRootKey, RootKey
 
 if TYPE_CHECKING:
     from .agent.remote import RemoteRootKey
+    from .key.audit import Audit
 
 _root_key: RootKey | None = None
 _agent: "RemoteRootKey | None" = None
@@ -54,16 +55,34 @@ def key_for_row(key_id: int, key_len: int, context: bytes) -> bytes:
     return key
 
 
-def derive_key_under(key_id: int, key_len: int, context: bytes, root_key: str) -> bytes:
-    """Derive a key from the root key of a fingerprint, the newest or a previous one; see ``derive_key``.
+class DerivedKeys:
+    """The functions that give derived keys away, for one session."""
 
-    Raises:
-        DataError: the fingerprint is NULL or empty.
-        RootKeyError: there is no root key of that fingerprint.
-    """
-    if not root_key:
-        raise DataError(f"root_key must be a fingerprint, and is {'NULL' if root_key is None else 'empty'}")
-    return (_root_key or load()).derive(key_id, key_len, context, root_key)
+    def __init__(self, audit: "Audit") -> None:
+        self._audit = audit
+
+    def derive_key(self, key_id: int, key_len: int, context: bytes) -> bytes:
+        """Return the key that ``derive_key`` gives, once the log has a line of it."""
+        key = derive_key(key_id, key_len, context)
+        self._reveal(key_id, key_len, context)
+        return key
+
+    def derive_key_under(self, key_id: int, key_len: int, context: bytes, root_key: str) -> bytes:
+        """Derive a key from the root key of a fingerprint, the newest or a previous one; see ``derive_key``.
+
+        Raises:
+            DataError: the fingerprint is NULL or empty.
+            RootKeyError: there is no root key of that fingerprint.
+        """
+        if not root_key:
+            raise DataError(f"root_key must be a fingerprint, and is {'NULL' if root_key is None else 'empty'}")
+        key = get().derive(key_id, key_len, context, root_key)
+        self._reveal(key_id, key_len, context, f" from the root key {root_key}")
+        return key
+
+    def _reveal(self, key_id: int, key_len: int, context: bytes, under: str = "") -> None:
+        called = context.decode("ascii") if context.isalnum() else context.hex()
+        self._audit.reveal("derive", None, None, f"number {key_id}, context {called}, {key_len} bytes{under}")
 
 
 def load() -> RootKey:

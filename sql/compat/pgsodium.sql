@@ -1,11 +1,5 @@
 -- pgsodium's key table: keys for one primitive each, found by uuid. Python: compat/pgsodium.py
 
--- The numbers of derived keys that create_key makes.
-CREATE SEQUENCE @extschema@.key_derivation_seq;
-REVOKE ALL ON @extschema@.key_derivation_seq FROM PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.key_derivation_seq', '');
-COMMENT ON SEQUENCE @extschema@.key_derivation_seq IS 'The numbers of the derived keys that create_key makes.';
-
 CREATE TYPE @extschema@.key_status AS ENUM ('default', 'valid', 'invalid', 'expired');
 GRANT USAGE ON TYPE @extschema@.key_status TO PUBLIC;
 COMMENT ON TYPE @extschema@.key_status IS 'pgsodium''s states of a key; of ours, an enabled one is valid.';
@@ -29,7 +23,8 @@ WHERE k.state OPERATOR(pg_catalog.=) 'enabled'::@extschema@.key_state
     AND (k.expires IS NULL OR k.expires OPERATOR(pg_catalog.>) pg_catalog.now());
 GRANT SELECT ON @extschema@.valid_key TO pgkeymgr_user;
 COMMENT ON VIEW @extschema@.valid_key IS
-    'The keys for primitives that are in use and that the current user owns or may use, as pgsodium shows them.';
+    'The keys for primitives that are in use and that the current user owns or may use, as pgsodium shows them. One with a '
+    'key_id was taken over from pgsodium, and can be used by that number, too, without a grant.';
 
 CREATE FUNCTION @extschema@._create_key(
     key_type @extschema@.key_type,
@@ -91,8 +86,8 @@ GRANT EXECUTE ON FUNCTION @extschema@.create_key(
 COMMENT ON FUNCTION @extschema@.create_key(
     @extschema@.key_type, text, bytea, bytea, uuid, bytea, timestamptz, text
 ) IS
-    'Make a key for a primitive: derived from the root key by the next number, or the raw key that is given, '
-    'wrapped under the root key. raw_key_nonce and parent_key are taken for compatibility only.';
+    'Make a key for a primitive, of random bytes or of the raw key that is given, wrapped under the root key. It has no '
+    'number. raw_key_nonce, parent_key and key_context are taken for compatibility only.';
 
 CREATE FUNCTION @extschema@.get_key_by_id(uuid)
 RETURNS @extschema@.valid_key
@@ -429,4 +424,4 @@ REVOKE ALL ON FUNCTION @extschema@.import_pgsodium_key(uuid, text, @extschema@.k
 GRANT EXECUTE ON FUNCTION @extschema@.import_pgsodium_key(uuid, text, @extschema@.key_type, text, bigint, bytea, bytea, bytea, uuid, timestamptz, text) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.import_pgsodium_key(uuid, text, @extschema@.key_type, text, bigint, bytea, bytea, bytea, uuid, timestamptz, text) IS
     'Take in a row of pgsodium''s key table, under the same root key; its id here. A raw key''s parent '
-    'must come before it.';
+    'must come before it. A key with a number can be used by that number, too, without a grant.';

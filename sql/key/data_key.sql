@@ -92,7 +92,7 @@ REVOKE ALL ON FUNCTION @extschema@.destroy_data_key(integer, text, boolean) FROM
 GRANT EXECUTE ON FUNCTION @extschema@.destroy_data_key(integer, text, boolean) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.destroy_data_key(integer, text, boolean) IS
     'Erase every wrap of a key, for good: what it encrypted cannot be decrypted any more. confirm_name is '
-    'the key''s name.';
+    'the key''s name. Refused while a column needs the key, or if it can be derived by a number, unless forced.';
 
 CREATE FUNCTION @extschema@.grant_data_key(
     key text,
@@ -108,12 +108,13 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.grant_data_key(text, regrole, text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.grant_data_key(text, regrole, text[]) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.grant_data_key(text, regrole, text[]) IS
-    'Let a role use a key and all its later versions.';
+    'Let a role use a key and all its later versions: usage may be encrypt, decrypt and search. search is to make '
+    'blind indexes and deterministic tokens, and is included in decrypt.';
 
 CREATE FUNCTION @extschema@.revoke_data_key(
     key text,
     role regrole,
-    usage text[] DEFAULT '{encrypt,decrypt}'
+    usage text[] DEFAULT '{encrypt,decrypt,search}'
 )
 RETURNS void
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
@@ -140,12 +141,13 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.grant_data_key(integer, regrole, text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.grant_data_key(integer, regrole, text[]) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.grant_data_key(integer, regrole, text[]) IS
-    'Let a role use a key and all its later versions.';
+    'Let a role use a key and all its later versions: usage may be encrypt, decrypt and search. search is to make '
+    'blind indexes and deterministic tokens, and is included in decrypt.';
 
 CREATE FUNCTION @extschema@.revoke_data_key(
     key integer,
     role regrole,
-    usage text[] DEFAULT '{encrypt,decrypt}'
+    usage text[] DEFAULT '{encrypt,decrypt,search}'
 )
 RETURNS void
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000

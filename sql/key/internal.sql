@@ -47,9 +47,9 @@ DECLARE
 BEGIN
     -- Each by its own index: one condition for the three of them would look into all three each time.
     IF wanted_name <> '' THEN
-        -- Of a name's versions the current one, if there is one.
+        -- Of a name's versions the current one, if there is one; one of pgcryptokey's only if there is no other key.
         SELECT * INTO k FROM @extschema@.key AS named WHERE named.name = wanted_name
-        ORDER BY named.superseded_by IS NULL AND named.state = 'enabled' DESC, named.id DESC
+        ORDER BY named.key_type = 'cryptokey', named.superseded_by IS NULL AND named.state = 'enabled' DESC, named.id DESC
         LIMIT 1;
     ELSIF wanted_uuid <> '00000000-0000-0000-0000-000000000000' THEN
         SELECT * INTO k FROM @extschema@.key AS found WHERE found.uuid = wanted_uuid;

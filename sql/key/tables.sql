@@ -49,13 +49,17 @@ CREATE TABLE @extschema@.key (
     owner regrole NOT NULL,
     comment text,
     user_data jsonb,
+    -- Of a key that was taken over from pgsodium: who may use keys by number can use it by this one, without a grant.
     derivation_id bigint,
     context bytea CHECK (pg_catalog.octet_length(context) OPERATOR(pg_catalog.=) 8),
     CHECK ((derivation_id IS NULL) OPERATOR(pg_catalog.=) (context IS NULL)),
     CHECK (key_value IS NULL OR parent_family IS NOT NULL)
 );
--- At most one current version of a name; the other index finds the versions before it, too.
-CREATE UNIQUE INDEX key_current_name ON @extschema@.key (name)
+-- At most one current version of a name; the other index finds the versions before it, too. Any user may make
+-- pgcryptokey's keys: their names are apart, so that nobody finds out by them what other keys there are.
+CREATE UNIQUE INDEX key_current_name ON @extschema@.key (
+    name, (key_type OPERATOR(pg_catalog.=) 'cryptokey'::@extschema@.key_type)
+)
     WHERE state OPERATOR(pg_catalog.=) 'enabled'::@extschema@.key_state AND superseded_by IS NULL;
 CREATE INDEX key_name ON @extschema@.key (name, id);
 CREATE INDEX key_family ON @extschema@.key (family);
@@ -161,20 +165,28 @@ SELECT
         SELECT w.kind::pg_catalog.text FROM @extschema@.key_wrap AS w
         WHERE w.key_id OPERATOR(pg_catalog.=) k.id GROUP BY w.kind ORDER BY w.kind
     ) AS wraps,
-    u.usage AS my_usage
+    u.usage AS my_usage,
+    k.derivation_id
 FROM @extschema@.key AS k
 CROSS JOIN LATERAL (
     SELECT ARRAY(
-        SELECT one FROM pg_catalog.unnest(ARRAY['encrypt', 'decrypt']) AS one
-        WHERE pg_catalog.pg_has_role(k.owner::pg_catalog.oid, 'USAGE') OR EXISTS (
-            SELECT FROM @extschema@.key_grant AS g
-            WHERE (g.family OPERATOR(pg_catalog.=) k.family OR g.family OPERATOR(pg_catalog.=) k.parent_family)
-                AND one OPERATOR(pg_catalog.=) ANY (g.usage)
-                AND pg_catalog.pg_has_role(g.grantee::pg_catalog.oid, 'USAGE')
-        )
+        SELECT one FROM pg_catalog.unnest(ARRAY['encrypt', 'decrypt', 'search']) AS one
+        WHERE CASE WHEN pg_catalog.pg_has_role(k.owner::pg_catalog.oid, 'USAGE')
+            THEN one OPERATOR(pg_catalog.<>) 'search'
+            ELSE one OPERATOR(pg_catalog.=) ANY (g.usage)
+                AND (one OPERATOR(pg_catalog.<>) 'search' OR 'decrypt' OPERATOR(pg_catalog.<>) ALL (g.usage)) END
     ) AS usage
+    FROM (
+        SELECT ARRAY(
+            SELECT pg_catalog.unnest(g.usage) FROM @extschema@.key_grant AS g
+            WHERE (g.family OPERATOR(pg_catalog.=) k.family OR g.family OPERATOR(pg_catalog.=) k.parent_family)
+                AND pg_catalog.pg_has_role(g.grantee::pg_catalog.oid, 'USAGE')
+        ) AS usage
+    ) AS g
 ) AS u
 WHERE pg_catalog.cardinality(u.usage) OPERATOR(pg_catalog.>) 0;
 GRANT SELECT ON @extschema@.data_keys TO pgkeymgr_user;
 COMMENT ON VIEW @extschema@.data_keys IS
-    'The keys that the current user owns or may use, and for what.';
+    'The keys that the current user owns or may use, and for what: search is listed without decrypt only, which includes '
+    'it. One with a derivation_id was taken over from pgsodium: '
+    'who may use keys by number can use it by that one, without a grant.';

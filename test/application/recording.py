@@ -1,4 +1,4 @@
-"""What the three suites share: each test records values, and a run writes what came out as a JSON file."""
+"""The recorder of the three suites: each test records values, and a run writes the outcomes to a JSON file."""
 
 import json
 import os

@@ -45,7 +45,7 @@ DROP FUNCTION tap.message(text);
 
 BEGIN;
 \ir include/assertions.sql
-SELECT plan(124);
+SELECT plan(127);
 SELECT results_eq(
     'SELECT moment, failures FROM moments ORDER BY n',
     $$VALUES ('after the failure', 0::bigint), ('an offer that was rolled back', 0), ('an offer', 1), ('another', 1),
@@ -125,8 +125,17 @@ INSERT INTO steps (role, call, events) VALUES
     ('pgkeymgr_test_alice', 'rotate_exchange_key()', 'rotate_exchange_key: <fingerprint>'),
     ('postgres', 'create_key(''auth'', ''a'')', 'create a'),
     ('pgkeymgr_test_bob', 'create_cryptokey(''c'', 32, ''a password'')', 'create c'),
+    ('pgkeymgr_test_bob', 'get_cryptokey(''c'', ''a guess'')', NULL),
+    ('pgkeymgr_test_bob', 'get_cryptokey(''c'', ''a password'')',
+        'failed_get_cryptokey c: attempt <n> of this session, get_cryptokey c'),
+    ('pgkeymgr_test_bob', 'set_cryptokey(''c'', ''a password'')', 'set_cryptokey c'),
     ('pgkeymgr_test_bob', 'drop_cryptokey(''c'', ''a password'')', 'drop c'),
-    -- What is refused, and what only reads, is no event; nor is what only decrypts.
+    -- Secrets that are given away for each row are an event each, and only once in a transaction.
+    ('pgkeymgr_test_alice', 'SELECT count(derive_key(number % 2)) FROM generate_series(6, 9) AS number',
+        'derive: number 0, context pgsodium, 32 bytes, derive: number 1, context pgsodium, 32 bytes'),
+    ('pgkeymgr_test_alice', 'pgkeymgr_derive(7, 64, ''context1'')', 'derive: number 7, context context1, 64 bytes'),
+    ('pgkeymgr_test_alice', 'pgkeymgr_derive(7, 64, ''context1'')', NULL),
+    -- A call that is refused, or only reads or decrypts, is no event.
     ('pgkeymgr_test_bob', 'create_data_key(''x'')', NULL),
     ('postgres', 'create_data_key(''k'')', NULL),
     ('postgres', 'unlock_data_key(''unknown'', seal(one))', NULL),
@@ -185,7 +194,7 @@ WHERE (found ~ '^(failed_)?(create|unlock|change|rotate|drop)_user' OR found LIK
 SELECT results_eq(
     $$SELECT string_agg(substring(detail, 'attempt (\d+)'), ',' ORDER BY at)
         FROM key_event WHERE event LIKE 'failed%'$$,
-    $$VALUES ('2,3,4,5,6,7')$$, 'failures are counted by the session'
+    $$VALUES ('2,3,4,5,6,7,8')$$, 'failures are counted by the session'
 );
 SELECT is(leaks(string_agg(e::text, ' ')), 'recipient', 'no secret is in it') FROM key_event AS e;
 
@@ -273,7 +282,7 @@ SELECT throws_ok(change, '23514', NULL, regexp_replace(change, '\s+', ' ', 'g'))
         VALUES (gen_random_uuid(), ''\x00'', ''create'', ''a'', ''b'', ''c'')')
 ) AS changes (change);
 
--- Who can change the table all the same is found out: by the first link that does not fit.
+-- A change by somebody who can change the table all the same is found: by the first link that does not fit.
 CREATE FUNCTION tap.found_out(change text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     result text;
@@ -325,13 +334,13 @@ SELECT is(found_out(change), found, regexp_replace(change, '\s+', ' ', 'g')) FRO
         ''a'', NULL,
         ''\x00'' FROM key_event', :last + 1 || ': the event was changed')
 ) AS changes (change, found);
--- One that is in the view, and not in the chain, if it can be put in at all.
+-- An event that is in the view, and not in the chain, if it can be put in at all.
 SELECT isnt(found_out(change), ': ', change) FROM (
     SELECT format('INSERT INTO key_event VALUES (gen_random_uuid(), %s, now(), ''create'', 1, ''k'', '
         '''a'', ''a'', ''a'', NULL, ''\x00'')', link)
     FROM unnest('{0,-5}'::integer[]) AS link
 ) AS changes (change);
--- But for its end, which only what was noted gives away; the same for a chain that was made anew.
+-- A cut end, and a chain that was made again as a whole, are only found by a hash that was noted.
 SELECT hash AS last_hash FROM key_event WHERE link = :last \gset
 ALTER TABLE key_event DISABLE TRIGGER USER;
 DELETE FROM key_event WHERE link > 20;
@@ -356,20 +365,20 @@ SELECT results_eq(
     $$VALUES (20::bigint, 'the hash is not the known one')$$, 'has other hashes than are known'
 );
 
--- Who may see it, and who may not.
+-- Roles that may see it, and roles that may not.
 SELECT is(as_role('pgkeymgr_test_alice', call), expected, 'an administrator of keys: ' || call) FROM (VALUES
     ('SELECT count(*) FROM key_events', '20'), ('SELECT broken_link IS NULL FROM verify_key_events()', 'true'),
     ('SELECT count(*) FROM key_event', '42501')
 ) AS calls (call, expected);
 SELECT is(as_role(role, call), '42501', format('%s may not: %s', role, call))
 FROM unnest('{pgkeymgr_test_bob,pgkeymgr_test_nobody}'::text[]) AS role, (VALUES
-    ('SELECT count(*) FROM key_events'), ('verify_key_events()'), ('_read_last_key_event()')
+    ('SELECT count(*) FROM key_events'), ('verify_key_events()')
 ) AS calls (call);
 SELECT throws_ok(format('SET LOCAL ROLE pgkeymgr_test_alice; %s', change), '42501', NULL, 'not even she: ' || change)
 FROM (VALUES
     ('INSERT INTO key_event (id, event, role, session_role, client) SELECT gen_random_uuid(), '''', '''', '''', '''''),
     ('DELETE FROM key_event'), ('UPDATE key_event SET detail = NULL'), ('TRUNCATE key_event'),
-    ('LOCK TABLE key_event_turn IN EXCLUSIVE MODE'), ('DELETE FROM key_events'), ('SELECT _read_last_key_event()')
+    ('LOCK TABLE key_event_turn IN EXCLUSIVE MODE'), ('DELETE FROM key_events')
 ) AS changes (change);
 
 -- A link that is undone with its savepoint is made again.

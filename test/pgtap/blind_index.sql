@@ -217,7 +217,7 @@ SELECT refuses(call, state, naming) FROM (VALUES
     ('blind_index(person, ''plain'', ''x'')', '42704', '"plain"'),
     ('blind_index(person, ''i'', ''one'')', '22P02', 'integer')
 ) AS calls (call, state, naming);
--- The view is made anew by the change, and has another OID.
+-- The change makes a new view, which has another OID.
 SELECT refuses('drop_blind_index(''public.test_person'', ''t'')', '42704', 'has no blind index',
     'SELECT drop_blind_index(person, ''t'') FROM v');
 SELECT refuses('blind_index(''public.test_person'', ''t'', ''x'')', '42704', 'has no blind index',
@@ -225,7 +225,8 @@ SELECT refuses('blind_index(''public.test_person'', ''t'', ''x'')', '42704', 'ha
 SELECT refuses('add_blind_index(''public.test_person'', ''i'', ''casefold'')', '22023', 'integer',
     'SELECT drop_blind_index(person, ''i'') FROM v');
 
--- Who may. A member of pgkeymgr_admin that does not own the table may not add one; who may use the key may search.
+-- Privileges. A member of pgkeymgr_admin that does not own the table may not add one; a role that may use the key
+-- may search.
 SELECT grant_data_key('public.test_person.t', 'pgkeymgr_test_reader', '{decrypt}');
 SELECT is(as_role(role, call), answer, format('%s: %s', role, call)) FROM (VALUES
     ('pgkeymgr_test_reader', 'add_blind_index(person, ''t'')', '42501'),

@@ -2,7 +2,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(71);
+SELECT plan(68);
 
 -- Who may call a function: PUBLIC what involves no secret; pgkeymgr_user what uses a key by its number, uuid, name,
 -- token or password, and what makes and checks verifiers of passwords; pgkeymgr_admin what takes, makes or gives a
@@ -308,7 +308,7 @@ SELECT set_eq(
     ) AS acl$$,
     $$SELECT identity, volatility, parallel,
         identity IN ('crypto_cmp(text,text)', 'crypto_kx_seed_new_keypair(bytea)')
-            OR identity ~ '^_(open|seal|reseal|blind|to_text)' AS strict,
+            OR identity ~ '^_(open|seal|reseal|send|take|is_settled|blind|to_text)' AS strict,
         identity IN ('_load_key(integer,text,uuid,integer,oid,boolean)', '_as_owner()', '_read_as_owner()', '_report_key_change()', '_on_ddl()', '_on_drop()', '_link_key_events()')
             AS security_definer,
         language, callers
@@ -371,7 +371,6 @@ SELECT set_eq(
     ('r', 'key_event', NULL, NULL),
     ('r', 'key_event_turn', NULL, NULL),
     ('S', 'key_id_seq', NULL, NULL),
-    ('S', 'key_derivation_seq', NULL, NULL),
     ('r', 'encrypted_relation', NULL, NULL),
     ('r', 'encrypted_column', NULL, NULL),
     ('r', 'encrypted_constraint', NULL, NULL),
@@ -414,7 +413,7 @@ SELECT is(
 SELECT set_eq(
     $$SELECT dumped::regclass::text, condition
     FROM pg_extension, unnest(extconfig, extcondition) AS config (dumped, condition) WHERE extname = 'pgkeymgr'$$,
-    $$VALUES ('key', ''), ('key_wrap', ''), ('key_grant', ''), ('key_id_seq', ''), ('key_derivation_seq', ''),
+    $$VALUES ('key', ''), ('key_wrap', ''), ('key_grant', ''), ('key_id_seq', ''),
     ('encrypted_relation', ''), ('encrypted_relation_id_seq', ''), ('encrypted_column', ''),
     ('encrypted_column_id_seq', ''), ('encrypted_constraint', ''), ('column_operation', ''),
     ('user_key', ''), ('server_key', ''), ('root_key_fingerprint', ''), ('key_event', '')$$,
@@ -584,8 +583,8 @@ enable_data_key	key_id integer	void
 destroy_data_key	key_id integer, confirm_name text, force boolean DEFAULT false	void
 grant_data_key	key text, role regrole, usage text[] DEFAULT '{encrypt,decrypt}'::text[]	void
 grant_data_key	key integer, role regrole, usage text[] DEFAULT '{encrypt,decrypt}'::text[]	void
-revoke_data_key	key text, role regrole, usage text[] DEFAULT '{encrypt,decrypt}'::text[]	void
-revoke_data_key	key integer, role regrole, usage text[] DEFAULT '{encrypt,decrypt}'::text[]	void
+revoke_data_key	key text, role regrole, usage text[] DEFAULT '{encrypt,decrypt,search}'::text[]	void
+revoke_data_key	key integer, role regrole, usage text[] DEFAULT '{encrypt,decrypt,search}'::text[]	void
 supersede_data_key	key text, sealed bytea	integer
 supersede_data_key	key integer, sealed bytea	integer
 exchange_offer	OUT public bytea, OUT challenge bytea, OUT server_key bytea, OUT signature bytea	record
@@ -733,7 +732,7 @@ SELECT throws_ok(
     format('%s cannot read %s', role, relation)
 )
 FROM unnest('{pgkeymgr_test_nobody,pgkeymgr_test_user,pgkeymgr_test_admin}'::text[]) AS role,
-    unnest('{key,key_wrap,key_grant,key_id_seq,key_derivation_seq,user_key,server_key,root_key_fingerprint,key_event,key_event_turn,
+    unnest('{key,key_wrap,key_grant,key_id_seq,user_key,server_key,root_key_fingerprint,key_event,key_event_turn,
         encrypted_relation,encrypted_column,encrypted_constraint,column_operation}'::text[]) AS relation;
 SELECT throws_ok(
     format('SET LOCAL ROLE %I; SELECT FROM %s', role, relation), '42501', NULL,

@@ -27,7 +27,7 @@ SELECT generates('pg_kmgr_wrap(''secret'')', 6 + 57);
 SELECT is(pg_kmgr_wrap(NULL), NULL, 'pg_kmgr_wrap of NULL');
 SELECT is(pg_kmgr_unwrap(NULL), NULL, 'pg_kmgr_unwrap of NULL');
 
--- What openssl enc -aes-256-cbc and openssl dgst -hmac make of this key, this IV and this text.
+-- The output of openssl enc -aes-256-cbc and openssl dgst -hmac for this key, this IV and this text.
 SELECT is(
     pg_decrypt(
         '\x4403b5148def8f53d654884150ee9282e4050975b9978dcd3f5ed3e73ba8a7a9000102030405060708090a0b0c0d0e0f'

@@ -13,7 +13,7 @@ BEGIN;
 SET client_min_messages = error;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(282);
+SELECT plan(301);
 
 -- In one statement, so that what was checked for one role, use and type is remembered when it is another's turn.
 CREATE TEMP TABLE v AS SELECT :'remembered'::uuid AS key, decode(repeat('01', 32), 'hex') AS message;
@@ -43,30 +43,39 @@ DROP TABLE v;
 
 CREATE ROLE pgkeymgr_test_alice IN ROLE pgkeymgr_admin;
 
--- A derived key and a raw key of each type.
+-- A key with a number, which was taken over, a raw key and a key of random bytes of each type.
 CREATE TEMP TABLE types (type key_type, size integer, raw bytea);
 INSERT INTO types
 SELECT type, size, substr('\x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f'::bytea, 1, size)
 FROM unnest(enum_range(NULL::key_type)) AS type,
     LATERAL (SELECT CASE type WHEN 'shorthash' THEN 16 ELSE 32 END) AS sizes (size)
 WHERE type NOT IN ('data', 'cryptokey');
-CREATE TEMP TABLE keys AS
-SELECT type, size, raw, (derived).*, (made_raw).id AS raw_id FROM (
-    SELECT *, create_key(type, 'derived ' || type) AS derived, create_key(type, 'raw ' || type, raw) AS made_raw
+CREATE TEMP TABLE made AS
+SELECT type, size, raw, (made_raw).id AS raw_id, (random).id AS random_id FROM (
+    SELECT *, create_key(type, 'raw ' || type, raw) AS made_raw, create_key(type, 'random ' || type) AS random,
+        import_pgsodium_key(gen_random_uuid(), 'valid', type, 'derived ' || type,
+            key_id => row_number() OVER (), key_context => 'pgsodium')
     FROM types OFFSET 0
 ) AS made;
+CREATE TEMP TABLE keys AS SELECT * FROM made, valid_key AS derived WHERE derived.name = 'derived ' || type;
 SELECT is(count(*), 11::bigint, 'pgsodium''s eleven types') FROM keys;
 SELECT is(
     (name, status::text, key_type, key_context, expires, associated_data)::text,
     format('("derived %s",valid,%s,"\\x7067736f6469756d",,"")', type, type), 'a derived key: ' || type
 ) FROM keys;
 SELECT is(count(DISTINCT key_id), 11::bigint, 'each with a number of its own') FROM keys;
+SELECT set_eq($$SELECT name, derivation_id FROM data_keys WHERE derivation_id IS NOT NULL$$,
+    $$SELECT name, key_id FROM keys$$, 'which data_keys says, and of these only');
 SELECT is(
     (v.name, v.status::text, v.key_type, v.key_id, v.key_context)::text, format('("raw %s",valid,%s,,)', type, type),
     'a raw key: ' || type
 ) FROM keys JOIN valid_key AS v ON v.id = raw_id;
+SELECT is(
+    (v.name, v.status::text, v.key_type, v.key_id, v.key_context)::text, format('("random %s",valid,%s,,)', type, type),
+    'a random key: ' || type
+) FROM keys JOIN valid_key AS v ON v.id = random_id;
 
--- What one calls with a uuid is what one calls with the number and context, or with the raw key.
+-- A call with a uuid gives the same as one with the number and context, or with the raw key.
 CREATE TEMP TABLE v AS
 SELECT 'a long message'::bytea AS message,
     'row 17 of a table'::bytea AS additional, decode(repeat('01', 24), 'hex') AS nonce,
@@ -93,6 +102,13 @@ $$;
 SELECT same(
     replace(call, 'K', quote_literal(id) || '::uuid'), replace(call, 'K', format('%s, %L', key_id, key_context)),
     'derived: ' || call
+) FROM calls JOIN keys USING (type);
+-- No number is a random key's: neither the small ones, which pgsodium gave, nor those of the rows.
+SELECT is_empty(
+    format(
+        'SELECT number FROM v, generate_series(-1, 100) AS number WHERE %s = %s',
+        replace(call, 'K', quote_literal(random_id) || '::uuid'), replace(call, 'K', 'number, ''pgsodium''')
+    ), 'by no number: ' || call
 ) FROM calls JOIN keys USING (type);
 SELECT same(
     replace(call, 'K', quote_literal(raw_id) || '::uuid'), replace(call, 'K', quote_literal(raw) || '::bytea'),
@@ -241,11 +257,9 @@ SELECT results_eq(
     $$SELECT name, key_type, key_context, expires, associated_data
     FROM create_key(key_type => 'auth', name => 'named', key_context => 'context1', expires => '2200-01-01',
         associated_data => 'a note', raw_key => NULL, raw_key_nonce => NULL, parent_key => (SELECT auth FROM v))$$,
-    $$VALUES ('named', 'auth'::key_type, 'context1'::bytea, '2200-01-01'::timestamptz, 'a note')$$,
+    $$VALUES ('named', 'auth'::key_type, NULL::bytea, '2200-01-01'::timestamptz, 'a note')$$,
     'with named arguments'
 );
-SELECT same('crypto_auth(message, (get_key_by_name(''named'')).id)',
-    'crypto_auth(message, (get_key_by_name(''named'')).key_id, ''context1'')', 'in its context');
 SELECT is_empty($$SELECT FROM key_wrap WHERE strpos(encode(wrapped, 'hex'),
     '000102030405060708090a0b0c0d0e0f') > 0$$, 'no raw key is stored as it is');
 SELECT refuses(call, state, naming) FROM (VALUES
@@ -272,7 +286,7 @@ SELECT is((get_key_by_id(auth)).name, 'derived auth', 'get_key_by_id') FROM v;
 SELECT is((get_key_by_name('derived auth')).id, auth, 'get_key_by_name') FROM v;
 SELECT set_eq($$SELECT name FROM get_named_keys('RAW AEAD%')$$, ARRAY['raw aead-ietf', 'raw aead-det'],
     'get_named_keys');
-SELECT is(count(*), 24::bigint, 'of all that have a name') FROM get_named_keys();
+SELECT is(count(*), 35::bigint, 'of all that have a name') FROM get_named_keys();
 SELECT is(get_key_by_id(gen_random_uuid())::text, NULL, 'get_key_by_id of none');
 SELECT is(get_key_by_id(NULL)::text, NULL, 'get_key_by_id of NULL');
 SELECT is(get_key_by_name('unknown')::text, NULL, 'get_key_by_name of none');
@@ -298,8 +312,11 @@ FROM (VALUES
 SELECT refuses('crypto_auth(message, auth)', '55000', '"derived auth"', after) FROM (VALUES
     ('UPDATE key SET expires = now() WHERE name = ''derived auth'''),
     ('SELECT disable_data_key(id) FROM key WHERE name = ''derived auth'''),
-    ('SELECT destroy_data_key(id, name) FROM key WHERE name = ''derived auth''')
+    ('SELECT destroy_data_key(id, name, force => true) FROM key WHERE name = ''derived auth''')
 ) AS changes (after);
+-- Its number does not go with it, and that is said; what has none is destroyed for good.
+SELECT refuses('destroy_data_key((SELECT id FROM key WHERE name = ''derived auth''), ''derived auth'')', '55000', 'number');
+SELECT lives_ok($$SELECT destroy_data_key(id, name) FROM key WHERE name = 'random auth'$$, 'a random key is destroyed');
 SELECT is(is_valid_after('SELECT disable_data_key(id) FROM key WHERE name = ''derived auth'''), false, 'disabled');
 SELECT is(is_valid_after('SELECT enable_data_key(id) FROM key WHERE name = ''derived auth'''), true, 'enabled');
 SELECT is(crypto_auth_verify(crypto_auth(message, auth), message, auth), true, 'and it is in use again') FROM v;
@@ -364,11 +381,9 @@ SELECT is(
     crypto_aead_det_encrypt(message, '', parent), crypto_aead_det_encrypt(message, '', 70, 'pgsodium'::bytea, NULL),
     'the derived key'
 ) FROM v, rows;
-SELECT is((create_key('auth')).key_id, 71::bigint, 'the next number is one that is not in use');
 SELECT isnt(import_pgsodium_key(gen_random_uuid(), 'valid', 'auth', key_id => id, key_context => 'pgsodium'), NULL,
     format('number %s', id))
 FROM unnest('{5,-1,0,-9223372036854775808}'::bigint[]) AS id;
-SELECT is((create_key('auth')).key_id, 72::bigint, 'smaller numbers do not move it');
 SELECT isnt(import_pgsodium_key(gen_random_uuid(), status, 'auth', 'imported ' || status, 80, 'pgsodium',
     expires => expires), NULL, status)
 FROM (VALUES ('default', NULL::timestamptz), ('invalid', NULL), ('expired', '2000-01-01'), ('valid', '2000-01-01'))
@@ -392,7 +407,7 @@ SELECT refuses(format('import_pgsodium_key(%s)', arguments), state, naming) FROM
     ('gen_random_uuid(), ''valid'', ''auth'', '''', 1, ''pgsodium''', '22023', 'name'),
     ('gen_random_uuid(), ''valid'', ''auth'', ''imported raw'', 1, ''pgsodium''', '42710', '"imported raw"'),
     (format('%L, ''valid'', ''auth'', ''another'', 1, ''pgsodium''', id), '42710', '11111111'),
-    -- What every other search for a key is told by.
+    -- The uuid that every other search for a key passes.
     ('''00000000-0000-0000-0000-000000000000'', ''valid'', ''auth'', ''nil'', 1, ''pgsodium''', '22023', 'id'),
     (format('gen_random_uuid(), ''valid'', ''auth'', raw_key => %L, raw_key_nonce => %L, '
         'parent_key => gen_random_uuid()', raw_key, raw_nonce), '42704', ''),

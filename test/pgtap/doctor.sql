@@ -4,13 +4,14 @@ SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
 SELECT plan(10);
 
--- What it finds depends on the machine, and is for test/python/test_doctor.py; here, what it is like.
+-- Its findings depend on the machine, and are tested in test/python/test_doctor.py; here, only their form is.
 CREATE TEMP TABLE v AS SELECT decode(repeat('10', 32), 'hex') AS root_key;
 CREATE TEMP TABLE findings AS SELECT row_number() OVER () AS line, d.* FROM doctor() AS d;
 SELECT set_eq(
     'SELECT DISTINCT check_name FROM findings',
     $$VALUES ('root_key'), ('root_key_fingerprint'), ('root_key_location'), ('logging'), ('core_dumps'), ('swap'), ('tls'),
-    ('libraries'), ('key_expiry'), ('key_use'), ('columns_unfinished'), ('column_writes'), ('plaintext_left'), ('standby'), ('roles'),
+    ('libraries'), ('key_expiry'), ('key_use'), ('key_numbers'), ('columns_unfinished'), ('column_writes'),
+    ('plaintext_left'), ('standby'), ('roles'),
     ('audit_trail')$$,
     'each check has a row'
 );

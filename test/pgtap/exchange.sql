@@ -95,7 +95,7 @@ FROM (VALUES (:'sealed'), ('\x'), ('\x00')) AS messages (sealed);
 SELECT exchange_offer() IS NULL AS is_null \gset
 SELECT refuses(format('import_data_key(''x'', %L)', :'sealed'), '28000', 'not for the present offer');
 SELECT refuses(format('import_data_key(''x'', %L)', :'sealed'), '28000', 'no open offer');
--- Whatever came of it, and whatever becomes of the transaction.
+-- This holds whether the call succeeded or failed, and whether its transaction did.
 SELECT seal(secret) AS sealed FROM v \gset
 SELECT refuses('import_data_key(''x'', ''wrong'')', '28000', 'not for the present offer');
 SELECT refuses(format('import_data_key(''x'', %L)', :'sealed'), '28000', 'no open offer');
@@ -201,7 +201,7 @@ SELECT is(
     string_agg(DISTINCT answer, ', '), '28000', format('refused with 28000, all %s alterations', count(*))
 ) FROM answers_to_altered();
 
--- What follows the challenge is secrets with their lengths, as many as there should be, and none of them empty.
+-- The challenge is followed by secrets with their lengths, as many as there should be, and none of them empty.
 SELECT refuses(call, '22000', naming) FROM (VALUES
     ('import_data_key(''x'', seal_packed(''\x00''))', 'malformed'),
     ('import_data_key(''x'', seal_packed(''\x000000''))', 'malformed'),
@@ -264,7 +264,7 @@ SELECT is(
     as_role('pgkeymgr_test_alice', 'rotate_exchange_key() = exchange_fingerprint()'), 'true', 'an administrator may'
 );
 
--- Who may not.
+-- Roles that may not.
 SELECT is(as_role(role, call), '42501', format('%s may not: %s', role, call)) FROM (VALUES
     ('pgkeymgr_test_nobody', 'exchange_offer()'),
     ('pgkeymgr_test_nobody', 'exchange_fingerprint()'),

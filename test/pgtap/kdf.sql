@@ -31,7 +31,7 @@ SELECT is(
     crypto_kdf_derive_from_key(32, 1, context, key), 'with named arguments'
 ) FROM v;
 
--- Whatever differs makes another key, of the size asked for.
+-- Each difference makes another key, of the size asked for.
 SELECT is(count(DISTINCT subkey), 6::bigint, 'size, number, context and key each make another key')
 FROM v, LATERAL (VALUES
     (crypto_kdf_derive_from_key(32, 1, context, key)),

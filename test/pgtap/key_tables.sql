@@ -8,8 +8,9 @@ SELECT plan(56);
 CREATE ROLE pgkeymgr_test_alice IN ROLE pgkeymgr_admin;
 CREATE ROLE pgkeymgr_test_bob IN ROLE pgkeymgr_user;
 CREATE TEMP TABLE made AS
-SELECT create_data_key('a') AS a, create_data_key('b') AS b, (create_key('auth', 'derived')).id AS derived,
+SELECT create_data_key('a') AS a, create_data_key('b') AS b, gen_random_uuid() AS derived,
     (create_key('auth', 'raw', '\x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f')).id AS raw;
+SELECT import_pgsodium_key(derived, 'valid', 'auth', 'derived', key_id => 1, key_context => 'pgsodium') FROM made;
 CREATE TEMP TABLE v AS
 SELECT
     *,
@@ -19,7 +20,7 @@ SELECT
 FROM made;
 GRANT SELECT ON v TO PUBLIC;
 
--- What the tables take.
+-- Changes that the tables accept.
 SELECT has_pk('pgkeymgr', 'key'::name, 'key has a primary key');
 SELECT col_is_unique('pgkeymgr', 'key', 'uuid'::name);
 SELECT has_trigger('pgkeymgr', 'key', 'delete_wraps', 'the wraps of a key go with it');
@@ -85,7 +86,7 @@ FROM (VALUES
 CREATE ROLE pgkeymgr_test_group;
 CREATE ROLE pgkeymgr_test_carol IN ROLE pgkeymgr_user, pgkeymgr_test_group;
 CREATE ROLE pgkeymgr_test_dave NOINHERIT IN ROLE pgkeymgr_user, pgkeymgr_test_group;
--- What dave does not inherit.
+-- A grant that dave does not inherit.
 GRANT USAGE ON SCHEMA pgkeymgr TO pgkeymgr_test_dave, pgkeymgr_test_group;
 GRANT SELECT ON data_keys TO pgkeymgr_test_dave, pgkeymgr_test_group;
 SELECT as_role('pgkeymgr_test_alice', 'create_data_key(''alice''''s'', 16, ''2200-01-01'', ''a comment'')') AS alices

@@ -228,7 +228,7 @@ SELECT refuses(call, state, naming) FROM (VALUES
 ) AS calls (call, state, naming);
 SELECT is(as_role('pgkeymgr_test_carol', 'change_passphrase(closed, seal(one, two))'), '42501', 'without a grant');
 
--- What is in the wrap is bound to it, and the stretching cannot be made weaker.
+-- The contents of the wrap are bound to it, and the stretching cannot be made weaker.
 SELECT refuses('unlock_data_key(''both'', seal(one))', state, '"both"', after) FROM (VALUES
     ('UPDATE key_wrap SET wrapped = set_bit(wrapped, 300, 1 - get_bit(wrapped, 300)) WHERE kind = ''passphrase''',
         '28P01'),
@@ -271,7 +271,7 @@ SELECT refuses(call, state, naming) FROM (VALUES
     ('add_root_wrap(authentic)', '22000', '"authentic"')
 ) AS calls (call, state, naming);
 
--- Who may not.
+-- Roles that may not.
 SELECT is(as_role('pgkeymgr_test_alice', 'add_root_wrap(''plain'')'), '', 'an administrator may');
 SELECT is(as_role('pgkeymgr_test_bob', call), '42501', 'a user may not: ' || call) FROM (VALUES
     ('add_passphrase(''plain'', one)'), ('add_passphrase(plain, one)'),

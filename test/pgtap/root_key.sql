@@ -73,7 +73,7 @@ SELECT throws_ok(
     $$SELECT derive_key_under(1, 32, 'pgsodium', 'bcfeb526')$$, '55000', NULL, 'part of a fingerprint is none'
 );
 
--- The root key itself is never to be seen: only its fingerprint, which is for ever the same, is.
+-- The root key itself is never shown: only its fingerprint, which is always the same, is.
 SELECT is(fingerprint, 'bcfeb5264e5a18c35f29399ef36dacb2', 'the fingerprint') FROM root_key_status();
 SELECT alike(source, 'getkey %/pgkeymgr_getkey', 'where it came from') FROM root_key_status();
 SELECT is(previous, '{}', 'there are no root keys before it') FROM root_key_status();

@@ -1,13 +1,13 @@
 -- sql/sealed/session_keyring.sql
 SET search_path = pgkeymgr, tap, public;
 
--- What ends with a transaction, or with a session's settings, which cannot be reset within one. So this part commits:
--- a key under a passphrase, and which of these listings has it.
+-- Keys whose unlocking ends with a transaction, or with a session's settings, which cannot be reset within one.
+-- This part commits: a key under a passphrase, and which of these listings has it.
 CREATE FUNCTION tap.message(secret text) RETURNS bytea LANGUAGE sql VOLATILE AS $$
     SELECT crypto_box_seal(challenge || int4send(length(secret)) || secret::bytea, public)
     FROM (SELECT * FROM exchange_offer() OFFSET 0) AS offer
 $$;
--- What is listed, whether the key opens, and how many parallel workers a query may have.
+-- The rows that are listed, whether the key opens, and how many parallel workers a query may have.
 CREATE FUNCTION tap.look() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     state text := 'opens';
@@ -43,7 +43,7 @@ BEGIN;
 SELECT unlock_data_key(:id, message('x'));
 COMMIT;
 INSERT INTO public.pgkeymgr_test_seen (moment) VALUES ('for the session, committed');
--- What was unlocked for the session is so after a transaction for which it was unlocked, too.
+-- A key that was unlocked for the session still is, after a transaction for which it was unlocked as well.
 BEGIN;
 SELECT unlock_data_key(:id, message('x'), for_transaction => true);
 COMMIT;
@@ -219,7 +219,7 @@ SELECT refuses('token_decrypt(token)', state, '"first"', after) FROM (VALUES
 ) AS changes (after, state);
 SELECT is(token_decrypt(token), plaintext, 'but for those') FROM v;
 
--- Who may not.
+-- Roles that may not.
 SELECT is(as_role('pgkeymgr_test_nobody', call), '42501', 'nobody else: ' || call) FROM (VALUES
     ('lock()'), ('_session_keyring()'), ('SELECT count(*) FROM session_keyring')
 ) AS calls (call);

@@ -214,8 +214,8 @@ SELECT refuses('token_reencrypt(randomized, b)');
 SELECT refuses('token_reencrypt(randomized, b, ad || ''\x00'')');
 SELECT refuses('token_reencrypt(substr(randomized, 2), b, ad)');
 
--- Who may. Each is asked twice in one statement, and all of them in one statement, so that what was checked for one
--- is remembered when it is another's turn.
+-- Privileges. Each role is asked twice in one statement, and all of them in one statement, so that what was checked
+-- for one is remembered when it is another's turn.
 CREATE FUNCTION tap.twice(role text, call text) RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(DISTINCT as_role(role, call), ', ') FROM generate_series(1, 2)
 $$;
@@ -241,7 +241,7 @@ SELECT set_eq('SELECT * FROM answers', $$
         ('pgkeymgr_test_stranger', '42501', '42501', '42501')
     ) AS expectations (role, encrypts, decrypts, reencrypts)
 $$, 'who may encrypt, decrypt and reencrypt');
-SELECT refuses('token_decrypt(token)', '42501', '"test token"', 'SET LOCAL ROLE pgkeymgr_test_stranger');
+SELECT refuses('token_decrypt(token)', '42501', 'for key ', 'SET LOCAL ROLE pgkeymgr_test_stranger');
 SELECT refuses('token_encrypt(a, plaintext)', '42501', '"test token"', 'SET LOCAL ROLE pgkeymgr_test_decrypter');
 
 -- The same from statement to statement, with what SET ROLE leaves in the session.
@@ -351,7 +351,7 @@ SELECT refuses(call, state, naming, after) FROM (VALUES
     ('token_decrypt(token)', '42704', '', 'DELETE FROM key WHERE name = ''test token'''),
     ('token_encrypt(''test token'', plaintext)', '42704', '"test token"',
         'DELETE FROM key WHERE name = ''test token'''),
-    ('token_decrypt(token)', '42501', '"test token"', 'SELECT revoke_data_key(a, ''pgkeymgr_test_decrypter'') FROM v;
+    ('token_decrypt(token)', '42501', 'for key ', 'SELECT revoke_data_key(a, ''pgkeymgr_test_decrypter'') FROM v;
      SET LOCAL ROLE pgkeymgr_test_decrypter')
 ) AS changes (call, state, naming, after);
 SELECT is(token_decrypt(token), plaintext, 'all of that was undone') FROM v;

@@ -16,7 +16,7 @@ SELECT
     pair.public AS recipient, pair.secret AS recipient_secret
 FROM crypto_box_new_keypair() AS pair;
 GRANT SELECT ON v TO PUBLIC;
--- What an export is to its recipient.
+-- The contents of an export, opened by its recipient.
 CREATE FUNCTION tap.opened(exported bytea) RETURNS bytea LANGUAGE sql AS $$
     SELECT crypto_box_seal_open(exported, recipient, recipient_secret) FROM v
 $$;

@@ -226,7 +226,7 @@ SELECT is(as_role('pgkeymgr_test_alice', format('token_decrypt(%L)', :'others'))
 SELECT is(as_role('pgkeymgr_test_alice', 'create_user_key(seal(one))'), '', 'and the role may have a new pair');
 SELECT lives_ok($$SELECT drop_user_key('pgkeymgr_test_alice')$$, 'which is dropped without force');
 
--- Who may not.
+-- Roles that may not.
 SELECT is(
     as_role('pgkeymgr_test_carol', 'drop_user_key(''pgkeymgr_test_carol'')'), '42501', 'a user may not drop a pair'
 );

@@ -1,4 +1,4 @@
-"""What the tests share: one cluster with the root key of the vectors, and a connection to it."""
+"""Fixtures that the tests share: one cluster with the root key of the vectors, and a connection to it."""
 
 import signal
 from collections.abc import Iterator

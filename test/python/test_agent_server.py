@@ -172,7 +172,7 @@ def test_a_backend_with_the_agent_is_closed_to_others(session: Connection) -> No
 
 
 def test_gone_and_back(session: Connection, server: Cluster, agent: Agent) -> None:
-    """What a session has unlocked goes on working; what needs the root key says that the agent is gone."""
+    """Unlocked keys go on working; calls that need the root key report that the agent is gone."""
     session.execute("SELECT create_data_key('kept'), create_data_key('not unlocked')")
     tokens = {
         name: value(session, f"SELECT token_encrypt_text('{name}', 'plaintext')")
@@ -315,7 +315,7 @@ def test_errors_are_those_of_getkey(session: Connection) -> None:
 
 
 def test_first_call_imports_little(session: Connection) -> None:
-    """What a session with the agent does not need is not loaded into each of them."""
+    """Modules that a session with the agent does not need are not loaded."""
     session.execute("SELECT derive_key(1)")
     session.execute(
         "CREATE FUNCTION pg_temp.loaded() RETURNS text LANGUAGE plpython3u AS"

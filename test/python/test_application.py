@@ -20,7 +20,7 @@ from conftest import rows, value
 Results = dict[str, dict[str, Any]]
 
 LEFT_BEHIND = b"Left-Behind"
-"""What each suite writes into several columns, and does not remove."""
+"""A text that each suite writes into several columns, and does not remove."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def suite(request: pytest.FixtureRequest) -> Suite:
 
 @pytest.fixture(scope="module")
 def plain(applications: Cluster, suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """What comes out on plain tables."""
+    """The results on plain tables."""
     database = f"{suite.name}_plain"
     with applications.connect() as connection:
         connection.execute(f"CREATE DATABASE {database}".encode())

@@ -368,6 +368,18 @@ def test_many_faults(server: Server, admin: Connection) -> None:  # noqa: PLR091
     )
     rows(admin, "UPDATE pg_class SET reltuples = 5e9 WHERE relname = 'invoice_encrypted'")
     faults.append(Fault(("key_use", WARNING, "key soon"), sql("ANALYZE invoice_encrypted")))
+    rows(
+        admin,
+        "SELECT import_pgsodium_key(gen_random_uuid(), 'valid', 'auth', 'numbered', 7, 'pgsodium');"
+        "SELECT create_key('auth', 'without a number')",
+    )
+    numbered = value(admin, "SELECT id FROM key WHERE name = 'numbered'")
+    faults.append(
+        Fault(
+            ("key_numbers", WARNING, f"key {numbered} (numbered)"),
+            sql(f"SELECT destroy_data_key({numbered}, 'numbered', force => true)"),
+        )
+    )
     # Columns.
     faults.append(
         Fault(("plaintext_left", WARNING, "public.invoice_encrypted"), sql("VACUUM FULL invoice_encrypted"))
@@ -413,7 +425,7 @@ def test_many_faults(server: Server, admin: Connection) -> None:  # noqa: PLR091
 
     # And that is what is found, no more and no less; each goes when it is mended, and nothing else does.
     left = {fault.finding for fault in faults}
-    assert len(left) == len(faults) >= 24
+    assert len(left) == len(faults) >= 25
     found = server.doctor()
     for finding in found:
         print(" | ".join(str(field) for field in finding))

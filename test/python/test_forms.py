@@ -1,4 +1,4 @@
-"""What encrypted columns bind their values to, and what blind indexes are made of, without a server."""
+"""The bindings of encrypted values, and the texts that blind indexes are made of, without a server."""
 
 from itertools import combinations
 

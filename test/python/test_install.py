@@ -363,7 +363,7 @@ def test_a_first_call_imports_little(connection: Connection) -> None:
 
 
 def test_a_package_that_went_away(connection: Connection) -> None:
-    """What a session has not imported yet may be gone when it is called."""
+    """Modules that a session has not imported yet may be gone when they are needed."""
     for module, call in (
         ("pgkeymgr.doctor", "doctor()"),
         ("pgkeymgr.column.relations", "blind_index('pg_class', 'relname', 'x')"),
@@ -428,7 +428,7 @@ def test_destdir_prefix_and_uninstall(tmp_path: Path) -> None:
     version = pgkeymgr.__version__
     assert any(re.fullmatch(rf"usr/local/lib/pgkeymgr/{version}/cp3\d+/pgkeymgr/bridge\.py", f) for f in files)
     assert any(re.fullmatch(r"usr/local/lib/.*/pgkeymgr/__pycache__/bridge\.cpython-3\d+\.pyc", f) for f in files)
-    # Compiled so that a copy is not taken for stale, which would be compiled anew by each session.
+    # Compiled so that a copy does not count as stale: each session would compile that again.
     (compiled,) = tmp_path.glob(f"usr/local/lib/pgkeymgr/{version}/*/pgkeymgr/__pycache__/bridge.*.pyc")
     unchecked_hash = 1
     assert int.from_bytes(compiled.read_bytes()[4:8], "little") == unchecked_hash

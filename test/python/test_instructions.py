@@ -28,7 +28,7 @@ def kept(own_cluster: Cluster) -> instructions.Counts:
 
 @pytest.fixture(scope="module")
 def counted(own_cluster: Cluster, kept: instructions.Counts) -> instructions.Counts:  # skips before counting
-    """What the installed extension takes now."""
+    """The counts of the installed extension."""
     return instructions.count(own_cluster)
 
 

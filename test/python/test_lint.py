@@ -1,9 +1,11 @@
 """The project's own linters of ``make lint``."""
 
 import subprocess
+import textwrap
 from pathlib import Path
 
 import lint_files
+import lint_prose
 import pytest
 
 
@@ -55,3 +57,72 @@ def test_only_tracked_files_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / tracked[0]).unlink()
     assert sorted(lint_files.tracked_files(tmp_path)) == sorted(tracked)
     assert not [name for name in tracked if lint_files.why_refused(tmp_path, name)]
+
+
+PROSE = {
+    "a.py": """
+        # Call it anew.
+
+        # The first line
+        # goes on forever, and mends it.
+        def anew() -> None:
+            '''Tell whether it is there.'''
+            raise DataError("the file could not be had")
+        """,
+    "b.md": """
+        # Title
+
+        What you write here counts. Not `SELECT anew()`, and not
+
+            SELECT anew();
+
+        ```
+        anew
+        ```
+
+        - Those that are left.
+        - **Who may do it.** The rest.
+        """,
+    "c.sql": """
+        -- One that is not
+        -- there meanwhile.
+        COMMENT ON FUNCTION anew() IS 'It is done anew, for ever.';
+        SELECT anew();
+        """,
+    "Makefile": """
+        # Whatever it is, it is here.
+        all:
+        """,
+}
+FOUND = {
+    "a.py": [(2, "anew"), (5, "mends"), (7, "Tell"), (7, "Tell whether"), (8, "be had")],
+    "b.md": [(4, "What you write here counts."), (12, "Those that"), (13, "**Who may do it.")],
+    "c.sql": [(2, "One that"), (3, "meanwhile"), (4, "anew"), (4, "for ever")],
+    "Makefile": [(2, "Whatever it is, it is here.")],
+}
+
+
+@pytest.mark.parametrize("name", PROSE)
+def test_prose(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(textwrap.dedent(PROSE[name]))
+    assert [(line, words) for line, words, _ in sorted(lint_prose.findings(tmp_path / name))] == FOUND[name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What is it? Nobody knows. Who is there?",
+        "Return whether it is there, and what it is.",
+        "In the meantime it waits.",
+        "Take it away.",
+    ],
+)
+def test_good_prose(tmp_path: Path, text: str) -> None:
+    (tmp_path / "text.md").write_text(text)
+    assert list(lint_prose.findings(tmp_path / "text.md")) == []
+
+
+def test_the_converted_files() -> None:
+    files = {path.relative_to(lint_prose.TOP).as_posix() for path in lint_prose.converted_files()}
+    assert {"bench/run.py", "test/pgtap/token.sql", "scripts/getkey.sample", "docs/errors.md"} <= files
+    assert "test/data/wycheproof/README.md" not in files

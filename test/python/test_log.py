@@ -351,7 +351,7 @@ def fail_with_messages(key: str, session: Session, right: bytes, wrong: bytes) -
     for again in (message, sealed(session, right)[:-1], secrets.token_bytes(99)):
         with failing("28000"):
             session.run(unlock, again)
-    # What is malformed only within, made by a client that gets the lengths wrong.
+    # Messages that are malformed inside, made by a client that gets the lengths wrong.
     for content in (right, len(right).to_bytes(4, "little") + right, b"\0\0\0\1" + right, b"\0\0\0\0" + right):
         (offer,) = session.run("SELECT public, challenge FROM exchange_offer()")
         public, challenge = map(from_hex, offer)
@@ -511,7 +511,7 @@ def fail_without_root_key(cluster: Cluster) -> None:
 def forms(secret: bytes) -> dict[str, bytes]:
     """Return what a secret looks like in a text or a file, by the names of the forms.
 
-    Of a longer secret, its first 32 bytes: they are in whatever has the whole of it.
+    Of a longer secret, its first 32 bytes: everything that has all of it has them.
     """
     secret = secret[:32]
     escaped = "".join(
@@ -530,7 +530,7 @@ def forms(secret: bytes) -> dict[str, bytes]:
         "signed numbers": " ".join(str(byte - 256 if byte > 127 else byte) for byte in secret).encode(),
     }
     for before in range(3):
-        # What does not depend on the bytes before and after it.
+        # The digits that do not depend on the bytes before and after them.
         text = base64.b64encode(bytes(before) + secret)
         found[f"base64 at {before}"] = text[(before * 8 + 5) // 6 : (before + len(secret)) * 8 // 6]
     if secret.isascii() and secret.decode().isprintable():

@@ -50,6 +50,7 @@ def test_all_parts(tmp_path: Path) -> None:
     assert goals == PARTS
     assert [line.split()[1] for line in said.splitlines() if "(about " in line] == [f"{n}/7" for n in range(1, 8)]
     assert said.splitlines()[-1] == "== make test: passed in 1 minutes"
+    assert "error" not in said
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,11 @@ def fill(connection: Connection) -> None:
     connection.execute("SELECT supersede_data_key('one')")
     connection.execute("INSERT INTO kept VALUES ('one', token_encrypt('one', 'secret'))")
     connection.execute("SELECT disable_data_key(2)")
-    connection.execute("CREATE TABLE derived AS SELECT id AS uuid FROM create_key('hmacsha256', 'derived')")
+    connection.execute("CREATE TABLE derived AS SELECT gen_random_uuid() AS uuid")
+    connection.execute(
+        "SELECT import_pgsodium_key(uuid, 'valid', 'hmacsha256', 'derived', key_id => 1,"
+        " key_context => 'pgsodium') FROM derived"
+    )
     connection.execute("ALTER TABLE derived ADD COLUMN mac bytea")
     connection.execute("UPDATE derived SET mac = crypto_auth_hmacsha256('message', uuid)")
     connection.execute("CREATE TABLE pinned AS SELECT exchange_fingerprint() AS fingerprint")

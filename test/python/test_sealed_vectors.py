@@ -70,7 +70,7 @@ def test_the_hash_covers_each_field(field: str) -> None:
 
 
 def test_the_hash_tells_where_a_field_ends() -> None:
-    """What moves from one field to the next is another event, and NULL is not the empty text."""
+    """A text that moves from one field to the next makes another event, and NULL is not the empty text."""
     texts: list[Any] = ["", "a", "aa", None]
     hashes = [
         event_hash(bytes(32), {**EVENT, "role": role, "session_role": session_role, "client": client})

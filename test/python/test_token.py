@@ -174,7 +174,7 @@ def test_root_wraps() -> None:
     wrapped = before.wrap(b"secret", b"ad")
     after = LocalRootKey([new, old], "after")
     assert after.unwrap(wrapped, b"ad", before.fingerprint) == b"secret"
-    # What it wraps itself is under the newest.
+    # Its own wraps are under the newest.
     with pytest.raises(RootKeyError):
         before.unwrap(after.wrap(b"secret", b"ad"), b"ad", after.fingerprint)
     foreign = LocalRootKey([other], "elsewhere")

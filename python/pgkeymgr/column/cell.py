@@ -79,11 +79,11 @@ class Cells:
         cipher: TokenCipher | None = self._uses.get(which)
         if cipher is None:
             _, key_id = read_header(token)
-            record = self._keys.record(key_id)
+            record = self._keys.lookup(key_id, with_wraps=False)
             # The same for a key that does not exist: a role learns of no key that it may not use.
             if record is None or family not in (record.family, record.parent_family):
                 raise DataError(f"this ciphertext is under key {key_id}, which is not a key of the column")
-            self._keys.check_usable(record, f"{key_id}", TOKEN_KEY_TYPE, encrypt=False)
+            self._keys.check_usable(record, key_id, TOKEN_KEY_TYPE, encrypt=False)
             cipher = self._keys.cipher(record)
             self._uses.put(which, cipher, Conditions.of(record))
         if self._uses.is_quick:
@@ -165,8 +165,8 @@ class Cells:
         return cipher
 
     def _current(self, family: int) -> "Record":
-        record = self._keys.record_of_family(family)
-        return self._keys.check_usable(record, f"{family}", TOKEN_KEY_TYPE, encrypt=True)
+        record = self._keys.lookup_family(family)
+        return self._keys.check_usable(record, family, TOKEN_KEY_TYPE, encrypt=True)
 
     def _reseal(self, target: int, token: bytes, place: bytes, family: int) -> bytes:
         """Encrypt a value again, under the current version of a key.

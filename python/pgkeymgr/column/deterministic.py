@@ -29,7 +29,7 @@ class Deterministic:
 
         Raises:
             DataError: the column is not deterministic, or has keys by another column.
-            PrivilegeError: the current user may not encrypt with the key, or not search with it.
+            PrivilegeError: the current user may not encrypt with the key, or neither search nor decrypt.
         """
         if value is None:
             return None
@@ -45,7 +45,7 @@ class Deterministic:
             value = self._relations.converted(encoded, value, column.type)
         plaintext = bytes.fromhex(value) if column.form.kind == BYTES else value.encode()
         current = self._keys.check_usable(
-            self._keys.record_of_family(column.family), f"{column.family}", TOKEN_KEY_TYPE, encrypt=True
+            self._keys.lookup_family(column.family), column.family, TOKEN_KEY_TYPE, encrypt=True
         )
         current.check_search()
         versions = self._database.read_as_owner(
@@ -57,7 +57,7 @@ class Deterministic:
         tokens = []
         for row in versions:
             record = self._keys.check_usable(
-                self._keys.record(row["id"]), f"{row['id']}", TOKEN_KEY_TYPE, encrypt=True
+                self._keys.lookup(row["id"], with_wraps=False), row["id"], TOKEN_KEY_TYPE, encrypt=True
             )
             tokens.append(self._keys.cipher(record).encrypt_deterministic(plaintext, place_prefix(column.uuid)))
         return tokens

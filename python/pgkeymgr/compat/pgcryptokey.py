@@ -6,10 +6,20 @@ They take passwords, and give keys, in the clear, as their users' programs expec
 import os
 from typing import Any
 
-from ..errors import DataError, KeyStateError, ParameterError, UnsupportedError
+from ..errors import (
+    DataError,
+    DuplicateKeyError,
+    KeyStateError,
+    ParameterError,
+    PassphraseError,
+    UndefinedError,
+    UnsupportedError,
+)
+from ..key.passphrase import Stretching
 from ..key.passphrase_wrap import PassphraseWraps
 from ..key.record import Record
-from ..key.table import KeyTable, check_length
+from ..key.table import KeyTable, NewKey, called, check_length
+from ..sealed.attempts import attempt
 
 KEY_TYPE = "cryptokey"
 DEFAULT_PASSWORD = "pgcryptokey.default_password"  # noqa: S105  # a setting's name
@@ -41,12 +51,71 @@ class Cryptokeys:
             )
         return password.encode()
 
-    def _find(self, key: str | int) -> Record:
-        record = self._table.find(key)
+    def _open(self, function: str, key: str | int, password: str | None) -> tuple[Record, bytes]:
+        """Find a key and open it with its password, which is all the right that pgcryptokey asks for.
+
+        Who has no grant of the key is not told whether there is one, by the error or by the time that it takes.
+
+        Args:
+            function: what SQL calls, for the log and the trail.
+            key: name, which means its current version, or id.
+            password: None for the setting pgcryptokey.default_password.
+
+        Returns:
+            The key's record and its secret.
+
+        Raises:
+            UndefinedError: there is no such key, and the current user is an administrator of keys.
+            PassphraseError: the password is wrong, or there is no such key.
+            KeyStateError: the key is disabled or expired.
+        """
+        record = self._lookup(key)
+        may_know = (record is not None and record.has_usage) or self._table.is_admin()
+        if may_know:
+            record = self._current(key, record)
+            record.check_state()
+        elif record is not None and not _is_one(key, record):
+            record = None
+        passphrase = self._password(password)
+        if record is None:
+            opened = attempt(self._table, f"failed_{function}", None, None, lambda: _refuse(key, passphrase))
+        else:
+            found = record
+
+            def open_wrap() -> bytes:
+                try:
+                    return self._wraps.open_with_passphrase(found, passphrase)
+                except (PassphraseError, KeyStateError):
+                    if may_know:
+                        raise
+                raise _wrong_password(key)
+
+            opened = attempt(self._table, f"failed_{function}", record.id, record.name, open_wrap)
+            record.check_state()
+        assert record is not None
+        return record, opened
+
+    def _lookup(self, key: str | int) -> Record | None:
+        """Look for a key; by name, for one of pgcryptokey's before any other."""
+        if not isinstance(key, str):
+            return self._table.lookup(key)
+        rows = self._database.read_as_owner(
+            lambda: self._database.execute(
+                "SELECT id FROM {s}.key WHERE name OPERATOR(pg_catalog.=) $1 ORDER BY key_type = 'cryptokey' DESC,"
+                " superseded_by IS NULL AND state = 'enabled' DESC, id DESC LIMIT 1",
+                ("text", key),
+            )
+        )
+        return self._table.lookup(rows[0]["id"]) if rows else None
+
+    def _current(self, key: str | int, record: Record | None) -> Record:
+        """Refuse what is not one of pgcryptokey's keys, to somebody who may know what it is."""
+        if record is None:
+            raise UndefinedError(f"key {called(key)} does not exist")
         if record.key_type != KEY_TYPE:
             raise KeyStateError(f"{record} is not one of pgcryptokey's")
-        if isinstance(key, str) and record.superseded_by is not None:
-            raise KeyStateError(f'there is no current key "{key}"')
+        if not _is_one(key, record):
+            raise KeyStateError(f"there is no current key {called(key)}")
         return record
 
     def create_cryptokey(self, name: str, byte_len: int, password: str | None) -> int:
@@ -68,7 +137,11 @@ class Cryptokeys:
             raise DataError("name must not be NULL")
         check_length(byte_len, 1, BYTES_MAX)
         passphrase = self._password(password)
-        return self._table.create(name, os.urandom(byte_len), key_type=KEY_TYPE, passphrase=passphrase)
+        taken = self._table.lookup(name)
+        if taken is not None and taken.is_current() and (taken.has_usage or self._table.is_admin()):
+            # The two could be taken for each other by their name. Who may not know of that one is not told.
+            raise DuplicateKeyError(f'there is an enabled key "{name}" already')
+        return self._table.create(NewKey(name, os.urandom(byte_len), key_type=KEY_TYPE, passphrase=passphrase))
 
     def get_cryptokey(self, key: str | int, password: str | None) -> str:
         """Return a data key.
@@ -81,12 +154,12 @@ class Cryptokeys:
             The key in hexadecimal, as pgcrypto's functions take it.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             PassphraseError: the password is wrong.
         """
-        record = self._find(key)
-        record.check_state()
-        return self._wraps.open_with_passphrase(record, self._password(password)).hex()
+        record, secret = self._open("get_cryptokey", key, password)
+        self._table.audit.reveal("get_cryptokey", record.id, record.name)
+        return secret.hex()
 
     def set_cryptokey(self, key: str | int, password: str | None) -> None:
         """Put a data key, its id and its name into the settings pgcryptokey.key, .key_id and .name.
@@ -96,12 +169,12 @@ class Cryptokeys:
             password: None for the setting pgcryptokey.default_password.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             PassphraseError: the password is wrong.
         """
-        record = self._find(key)
-        secret = self.get_cryptokey(record.id, password)
-        for name, value in (("key_id", str(record.id)), ("name", record.name), ("key", secret)):
+        record, secret = self._open("set_cryptokey", key, password)
+        self._table.audit.reveal("set_cryptokey", record.id, record.name)
+        for name, value in (("key_id", str(record.id)), ("name", record.name), ("key", secret.hex())):
             self._database.query(
                 "SELECT pg_catalog.set_config($1, $2, false)", ("text", f"pgcryptokey.{name}"), ("text", value)
             )
@@ -115,13 +188,12 @@ class Cryptokeys:
             new_password: the one to come.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             PassphraseError: the old password is wrong.
         """
         if old_password is None or new_password is None:
             raise DataError("a password must not be NULL")
-        record = self._find(key)
-        secret = self._wraps.open_with_passphrase(record, self._password(old_password))
+        record, secret = self._open("change_cryptokey_password", key, old_password)
         self._wraps.add_passphrase(record, secret, self._password(new_password))
 
     def supersede_cryptokey(self, key: str | int, byte_len: int, password: str | None) -> int:
@@ -136,16 +208,13 @@ class Cryptokeys:
             The new version's id.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             PassphraseError: the password is wrong.
             KeyStateError: the key was superseded before.
         """
         check_length(byte_len, 1, BYTES_MAX)
-        record = self._find(key)
-        record.check_state()
-        passphrase = self._password(password)
-        self._wraps.open_with_passphrase(record, passphrase)
-        return self._table.supersede(record, os.urandom(byte_len), passphrase)
+        record, _ = self._open("supersede_cryptokey", key, password)
+        return self._table.supersede(record, os.urandom(byte_len), self._password(password))
 
     def reencrypt_data(
         self, data: bytes | None, old_key_id: int, new_key_id: int, password: str | None
@@ -178,7 +247,8 @@ class Cryptokeys:
     ) -> bytes | None:
         if data is None:
             return None
-        old, new = (self.get_cryptokey(key_id, password) for key_id in (old_key_id, new_key_id))
+        # The keys go to pgcrypto only, and so are no event.
+        old, new = (self._open("reencrypt_data", key_id, password)[1].hex() for key_id in (old_key_id, new_key_id))
         query = self._database.query
         schemas = query(
             "SELECT pg_catalog.quote_ident(n.nspname) AS name FROM pg_catalog.pg_extension AS e"
@@ -208,9 +278,26 @@ class Cryptokeys:
             password: None for the setting pgcryptokey.default_password.
 
         Raises:
-            UndefinedKeyError: there is no such key.
+            UndefinedError: there is no such key.
             PassphraseError: the password is wrong.
         """
-        record = self._find(key)
-        self._wraps.open_with_passphrase(record, self._password(password))
+        record, _ = self._open("drop_cryptokey", key, password)
         self._table.drop(record)
+
+
+def _is_one(key: str | int, record: Record) -> bool:
+    """Return whether a key is one of pgcryptokey's, and by name a current one."""
+    return record.key_type == KEY_TYPE and not (isinstance(key, str) and record.superseded_by is not None)
+
+
+def _refuse(key: str | int, passphrase: bytes) -> bytes:
+    """Take as long for a key that is not there as for a password that is wrong."""
+    Stretching.new().wrapping_key(passphrase)
+    raise _wrong_password(key)
+
+
+def _wrong_password(key: str | int) -> PassphraseError:
+    return PassphraseError(
+        f"wrong password for key {called(key)}",
+        hint="It is also said to be wrong if there is no such key of pgcryptokey's, or it is not in use.",
+    )

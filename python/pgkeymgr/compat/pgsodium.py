@@ -1,11 +1,12 @@
 """pgsodium's key table over ours: keys for one primitive each, found by uuid."""
 
+import os
 from typing import Any
 
 from ..crypto import aead_det, generichash, kdf, shorthash
 from ..errors import DataError, ParameterError, wrong_length
 from ..key.data_key import DataKeys
-from ..key.table import KeyTable, check_name
+from ..key.table import KeyTable, NewKey, check_name
 
 KEY_TYPES = (
     "aead-ietf",
@@ -85,10 +86,10 @@ class PgsodiumKeys:
         Args:
             key_type: the primitive.
             name: 1 to 255 characters, or None.
-            raw_key: its bytes; None for one that is derived from the root key by the next number.
+            raw_key: its bytes; None for random ones.
             raw_key_nonce: taken for compatibility; a raw key is wrapped under the root key.
             parent_key: taken for compatibility, and kept as a note; it must exist.
-            key_context: 8 bytes, for a derived key.
+            key_context: 8 bytes, taken for compatibility: no key that is made here has a number.
             expires: when, as a timestamp's text; None for never.
             associated_data: kept as a note.
 
@@ -97,7 +98,7 @@ class PgsodiumKeys:
 
         Raises:
             ParameterError: an argument is out of range.
-            UndefinedKeyError: there is no parent key of this uuid.
+            UndefinedError: there is no parent key of this uuid.
             DuplicateKeyError: the name is taken.
             RootKeyError: there is no root key.
         """
@@ -109,24 +110,15 @@ class PgsodiumKeys:
             self._table.find(_bytes(parent_key))
             note["parent_key"] = parent_key
         if raw_key is None:
+            # Not derived by a number, as pgsodium does: whoever may use keys by number could use it without a
+            # grant, and after it was destroyed.
             _check_context(key_context)
-            number = self._database.as_owner(
-                lambda: self._database.execute(
-                    "SELECT pg_catalog.nextval('{s}.key_derivation_seq'::pg_catalog.regclass) AS number"
-                )
-            )[0]["number"]
-            derivation = (number, key_context, derived_bytes(key_type))
+            raw_key = os.urandom(derived_bytes(key_type))
         else:
             self._warn()
             check_secret(key_type, raw_key)
-            derivation = None
         key_id = self._table.create(
-            name,
-            raw_key,
-            key_type=key_type,
-            expires=expires,
-            derivation=derivation,
-            user_data=_json(note),
+            NewKey(name, raw_key, key_type=key_type, expires=expires, user_data=_json(note))
         )
         return self._table.find(key_id).uuid.hex()
 
@@ -165,7 +157,7 @@ class PgsodiumKeys:
         Raises:
             DataError: the raw key does not open under its parent key.
             ParameterError: the row is neither of a derived nor of a raw key.
-            UndefinedKeyError: the parent key is not here.
+            UndefinedError: the parent key is not here.
             DuplicateKeyError: the uuid or the name is taken.
         """
         if uuid is None or status is None:
@@ -192,30 +184,23 @@ class PgsodiumKeys:
         else:
             raise ParameterError(f"the row {uuid} is neither of a derived nor of a raw key")
         key_id = self._table.create(
-            name,
-            secret,
-            key_type=key_type,
-            derivation=derivation,
-            uuid=_bytes(uuid),
-            user_data=_json(note),
+            NewKey(
+                name,
+                secret,
+                key_type=key_type,
+                derivation=derivation,
+                uuid=_bytes(uuid),
+                user_data=_json(note),
+            ),
+            event="import",
         )
-
-        def adjust() -> None:
-            execute = self._database.execute
-            execute(
+        self._table.change(
+            lambda: self._database.execute(
                 "UPDATE {s}.key SET expires = $2 WHERE id OPERATOR(pg_catalog.=) $1",
                 ("integer", key_id),
                 ("timestamptz", expires),
             )
-            if key_number is not None:
-                # The next derived key must not be one that is in use.
-                execute(
-                    "SELECT pg_catalog.setval('{s}.key_derivation_seq'::pg_catalog.regclass, GREATEST($1,"
-                    " (SELECT last_value FROM {s}.key_derivation_seq))) WHERE $1 OPERATOR(pg_catalog.>) 0",
-                    ("bigint", key_number),
-                )
-
-        self._database.as_owner(adjust)
+        )
         if status not in STATUSES_IN_USE:
             self._data_keys.disable_data_key(key_id)
         return key_id
@@ -225,13 +210,15 @@ class PgsodiumKeys:
             self._has_warned = True
             self._database.warn(
                 "create_key() takes a raw key in the clear, where a log can hold it",
-                "Leave raw_key out, for a key that is derived from the root key.",
+                "Leave raw_key out, for a key of random bytes.",
             )
 
     def crypto_aead_det_encrypt_by_uuid(
         self, message: bytes, additional: bytes | None, key_uuid: str, nonce: bytes | None
     ) -> bytes:
         """Return ``crypto_aead_det_encrypt`` under a key of the table."""
+        # Who may only encrypt could find plaintexts out by trying: the same one gives the same ciphertext.
+        self._table.check_search(_bytes(key_uuid), "aead-det")
         secret = self._table.secret(key_uuid, "aead-det", True)
         return aead_det.crypto_aead_det_encrypt(message, additional, secret, nonce)
 
@@ -247,7 +234,10 @@ class PgsodiumKeys:
     ) -> bytes:
         """Return ``crypto_kdf_derive_from_key`` from a key of the table."""
         secret = self._table.secret(primary_key, "kdf", True)
-        return kdf.crypto_kdf_derive_from_key(subkey_size, subkey_id, context, secret)
+        key = kdf.crypto_kdf_derive_from_key(subkey_size, subkey_id, context, secret)
+        detail = f"number {subkey_id}, context {context.hex()}, {subkey_size} bytes, from key {primary_key}"
+        self._table.audit.reveal("derive", None, None, detail)
+        return key
 
 
 def _json(note: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ CHECKS: dict[str, Check] = {
     "libraries": software.check_libraries,
     "key_expiry": keys.check_expiry,
     "key_use": keys.check_use,
+    "key_numbers": keys.check_numbers,
     "columns_unfinished": columns.check_unfinished,
     "column_writes": columns.check_writes,
     "plaintext_left": columns.check_plaintext,

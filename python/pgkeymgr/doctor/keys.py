@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from ..key.table import DERIVED_WRAP_BYTES
+from ..wrap import OVERHEAD_BYTES
 from .finding import ERROR, WARNING, Context, Finding, listed
 
 EXPIRY_DAYS = 30
@@ -84,4 +86,26 @@ def check_use(context: Context) -> Iterator[Finding]:
             "too",
             "CALL rotate_column(); with more rows than that, divide them among keys with key_by. ANALYZE the base "
             "table if it has fewer, and pg_stat_reset_single_table_counters() after the rotation.",
+        )
+
+
+def check_numbers(context: Context) -> Iterator[Finding]:
+    """Find the keys of the table that can be used by a number, without a grant: pgsodium gave them that number."""
+    for row in context.rows(
+        "SELECT k.id, coalesce(k.name, k.uuid::pg_catalog.text) AS name, k.derivation_id,"
+        " pg_catalog.encode(k.context, 'escape') AS context"
+        " FROM {s}.key AS k JOIN {s}.key_wrap AS w ON w.key_id OPERATOR(pg_catalog.=) k.id"
+        " WHERE k.derivation_id IS NOT NULL AND w.kind::pg_catalog.text OPERATOR(pg_catalog.=) 'root'"
+        # Its wrap does not hold the key, which is derived each time. A rotation of the root key puts it in there.
+        " AND pg_catalog.octet_length(w.wrapped) OPERATOR(pg_catalog.=) $1 ORDER BY k.id",
+        ("integer", OVERHEAD_BYTES + DERIVED_WRAP_BYTES),
+    ):
+        yield Finding(
+            WARNING,
+            f"key {row['id']} ({row['name']})",
+            f"it came from pgsodium with the number {row['derivation_id']} and the context {row['context']}: "
+            "every member of pgkeymgr_user can use it by that number, without a grant, and after it was disabled "
+            "or destroyed",
+            "Rotate the root key: the number is another key then. Or encrypt what it has encrypted with a key of "
+            "create_key(), which has no number, and destroy this one with force => true.",
         )

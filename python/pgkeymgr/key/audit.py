@@ -7,8 +7,9 @@ anew, which a hash that was noted elsewhere gives away.
 
 An event is part of the transaction that it tells of, and is linked to the chain when that commits. A failed unlock
 ends in an error, which undoes what the transaction wrote: so it goes to the server's log at once, and stays in the
-session's memory until a later transaction has found it written. So does an unlock, whose transaction may be rolled
-back when it has been of use.
+session's memory until a later transaction has found it written. So does whatever gives a secret away, or the right
+to use one: an export, a grant, an unlock and so on. Its transaction may be rolled back when it has been of use,
+and the session may end then: the log is what counts, and has the line before the secret is returned.
 """
 
 from hashlib import sha256
@@ -25,6 +26,8 @@ _BATCH = 10000
 _FIRST = -(2**63)
 _PENDING_MAX = 1000
 _NOT_WRITTEN = 0
+_REVEALED_MAX = 100
+"""The secrets of one kind of event that are listed for one transaction; a function is called for each row."""
 _FIELDS = ("link", "id", "at", "event", "key_id", "key_name", "role", "session_role", "client", "detail")
 _SELECT = (
     "SELECT link::text AS link, id::text AS id,"
@@ -64,6 +67,8 @@ class Audit:
     def __init__(self, database: "Database") -> None:
         self._database = database
         self._pending: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._revealed: set[tuple[str, int, int | None, str | None]] = set()
+        self._revealed_in = _NOT_WRITTEN
         self._failure_count = 0
         self._linked_in: tuple[int, int] | None = None
 
@@ -83,17 +88,49 @@ class Audit:
             key_id: to which key, or None.
             key_name: its name, or None.
             detail: more of it, without secrets.
-            even_if_undone: write it again if the transaction is rolled back: what it lets one see has been seen.
+            even_if_undone: write it to the log, too, and again to the trail if the transaction is rolled back:
+                what it lets one see has been seen.
         """
         fields = self._fields(event, key_id, key_name, detail)
-        if self._database.is_read_only():
-            # As on a standby, where keys are unlocked too.
+        # On a standby, where keys are unlocked too, the log is all there is.
+        is_read_only = self._database.is_read_only()
+        if even_if_undone or is_read_only:
             self._database.log(_describe(fields))
+        if is_read_only:
             return
         self.flush()
-        written_in = self._database.as_owner(lambda: self._insert(fields))
+        self._database.as_owner(lambda: self._insert(fields))
         if even_if_undone:
-            self._keep(written_in, fields)
+            self._keep(self._database.transaction(), fields)
+
+    def reveal(self, event: str, key_id: int | None, key_name: str | None, detail: str | None = None) -> None:
+        """Record that a secret is given away by a function that is called for each row.
+
+        It is recorded once in a transaction for each role and secret; after 100 secrets, the rest is one event.
+        In a parallel query it is in the log only.
+
+        Args:
+            event: what is done.
+            key_id: with which key, or None.
+            key_name: its name, or None.
+            detail: more of it, without secrets; it tells secrets of one key apart.
+        """
+        transaction, user = self._database.transaction(), self._database.user()
+        if self._revealed_in != transaction:
+            self._revealed_in = transaction
+            self._revealed.clear()
+        which = event, user, key_id, detail
+        if which in self._revealed or len(self._revealed) > _REVEALED_MAX:
+            return
+        self._revealed.add(which)
+        if len(self._revealed) > _REVEALED_MAX:
+            key_id, key_name = None, None
+            detail = f"and more than {_REVEALED_MAX} secrets in one transaction: the rest is not listed"
+        if self._database.is_parallel():
+            described = _describe_what(event, key_id, key_name)
+            self._database.log(f"{described} by the role with OID {user} in a parallel query ({detail})")
+            return
+        self.record(event, key_id, key_name, detail, even_if_undone=True)
 
     def record_failure(self, event: str, key_id: int | None, key_name: str | None) -> None:
         """Tell the log of a failed unlock, and keep it for the trail.
@@ -144,12 +181,11 @@ class Audit:
             **self._database.as_owner(read),
         }
 
-    def _insert(self, fields: dict[str, Any]) -> int:
+    def _insert(self, fields: dict[str, Any]) -> None:
         self._linked_in = None
-        (row,) = self._database.execute(
+        self._database.execute(
             "INSERT INTO {s}.key_event (id, at, event, key_id, key_name, role, session_role, client, detail)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-            " RETURNING pg_catalog.pg_current_xact_id()::text AS transaction",
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             ("uuid", fields["id"]),
             ("timestamptz", fields["at"]),
             ("text", fields["event"]),
@@ -160,20 +196,20 @@ class Audit:
             ("text", fields["client"]),
             ("text", fields["detail"]),
         )
-        return int(row["transaction"])
 
     def _write_pending(self) -> None:
         # One that was written is forgotten when a later transaction sees it: its own may still be undone.
+        transaction = self._database.transaction()
         for which, (written_in, fields) in list(self._pending.items()):
-            (row,) = self._database.execute(
-                "SELECT pg_catalog.pg_current_xact_id()::text AS transaction,"
-                " EXISTS (SELECT FROM {s}.key_event WHERE id OPERATOR(pg_catalog.=) $1) AS is_written",
-                ("uuid", which),
-            )
-            if not row["is_written"]:
-                self._pending[which] = (self._insert(fields), fields)
-            elif int(row["transaction"]) != written_in:
+            if written_in == transaction:
+                continue
+            if self._database.execute(
+                "SELECT FROM {s}.key_event WHERE id OPERATOR(pg_catalog.=) $1", ("uuid", which)
+            ):
                 del self._pending[which]
+            else:
+                self._insert(fields)
+                self._pending[which] = (transaction, fields)
 
     def _link_key_events(self) -> None:
         # The trigger of the first of a transaction's events links them all. For each of the others, the query
@@ -257,7 +293,11 @@ def _seen(link: int, previous: bytes) -> bytes | None:
 
 
 def _describe(fields: dict[str, Any]) -> str:
-    key = "" if fields["key_id"] is None else f" key {fields['key_id']}"
-    name = "" if fields["key_name"] is None else f' "{fields["key_name"]}"'
+    described = _describe_what(fields["event"], fields["key_id"], fields["key_name"])
     detail = "" if fields["detail"] is None else f" ({fields['detail']})"
-    return f"{fields['event']}{key}{name} by {fields['role']} from {fields['client']}{detail}"
+    return f"{described} by {fields['role']} from {fields['client']}{detail}"
+
+
+def _describe_what(event: str, key_id: int | None, key_name: str | None) -> str:
+    key = "" if key_id is None else f" key {key_id}"
+    return event + key + ("" if key_name is None else f' "{key_name}"')

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable, Sequence
 
-from ..errors import DataError, DuplicateKeyError, KeyStateError, ParameterError, UndefinedError
+from ..errors import DataError, DuplicateKeyError, KeyStateError, ParameterError
 from .cipher import SECRET_BYTES_MAX, SECRET_BYTES_MIN
+from .grants import check_usage
 from .record import Record
-from .table import KeyTable, check_length, shorten, uuid_text
+from .table import KeyTable, NewKey, check_length, shorten, uuid_text
 
-USAGES = ("encrypt", "decrypt")
 WRAPS = ("root", "user")
 
 
@@ -51,7 +51,9 @@ class DataKeys:
             raise ParameterError(f'wrap must be root or user, not "{shorten(wrap)}"')
         check_length(length, SECRET_BYTES_MIN, SECRET_BYTES_MAX)
         holders = [self._table.user_public(self._database.user())] if wrap == "user" else []
-        return self._table.create(name, os.urandom(length), expires=expires, comment=comment, holders=holders)
+        return self._table.create(
+            NewKey(name, os.urandom(length), expires=expires, comment=comment, holders=holders)
+        )
 
     def supersede_data_key(self, key: str | int) -> int:
         """Make a new version of a key: the same name, lifetime, grants and holders, new random bytes.
@@ -107,16 +109,12 @@ class DataKeys:
         def update() -> None:
             execute = self._database.execute
             # Locked, so that what another session is destroying is not enabled again.
-            (row,) = execute(
-                "SELECT state::text AS state FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
-                ("integer", key_id),
-            )
-            if row["state"] == "destroyed":
-                raise KeyStateError(f"{record} was destroyed: nothing brings it back")
+            self._table.wrap_rows.of(record)
             rows = execute(
                 "UPDATE {s}.key SET state = $2::{s}.key_state WHERE id OPERATOR(pg_catalog.=) $1"
                 " AND ($2 OPERATOR(pg_catalog.<>) 'enabled' OR superseded_by IS NOT NULL OR NOT EXISTS ("
                 "SELECT FROM {s}.key AS other WHERE other.name OPERATOR(pg_catalog.=) key.name"
+                " AND (other.key_type = 'cryptokey') = (key.key_type = 'cryptokey')"
                 " AND other.state = 'enabled'::{s}.key_state AND other.superseded_by IS NULL"
                 " AND other.id OPERATOR(pg_catalog.<>) key.id)) RETURNING id",
                 ("integer", key_id),
@@ -126,7 +124,10 @@ class DataKeys:
                 raise DuplicateKeyError(f'there is another enabled key "{record.name}"')
 
         self._table.change(update)
-        self._table.audit.record("enable" if state == "enabled" else "disable", record.id, record.name)
+        if state == "enabled":
+            self._table.audit.record("enable", record.id, record.name, even_if_undone=True)
+        else:
+            self._table.audit.record("disable", record.id, record.name)
 
     def destroy_data_key(self, key_id: int, confirm_name: str, force: bool) -> None:
         """Erase every wrap of a key: what it encrypted is lost, for good, once backups of the table are gone.
@@ -139,7 +140,7 @@ class DataKeys:
         Raises:
             UndefinedError: there is no such key.
             ParameterError: the name is not the key's.
-            KeyStateError: it was destroyed before, or something depends on it.
+            KeyStateError: it was destroyed before, something depends on it, or it can be derived by a number.
         """
         record = self._table.find(key_id)
         if confirm_name is None:
@@ -151,8 +152,13 @@ class DataKeys:
                 f"confirm_name is not the name of key {record.id}: nothing was destroyed",
                 hint="Give the key's name, exactly, to show that it is the one you mean.",
             )
-        if record.state == "destroyed":
-            raise KeyStateError(f"{record} was destroyed before")
+        record.check_not_destroyed()
+        if record.derivation_id is not None and not force:
+            raise KeyStateError(
+                f"{record} has the number {record.derivation_id}, by which its bytes can still be derived",
+                hint="Rotate the root key and withdraw the old one: then they cannot. With force => true, the key "
+                "is destroyed in the table only.",
+            )
         dependents = [] if force else self._find_dependents(record)
         if dependents:
             raise KeyStateError(
@@ -162,9 +168,8 @@ class DataKeys:
             )
 
         def erase() -> None:
-            self._database.execute(
-                "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) $1", ("integer", key_id)
-            )
+            # Locked before its wraps are looked for, so that none is added that the statement does not see.
+            self._table.wrap_rows.of(record).erase()
             self._database.execute(
                 "UPDATE {s}.key SET state = 'destroyed', derivation_id = NULL, context = NULL"
                 " WHERE id OPERATOR(pg_catalog.=) $1",
@@ -180,7 +185,7 @@ class DataKeys:
         Args:
             key: name or id.
             role: the role's name, quoted where it must be.
-            usage: of ``encrypt`` and ``decrypt``.
+            usage: of ``encrypt``, ``decrypt`` and ``search``.
 
         Raises:
             UndefinedError: there is no such key.
@@ -192,25 +197,8 @@ class DataKeys:
         if role is None:
             raise DataError("role must not be NULL")
 
-        def insert() -> None:
-            # regrole takes any number, as the OID that a role may have had.
-            if not self._database.execute(
-                "SELECT FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) $1::pg_catalog.regrole::oid",
-                ("text", role),
-            ):
-                raise UndefinedError(f"there is no role {role}")
-            self._database.execute(
-                "INSERT INTO {s}.key_grant AS old (family, grantee, usage)"
-                " VALUES ($1, $2::pg_catalog.regrole, $3) ON CONFLICT (family, grantee) DO UPDATE SET usage ="
-                " ARRAY(SELECT DISTINCT u FROM pg_catalog.unnest(old.usage OPERATOR(pg_catalog.||)"
-                " excluded.usage) AS u ORDER BY u)",
-                ("integer", family),
-                ("text", role),
-                ("text[]", list(usage)),
-            )
-
-        self._table.change(insert)
-        self._record_grant("grant", record, role, usage)
+        self._table.change(lambda: self._table.grants.add(family, role, usage))
+        self._table.audit.record("grant", record.id, record.name, _described(usage, role), even_if_undone=True)
 
     def revoke_data_key(self, key: str | int, role: str, usage: Sequence[str]) -> None:
         """Take a grant back; see ``grant_data_key``."""
@@ -220,35 +208,9 @@ class DataKeys:
         if role is None:
             raise DataError("role must not be NULL")
 
-        def remove() -> None:
-            arguments = (("integer", family), ("text", role), ("text[]", list(usage)))
-            self._database.execute(
-                "DELETE FROM {s}.key_grant WHERE family OPERATOR(pg_catalog.=) $1"
-                " AND grantee = $2::pg_catalog.regrole AND usage OPERATOR(pg_catalog.<@) $3",
-                *arguments,
-            )
-            self._database.execute(
-                "UPDATE {s}.key_grant SET usage = ARRAY(SELECT u FROM pg_catalog.unnest(usage) AS u"
-                " WHERE u OPERATOR(pg_catalog.<>) ALL ($3)) WHERE family OPERATOR(pg_catalog.=) $1"
-                " AND grantee = $2::pg_catalog.regrole",
-                *arguments,
-            )
-
-        self._table.change(remove)
-        self._record_grant("revoke", record, role, usage)
-
-    def _record_grant(self, event: str, record: Record, role: str, usage: Sequence[str]) -> None:
-        self._table.audit.record(event, record.id, record.name, f"{', '.join(usage)}, role {role}")
+        self._table.change(lambda: self._table.grants.remove(family, role, usage))
+        self._table.audit.record("revoke", record.id, record.name, _described(usage, role))
 
 
-def check_usage(usage: Sequence[str]) -> None:
-    """Refuse a usage that is none.
-
-    Raises:
-        ParameterError: it is.
-        DataError: it is NULL.
-    """
-    if usage is None:
-        raise DataError("usage must not be NULL")
-    if not usage or any(each not in USAGES for each in usage):
-        raise ParameterError("usage must be of encrypt and decrypt")
+def _described(usage: Sequence[str], role: str) -> str:
+    return f"{', '.join(usage)}, role {role}"

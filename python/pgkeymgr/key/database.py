@@ -151,11 +151,14 @@ class Database(Protocol):
     def is_read_only(self) -> bool:
         """Tell whether this transaction cannot write, as none can on a standby."""
 
+    def is_parallel(self) -> bool:
+        """Return whether this is part of a parallel query, in which nothing can be written."""
+
     def is_confidential(self) -> bool:
         """Tell whether the client came over TLS or a Unix socket."""
 
     def log(self, message: str) -> None:
-        """Write to the server's log, whatever becomes of the transaction."""
+        """Write a line to the server's log, whatever becomes of the transaction; without the statement."""
 
     def warn(self, message: str, hint: str) -> None:
         """Send the client a warning."""

@@ -5,7 +5,6 @@ from hashlib import blake2b
 
 from ..errors import DataError, KeyStateError, PassphraseError
 from ..wrap import unwrap
-from .database import Rows
 from .keyring import KEYS_MAX
 from .passphrase import Stretched, Stretching
 from .record import Record
@@ -17,7 +16,6 @@ class PassphraseWraps:
 
     def __init__(self, table: KeyTable) -> None:
         self._table = table
-        self._database = table.database
         self._session_key = os.urandom(32)
         self._opened: dict[bytes, bytes] = {}
 
@@ -42,30 +40,21 @@ class PassphraseWraps:
             PassphraseError: the passphrase is wrong, or the wrap was altered.
             KeyStateError: the key has no passphrase wrap.
         """
-
-        def read() -> Rows:
-            return self._database.execute(
-                "SELECT salt, opslimit, memlimit, wrapped FROM {s}.key_wrap"
-                " WHERE key_id OPERATOR(pg_catalog.=) $1 AND kind = 'passphrase'",
-                ("integer", record.id),
-            )
-
-        rows = self._database.as_owner(read)
-        if not rows:
+        found = self._table.wrap_rows.passphrase_wrap(record)
+        if found is None:
             raise KeyStateError(f"{record} has no passphrase", hint="add_passphrase() gives it one.")
-        (row,) = rows
+        stretching, wrapped = found
         # A second call with the same passphrase for the same wrap need not stretch it again.
         which = blake2b(
-            record.associated_data + row["wrapped"] + passphrase, digest_size=32, key=self._session_key
+            record.associated_data + wrapped + passphrase, digest_size=32, key=self._session_key
         ).digest()
         if which in self._opened:
-            return self._opened[which], row["wrapped"]
-        stretching = Stretching(row["salt"], row["opslimit"], row["memlimit"])
+            return self._opened[which], wrapped
         known = {} if stretched is None else stretched
         try:
             if stretching not in known:
                 known[stretching] = stretching.wrapping_key(passphrase)
-            secret = unwrap(row["wrapped"], record.associated_data, known[stretching])
+            secret = unwrap(wrapped, record.associated_data, known[stretching])
         except DataError as error:
             if "not authentic" not in error.message:
                 error.message = f"{record}: {error.message}"
@@ -74,7 +63,7 @@ class PassphraseWraps:
         if len(self._opened) >= KEYS_MAX:
             self._opened.clear()
         self._opened[which] = secret
-        return secret, row["wrapped"]
+        return secret, wrapped
 
     def add_passphrase(
         self, record: Record, secret: bytes, passphrase: bytes, stretched: Stretched | None = None
@@ -90,8 +79,7 @@ class PassphraseWraps:
         under = stretched or Stretching.new().stretch(passphrase)
 
         def replace() -> bytes:
-            self._delete_wrap(record, "passphrase")
-            return self._table.insert_passphrase_wrap(record.id, secret, record.associated_data, under)
+            return self._table.wrap_rows.of(record).set_passphrase(secret, under)
 
         self._table.unlocked.add_wrap(record, self._table.change(replace))
         self._table.audit.record("set_passphrase", record.id, record.name)
@@ -117,13 +105,8 @@ class PassphraseWraps:
         Raises:
             RootKeyError: there is no root key.
         """
-
-        def replace() -> None:
-            self._delete_wrap(record, "root")
-            self._table.insert_root_wrap(record.id, secret, record.associated_data)
-
-        self._table.change(replace)
-        self._table.audit.record("add_root_wrap", record.id, record.name)
+        self._table.change(lambda: self._table.wrap_rows.of(record).set_root(secret))
+        self._table.audit.record("add_root_wrap", record.id, record.name, even_if_undone=True)
 
     def drop_wrap(self, record: Record, kind: str) -> None:
         """Remove a wrap of a key, but not its last.
@@ -135,17 +118,9 @@ class PassphraseWraps:
         Raises:
             KeyStateError: it has no such wrap, or no other.
         """
-        if not self._table.change(lambda: self._table.delete_wraps([record.id], kind)):
+        if not self._table.change(lambda: self._table.wrap_rows.remove([record.id], kind)):
             raise KeyStateError(f"{record} has no {kind} wrap")
         self._table.audit.record(f"drop_{kind}_wrap", record.id, record.name)
-
-    def _delete_wrap(self, record: Record, kind: str) -> None:
-        # Even the last: another one comes in its place.
-        self._database.execute(
-            "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) $1 AND kind = $2::{s}.wrap_kind",
-            ("integer", record.id),
-            ("text", kind),
-        )
 
     def clear(self) -> None:
         """Forget what this session has opened."""

@@ -49,9 +49,18 @@ class Record(NamedTuple):
         return wrap_associated_data(self.uuid, self.key_type, derivation)
 
     def has_wrap(self, kind: str) -> bool:
-        """Tell whether the key is wrapped under a passphrase, or to a user."""
+        """Return whether the key is wrapped under a passphrase, or to a user."""
         assert self.other_wraps is not None, "the record was found without them"
         return kind in self.other_wraps
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether the user may use the key for anything, and so may be told about it."""
+        return self.may_encrypt or self.may_decrypt or self.may_search
+
+    def is_current(self) -> bool:
+        """Return whether the key is enabled, and no newer version has superseded it."""
+        return self.state == "enabled" and self.superseded_by is None
 
     def check_usage(self, *, encrypt: bool) -> None:
         """Refuse a user without a grant.
@@ -66,16 +75,25 @@ class Record(NamedTuple):
             )
 
     def check_search(self) -> None:
-        """Refuse a user who may neither search nor decrypt.
+        """Refuse a user who may not compare values by what is made of them with the key.
 
         Raises:
-            PrivilegeError: the user may do neither.
+            PrivilegeError: the user may neither search nor decrypt with the key.
         """
         if not self.may_search:
             raise PrivilegeError(
                 f"permission denied to search with {self}",
-                hint="Its owner or an administrator of keys can grant it, with grant_data_key().",
+                hint="Its owner or an administrator of keys can grant the usage search, with grant_data_key().",
             )
+
+    def check_not_destroyed(self) -> None:
+        """Refuse a key that was destroyed.
+
+        Raises:
+            KeyStateError: it was.
+        """
+        if self.state == "destroyed":
+            raise KeyStateError(f"{self} was destroyed: what it encrypted is lost")
 
     def check_state(self, *, allow_expired: bool = False) -> None:
         """Refuse a key that is not in use any more.
@@ -86,8 +104,7 @@ class Record(NamedTuple):
         Raises:
             KeyStateError: it is destroyed, disabled or expired.
         """
-        if self.state == "destroyed":
-            raise KeyStateError(f"{self} was destroyed: what it encrypted is lost")
+        self.check_not_destroyed()
         if self.state != "enabled":
             raise KeyStateError(f"{self} is disabled", hint=f"enable_data_key({self.id}) enables it.")
         if self.is_expired and not allow_expired:

@@ -9,7 +9,6 @@ from .record import wrap_associated_data
 from .root_wrap import server_key_associated_data
 from .table import DERIVED_WRAP_BYTES, KeyTable
 
-_BATCH = 1000
 _READ_COMMITTED = ("read committed", "read uncommitted")
 
 
@@ -72,30 +71,8 @@ class RootRotation:
         execute(
             "DELETE FROM {s}.root_key_fingerprint WHERE fingerprint OPERATOR(pg_catalog.<>) $1", ("text", newest)
         )
-        return self._rotate_keys(root_key) + self._rotate_server_keys(root_key)
-
-    def _rotate_keys(self, root_key: RootKey) -> int:
-        newest = root_key.fingerprint
-        count = 0
-        while rows := self._database.execute(
-            "SELECT w.key_id, w.wrapped, w.fingerprint, k.key_type::text AS key_type, k.name, k.derivation_id,"
-            " k.context, pg_catalog.uuid_send(k.uuid) AS uuid FROM {s}.key_wrap AS w"
-            " JOIN {s}.key AS k ON k.id OPERATOR(pg_catalog.=) w.key_id"
-            " WHERE w.kind = 'root' AND w.fingerprint OPERATOR(pg_catalog.<>) $1 ORDER BY w.key_id"
-            " LIMIT $2::pg_catalog.int8 FOR NO KEY UPDATE OF w",
-            ("text", newest),
-            ("integer", _BATCH),
-        ):
-            self._database.execute(
-                "UPDATE {s}.key_wrap AS w SET wrapped = new.wrapped, fingerprint = $1"
-                " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS new (key_id, wrapped)"
-                " WHERE w.kind = 'root' AND w.key_id OPERATOR(pg_catalog.=) new.key_id",
-                ("text", newest),
-                ("integer[]", [row["key_id"] for row in rows]),
-                ("bytea[]", [_rewrap_key(root_key, row) for row in rows]),
-            )
-            count += len(rows)
-        return count
+        count = self._table.wrap_rows.rewrap_under_root(newest, lambda row: _rewrap_key(root_key, row))
+        return count + self._rotate_server_keys(root_key)
 
     def _rotate_server_keys(self, root_key: RootKey) -> int:
         newest = root_key.fingerprint

@@ -66,12 +66,12 @@ class RootWraps:
 
     def counts(self) -> dict[str, int]:
         """Count the wraps that are stored, by the fingerprint of their root key; within ``Database.as_owner``."""
-        rows = self._database.execute(
-            "SELECT fingerprint, pg_catalog.count(*) AS wraps FROM ("
-            "SELECT fingerprint FROM {s}.key_wrap WHERE kind = 'root'"
-            " UNION ALL SELECT fingerprint FROM {s}.server_key) AS wraps GROUP BY fingerprint"
-        )
-        return {row["fingerprint"]: row["wraps"] for row in rows}
+        from .wrap_rows import count_by_root_key
+
+        counts = count_by_root_key(self._database)
+        for row in self._database.execute("SELECT fingerprint FROM {s}.server_key"):
+            counts[row["fingerprint"]] = counts.get(row["fingerprint"], 0) + 1
+        return counts
 
     def unwrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
         """Open a wrap; see ``RootKey.unwrap``."""

@@ -8,10 +8,18 @@ A session's first call waits for the imports: those for passphrases and users' k
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
-from ..errors import DataError, DuplicateKeyError, Error, KeyStateError, ParameterError, UndefinedError
-from ..wrap import wrap
+from ..errors import (
+    DataError,
+    DuplicateKeyError,
+    Error,
+    KeyStateError,
+    ParameterError,
+    PrivilegeError,
+    UndefinedError,
+)
 from .audit import Audit
 from .cipher import TokenCipher
 from .keyring import Keyring
@@ -22,7 +30,8 @@ from .use_cache import Conditions, UseCache
 
 if TYPE_CHECKING:
     from .database import Database, Rows
-    from .passphrase import Stretched
+    from .grants import Grants
+    from .wrap_rows import UserKeyRows, WrapRows
 
 NAME_CHARACTERS_MAX = 255
 VALUE_CHARACTERS_MAX = 600
@@ -39,6 +48,48 @@ _NO_UUID = bytes(16)
 _Result = TypeVar("_Result")
 
 
+class NewKey(NamedTuple):
+    """A key to be made.
+
+    Attributes:
+        name: or None for a key without one.
+        secret: its bytes; None for a derived key.
+        key_type: what it is for.
+        expires: when, as a timestamp's text; None for never.
+        comment: for people; None for none.
+        user_data: a JSON text; None for none.
+        derivation: a derived key's number, context and length.
+        uuid: 16 bytes; None for a random one.
+        owner: the OID of its owner; None for the current user.
+        parent_family: the family of a key whose grants are this one's, too.
+        key_value: of the column that ``key_by`` names, for which it is; None for none.
+        passphrase: wraps it under this.
+        holders: seals it to these users' public keys.
+        under_root: wraps it under the root key; None for only if there is no other way to open it.
+    """
+
+    name: str | None
+    secret: bytes | None
+    key_type: str = TOKEN_KEY_TYPE
+    expires: str | None = None
+    comment: str | None = None
+    user_data: str | None = None
+    derivation: tuple[int, bytes, int] | None = None
+    uuid: bytes | None = None
+    owner: int | None = None
+    parent_family: int | None = None
+    key_value: str | None = None
+    passphrase: bytes | None = None
+    holders: Sequence[bytes] = ()
+    under_root: bool | None = None
+
+    def is_under_root(self) -> bool:
+        """Return whether it is wrapped under the root key."""
+        if self.under_root is None:
+            return self.passphrase is None and not self.holders
+        return self.under_root
+
+
 class KeyTable:
     """The key table of a database, used by one session."""
 
@@ -50,35 +101,90 @@ class KeyTable:
         self.audit = Audit(database)
         self.uses = UseCache(database)
 
-    def find(self, key: str | int | bytes, *, with_wraps: bool = True) -> Record:
-        """Find a key for the current user, whatever its state and their grants.
+    @cached_property
+    def wrap_rows(self) -> "WrapRows":
+        """The stored wraps."""
+        from .wrap_rows import WrapRows
+
+        return WrapRows(self.database, self.root_wraps)
+
+    @cached_property
+    def user_key_rows(self) -> "UserKeyRows":
+        """The stored key pairs of users."""
+        from .wrap_rows import UserKeyRows
+
+        return UserKeyRows(self.database)
+
+    @cached_property
+    def grants(self) -> "Grants":
+        """The stored grants."""
+        from .grants import Grants
+
+        return Grants(self.database)
+
+    def lookup(self, key: str | int | bytes, *, with_wraps: bool = True) -> Record | None:
+        """Look for a key, whatever its state and the current user's grants; say nothing of it to who has none.
 
         Args:
             key: its name, which means its current version, its id, or its uuid as 16 bytes.
             with_wraps: with what it is wrapped under besides the root key; to use the key, that is not needed.
 
         Returns:
-            Its record.
+            Its record, or None if there is none.
 
         Raises:
-            UndefinedError: there is none.
             DataError: the key is NULL.
         """
         if key is None:
             raise DataError("key must not be NULL")
         user = self.database.user()
         if isinstance(key, str):
-            record = self.database.load_key(_NO_ID, key, _NO_UUID, user, with_wraps=with_wraps)
-            called = f'"{shorten(key)}"'
-        elif isinstance(key, bytes):
-            record = self.database.load_key(_NO_ID, "", key, user, with_wraps=with_wraps)
-            called = f"with uuid {key.hex()}"
-        else:
-            record = self.database.load_key(key, "", _NO_UUID, user, with_wraps=with_wraps)
-            called = f"{key}"
-        if record is None:
-            raise UndefinedError(f"there is no key {called}")
-        return record
+            return self.database.load_key(_NO_ID, key, _NO_UUID, user, with_wraps=with_wraps)
+        if isinstance(key, bytes):
+            return self.database.load_key(_NO_ID, "", key, user, with_wraps=with_wraps)
+        return self.database.load_key(key, "", _NO_UUID, user, with_wraps=with_wraps)
+
+    def find(self, key: str | int | bytes, *, with_wraps: bool = True) -> Record:
+        """Find a key that the current user may use for something, or may manage; whatever its state.
+
+        Args:
+            key: its name, which means its current version, its id, or its uuid as 16 bytes.
+            with_wraps: see ``lookup``.
+
+        Returns:
+            Its record.
+
+        Raises:
+            UndefinedError: there is none, and the user is an administrator of keys.
+            PrivilegeError: there is none, or the user may not use it: which of the two is not told.
+            DataError: the key is NULL.
+        """
+        return self.check_visible(self.lookup(key, with_wraps=with_wraps), key)
+
+    def check_visible(self, record: Record | None, key: str | int | bytes) -> Record:
+        """Return a record that was looked up, if the current user may know of the key; see ``find``."""
+        if record is not None and (record.has_usage or self.is_admin()):
+            return record
+        if record is None and self.is_admin():
+            raise UndefinedError(f"key {called(key)} does not exist")
+        raise PrivilegeError(
+            f"permission denied for key {called(key)}",
+            hint="It does not exist, or it is not granted to you. Its owner or an administrator of keys can grant "
+            "it, with grant_data_key().",
+        )
+
+    def is_admin(self) -> bool:
+        """Return whether the current user is an administrator of keys, or a superuser."""
+        user = self.database.user()
+        return bool(
+            self.database.read_as_owner(
+                lambda: self.database.execute(
+                    "SELECT FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) 'pgkeymgr_admin'"
+                    " AND pg_catalog.pg_has_role($1, oid, 'USAGE')",
+                    ("oid", user),
+                )
+            )
+        )
 
     def usable(self, key: str | int | bytes, key_type: str, *, encrypt: bool, with_wraps: bool = True) -> Record:
         """Find a key that the current user may use now.
@@ -87,22 +193,45 @@ class KeyTable:
             key: its name, which means its current version, its id, or its uuid as 16 bytes.
             key_type: what it must be for.
             encrypt: whether it is to encrypt or to authenticate; otherwise, to decrypt or to verify.
-            with_wraps: see ``find``.
+            with_wraps: see ``lookup``.
 
         Returns:
             Its record.
 
         Raises:
-            UndefinedError: there is none.
+            UndefinedError: there is none; see ``find``.
             PrivilegeError: the user may not use it for this.
             KeyStateError: it is disabled, destroyed or expired.
             DataError: it is for something else, or NULL.
         """
-        record = self.find(key, with_wraps=with_wraps)
+        return self.check_usable(self.lookup(key, with_wraps=with_wraps), key, key_type, encrypt=encrypt)
+
+    def check_usable(
+        self, record: Record | None, key: str | int | bytes, key_type: str, *, encrypt: bool
+    ) -> Record:
+        """Return a record that was looked up, if the current user may use its key now; see ``usable``."""
+        record = self.check_visible(record, key)
         record.check_usage(encrypt=encrypt)
         record.check_state()
         check_type(record, key_type)
         return record
+
+    def check_search(self, key: str | int | bytes, key_type: str) -> None:
+        """Refuse to encrypt so that equal plaintexts are seen to be equal, to a user who may not compare them.
+
+        Args:
+            key: see ``usable``.
+            key_type: what it must be for.
+
+        Raises:
+            PrivilegeError: the user may not encrypt with it, or neither search nor decrypt.
+            Error: see ``usable``.
+        """
+        which = ("search", key, key_type, self.database.user())
+        if self.uses.get(which) is None:
+            record = self.usable(key, key_type, encrypt=True, with_wraps=False)
+            record.check_search()
+            self.uses.put(which, True, Conditions.of(record))
 
     def unlock(self, record: Record) -> bytes:
         """Return a key's secret by its wrap under the root key, or if it has none, as the session has unlocked it.
@@ -191,42 +320,11 @@ class KeyTable:
         self.uses.note_change()
         self.keyring.forget_last()
 
-    def create(
-        self,
-        name: str | None,
-        secret: bytes | None,
-        *,
-        key_type: str = "data",
-        expires: str | None = None,
-        comment: str | None = None,
-        derivation: tuple[int, bytes, int] | None = None,
-        passphrase: bytes | None = None,
-        uuid: bytes | None = None,
-        user_data: str | None = None,
-        owner: int | None = None,
-        parent_family: int | None = None,
-        key_value: str | None = None,
-        holders: Sequence[bytes] = (),
-        under_root: bool | None = None,
-        event: str = "create",
-    ) -> int:
-        """Make a key of the current user's.
+    def create(self, new: NewKey, event: str = "create") -> int:
+        """Make a key.
 
         Args:
-            name: or None for a key without one.
-            secret: its bytes; None for a derived key.
-            key_type: what it is for.
-            expires: when, as a timestamp's text; None for never.
-            comment: for people; None for none.
-            derivation: a derived key's number, context and length.
-            passphrase: wraps it under this.
-            uuid: 16 bytes; None for a random one.
-            user_data: a JSON text; None for none.
-            owner: the OID of its owner; None for the current user.
-            parent_family: the family of a key whose grants are this one's, too.
-            key_value: of the column that ``key_by`` names; None for none.
-            holders: seals it to these users' public keys.
-            under_root: wraps it under the root key; None for only if there is no other way to open it.
+            new: what it is to be.
             event: what the audit trail is to call it.
 
         Returns:
@@ -234,148 +332,83 @@ class KeyTable:
 
         Raises:
             ParameterError: an argument is out of range.
-            DuplicateKeyError: the name is taken.
+            DuplicateKeyError: the name is taken, or the uuid, or there is a key for the value.
             RootKeyError: there is no root key.
         """
-        new_id = self._insert(
-            name,
-            secret,
-            key_type=key_type,
-            expires=expires,
-            comment=comment,
-            derivation=derivation,
-            passphrase=passphrase,
-            uuid=uuid,
-            user_data=user_data,
-            owner=owner,
-            parent_family=parent_family,
-            key_value=key_value,
-            holders=holders,
-            under_root=passphrase is None and not holders if under_root is None else under_root,
-        )
-        self.audit.record(event, new_id, name)
+        # Within the operation, the current user is the extension's owner.
+        owned = new if new.owner else new._replace(owner=self.database.user())
+        new_id = self.change(lambda: self._insert(owned))
+        self.audit.record(event, new_id, new.name)
         return new_id
 
-    def _insert(
-        self,
-        name: str | None,
-        secret: bytes | None,
-        *,
-        key_type: str,
-        expires: str | None,
-        comment: str | None,
-        user_data: str | None,
-        owner: int | None,
-        parent_family: int | None,
-        key_value: str | None,
-        passphrase: bytes | None,
-        holders: Sequence[bytes],
-        under_root: bool,
-        derivation: tuple[int, bytes, int] | None = None,
-        uuid: bytes | None = None,
-        family: int | None = None,
-        key_id: int | None = None,
-    ) -> int:
-        if name is not None or key_type == "data":
-            check_name(name)
-        owner = owner or self.database.user()
-        uuid = uuid or _new_uuid()
-        number, context, size = derivation or (None, None, 0)
+    def _insert(self, new: NewKey, key_id: int | None = None, family: int | None = None) -> int:
+        """Insert a key and its wraps; within ``change``.
+
+        Args:
+            new: what it is to be; its owner must be given.
+            key_id: its id; None for the next one.
+            family: of the versions before it; None for its own id.
+
+        Returns:
+            Its id.
+        """
+        if new.name is not None or new.key_type == TOKEN_KEY_TYPE:
+            check_name(new.name)
+        execute = self.database.execute
+        if new.expires is not None and not execute(
+            "SELECT WHERE $1 OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()", ("timestamptz", new.expires)
+        ):
+            raise ParameterError(f"expires must lie in the future, and is {new.expires}")
+        uuid = new.uuid or _new_uuid()
+        number, context, size = new.derivation or (None, None, 0)
+        new_id: int = key_id or _scalar(
+            execute("SELECT pg_catalog.nextval('{s}.key_id_seq'::pg_catalog.regclass)::integer AS id")
+        )
+        rows = execute(
+            "INSERT INTO {s}.key (id, uuid, family, name, key_type, expires, owner, comment, user_data,"
+            " derivation_id, context, parent_family, key_value) VALUES"
+            " ($1, pg_catalog.encode($2, 'hex')::uuid, $3, $4, $5::{s}.key_type, $6, $7::pg_catalog.regrole,"
+            " $8, $9, $10, $11, $12, $13)"
+            " ON CONFLICT DO NOTHING RETURNING id",
+            ("integer", new_id),
+            ("bytea", uuid),
+            ("integer", family or new_id),
+            ("text", new.name),
+            ("text", new.key_type),
+            ("timestamptz", new.expires),
+            ("oid", new.owner),
+            ("text", new.comment),
+            ("jsonb", new.user_data),
+            ("bigint", number),
+            ("bytea", context),
+            ("integer", new.parent_family),
+            ("text", new.key_value),
+        )
+        if not rows:
+            self._refuse_duplicate(new)
         packed = b"" if number is None or context is None else number.to_bytes(8, "little", signed=True) + context
-        associated_data = wrap_associated_data(uuid, key_type, packed)
-        body = secret if secret is not None else bytes([size])
+        wraps = self.wrap_rows.of_new(new_id, wrap_associated_data(uuid, new.key_type, packed))
+        body = new.secret if new.secret is not None else bytes([size])
+        for public in new.holders:
+            wraps.set_user(body, public)
+        if new.passphrase is not None:
+            from .passphrase import Stretching
 
-        def insert() -> int:
-            execute = self.database.execute
-            if expires is not None and not execute(
-                "SELECT WHERE $1 OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()",
-                ("timestamptz", expires),
-            ):
-                raise ParameterError(f"expires must lie in the future, and is {expires}")
-            new_id = key_id or _scalar(
-                execute("SELECT pg_catalog.nextval('{s}.key_id_seq'::pg_catalog.regclass)::integer AS id")
-            )
-            rows = execute(
-                "INSERT INTO {s}.key (id, uuid, family, name, key_type, expires, owner, comment, user_data,"
-                " derivation_id, context, parent_family, key_value) VALUES"
-                " ($1, pg_catalog.encode($2, 'hex')::uuid, $3, $4, $5::{s}.key_type, $6, $7::pg_catalog.regrole,"
-                " $8, $9, $10, $11, $12, $13)"
-                " ON CONFLICT DO NOTHING RETURNING id",
-                ("integer", new_id),
-                ("bytea", uuid),
-                ("integer", family or new_id),
-                ("text", name),
-                ("text", key_type),
-                ("timestamptz", expires),
-                ("oid", owner),
-                ("text", comment),
-                ("jsonb", user_data),
-                ("bigint", number),
-                ("bytea", context),
-                ("integer", parent_family),
-                ("text", key_value),
-            )
-            if not rows:
-                if execute(
-                    "SELECT FROM {s}.key WHERE uuid OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')::uuid",
-                    ("bytea", uuid),
-                ):
-                    raise DuplicateKeyError(f"there is a key with uuid {uuid_text(uuid)} already")
-                raise DuplicateKeyError(
-                    f'there is an enabled key "{name}" already',
-                    hint="Supersede it, disable it, or choose another name.",
-                )
-            for public in holders:
-                self.insert_user_wrap(new_id, body, associated_data, public)
-            if passphrase is not None:
-                from .passphrase import Stretching
+            wraps.set_passphrase(body, Stretching.new().stretch(new.passphrase))
+        if new.is_under_root():
+            wraps.set_root(body)
+        return new_id
 
-                stretched = Stretching.new().stretch(passphrase)
-                self.insert_passphrase_wrap(new_id, body, associated_data, stretched)
-            if under_root:
-                self.insert_root_wrap(new_id, body, associated_data)
-            return int(new_id)
-
-        return self.change(insert)
-
-    def insert_root_wrap(self, key_id: int, secret: bytes, associated_data: bytes) -> None:
-        """Store a key's wrap under the root key; within ``change``."""
-        fingerprint, wrapped = self.root_wraps.wrap(secret, associated_data)
-        self.database.execute(
-            "INSERT INTO {s}.key_wrap (key_id, kind, fingerprint, wrapped) VALUES ($1, 'root', $2, $3)",
-            ("integer", key_id),
-            ("text", fingerprint),
-            ("bytea", wrapped),
-        )
-
-    def insert_passphrase_wrap(
-        self, key_id: int, secret: bytes, associated_data: bytes, stretched: "Stretched"
-    ) -> bytes:
-        """Store a key's wrap under a passphrase, and return it; within ``change``."""
-        stretching = stretched.stretching
-        wrapped = wrap(secret, associated_data, stretched.wrapping_key)
-        self.database.execute(
-            "INSERT INTO {s}.key_wrap (key_id, kind, salt, opslimit, memlimit, wrapped)"
-            " VALUES ($1, 'passphrase', $2, $3, $4, $5)",
-            ("integer", key_id),
-            ("bytea", stretching.salt),
-            ("integer", stretching.opslimit),
-            ("bigint", stretching.memlimit),
-            ("bytea", wrapped),
-        )
-        return wrapped
-
-    def insert_user_wrap(self, key_id: int, secret: bytes, associated_data: bytes, public: bytes) -> None:
-        """Store a key's wrap for a user, in place of the one there may be; within ``change``."""
-        from .user_wrap import user_wrap
-
-        self.database.execute(
-            "INSERT INTO {s}.key_wrap (key_id, kind, holder, wrapped)"
-            " VALUES ($1, 'user', pg_catalog.encode($2, 'hex'), $3)"
-            " ON CONFLICT (key_id, kind, holder) DO UPDATE SET wrapped = excluded.wrapped",
-            ("integer", key_id),
-            ("bytea", public),
-            ("bytea", user_wrap(secret, associated_data, public)),
+    def _refuse_duplicate(self, new: NewKey) -> NoReturn:
+        """Say which of a new key's properties another key has; within ``change``."""
+        if new.uuid is not None and self.database.execute(
+            "SELECT FROM {s}.key WHERE uuid OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')::uuid",
+            ("bytea", new.uuid),
+        ):
+            raise DuplicateKeyError(f"there is a key with uuid {uuid_text(new.uuid)} already")
+        raise DuplicateKeyError(
+            f'there is an enabled key "{new.name}" already',
+            hint="Supersede it, disable it, or choose another name.",
         )
 
     def user_public(self, user: int) -> bytes:
@@ -390,29 +423,23 @@ class KeyTable:
         Raises:
             UndefinedError: the user has none.
         """
-        rows = self.database.as_owner(
-            lambda: self.database.execute(
-                "SELECT public FROM {s}.user_key WHERE role::oid OPERATOR(pg_catalog.=) $1", ("oid", user)
-            )
-        )
-        if not rows:
+        row = self.user_key_rows.find(user)
+        if row is None:
             raise UndefinedError("the role has no key pair", hint="It makes one with create_user_key().")
-        public: bytes = rows[0]["public"]
-        return public
+        return row.public
 
-    def holders(self, record: Record) -> list[bytes]:
-        """Return the public keys of the users to whom a key is sealed; within ``change``.
+    def _lock_for_holders(self, record: Record, lock: Callable[[Record], object]) -> list[bytes]:
+        """Lock a key, and return the public keys of the users to whom it is sealed; within ``change``.
 
-        Until the transaction ends, no user's key pair is rotated meanwhile, which would miss the wraps to come.
+        Until the transaction ends, no user's key pair is rotated, which would miss the wraps to come.
         """
-        self.database.execute("LOCK TABLE {s}.user_key IN SHARE MODE")
-        rows = self.database.execute(
-            "SELECT u.public FROM {s}.user_key AS u JOIN {s}.key_wrap AS w"
-            " ON w.holder OPERATOR(pg_catalog.=) pg_catalog.encode(u.public, 'hex')"
-            " WHERE w.key_id OPERATOR(pg_catalog.=) $1 AND w.kind = 'user' ORDER BY u.public",
-            ("integer", record.id),
-        )
-        return [row["public"] for row in rows]
+        if record.has_wrap("user"):
+            self.user_key_rows.lock_for_sealing()
+        lock(record)
+        holders = self.wrap_rows.holders(record)
+        if holders:
+            self.user_key_rows.lock_for_sealing()  # if it was shared only now
+        return holders
 
     def supersede(self, record: Record, secret: bytes, passphrase: bytes | None = None) -> int:
         """Make a new version of a key with given bytes; see ``supersede_data_key``.
@@ -428,14 +455,14 @@ class KeyTable:
             The new version's id.
 
         Raises:
-            KeyStateError: the key was superseded before.
+            KeyStateError: the key was superseded before, or is not enabled.
         """
 
         def replace() -> int:
-            execute = self.database.execute
-            rows = execute(
+            holders = self._lock_for_holders(record, self.wrap_rows.of)
+            rows = self.database.execute(
                 "UPDATE {s}.key SET superseded_by = pg_catalog.nextval('{s}.key_id_seq'::pg_catalog.regclass)"
-                " WHERE id OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL"
+                " WHERE id OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL AND state = 'enabled'"
                 " RETURNING superseded_by, comment, user_data::text AS user_data, owner::oid AS owner, "
                 "parent_family, key_value,"
                 # As long as the old one was meant to live, from now on.
@@ -445,24 +472,23 @@ class KeyTable:
                 ("integer", record.id),
             )
             if not rows:
-                raise KeyStateError(f"{record} was superseded already")
+                raise KeyStateError(f"{record} was superseded already, or is not enabled any more")
             (row,) = rows
-            return self._insert(
+            new = NewKey(
                 record.name,
                 secret,
                 key_type=record.key_type,
                 expires=row["expires"],
                 comment=row["comment"],
                 user_data=row["user_data"],
-                family=record.family,
-                key_id=row["superseded_by"],
                 passphrase=passphrase,
                 owner=row["owner"],
                 parent_family=row["parent_family"],
                 key_value=row["key_value"],
-                holders=self.holders(record) if record.has_wrap("user") else (),
+                holders=holders,
                 under_root=record.root_wrap is not None,
             )
+            return self._insert(new, row["superseded_by"], record.family)
 
         new_id = self.change(replace)
         self.audit.record("supersede", record.id, record.name, f"by key {new_id}")
@@ -484,44 +510,48 @@ class KeyTable:
             DuplicateKeyError: the name is taken; or, with a value, there is a key for that.
             KeyStateError: the other one opens with a passphrase only.
         """
-        if value is not None:
-            self._check_value(record, value)
-        (row,) = self.database.as_owner(
-            lambda: self.database.execute(
-                "SELECT owner::oid AS owner FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1",
-                ("integer", record.id),
-            )
-        )
-        # Opened by whoever opens the other one, and by nobody else.
-        holders = self.database.as_owner(lambda: self.holders(record)) if record.has_wrap("user") else ()
-        if record.root_wrap is None and not holders:
-            raise KeyStateError(
-                f"{record} opens with a passphrase only: no other key can be made that does",
-                hint="add_root_wrap() first; then drop_passphrase(), add_passphrase(), drop_root_wrap() do both.",
-            )
-
-        def create(called: str) -> int:
-            return self.create(
-                called,
-                os.urandom(CHILD_BYTES),
-                owner=row["owner"],
-                parent_family=record.family,
-                key_value=value,
-                holders=holders,
-                under_root=record.root_wrap is not None,
-            )
-
         if value is None:
-            return create(name)
+            return self._create_for(record, name, None)
+        self._check_value(record, value)
         if len(name) <= NAME_CHARACTERS_MAX:
             try:
-                return create(name)
+                return self._create_for(record, name, value)
             except DuplicateKeyError:
                 if self.child(record.family, value) is not None:
                     raise
         # The name is for people only: a key that has nothing to do with this one may have it.
         suffix = f"~{os.urandom(_SUFFIX_BYTES).hex()}"
-        return create(name[: NAME_CHARACTERS_MAX - len(suffix)] + suffix)
+        return self._create_for(record, name[: NAME_CHARACTERS_MAX - len(suffix)] + suffix, value)
+
+    def _create_for(self, record: Record, name: str, value: str | None) -> int:
+        def insert() -> int:
+            # Opened by whoever opens the other one, and by nobody else.
+            holders = self._lock_for_holders(record, self.wrap_rows.share_lock)
+            if record.root_wrap is None and not holders:
+                raise KeyStateError(
+                    f"{record} opens with a passphrase only: no other key can be made that does",
+                    hint="add_root_wrap() first; then drop_passphrase(), add_passphrase(), drop_root_wrap() do "
+                    "both.",
+                )
+            new = NewKey(
+                name,
+                os.urandom(CHILD_BYTES),
+                owner=_scalar(
+                    self.database.execute(
+                        "SELECT owner::oid AS owner FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1",
+                        ("integer", record.id),
+                    )
+                ),
+                parent_family=record.family,
+                key_value=value,
+                holders=holders,
+                under_root=record.root_wrap is not None,
+            )
+            return self._insert(new)
+
+        new_id = self.change(insert)
+        self.audit.record("create", new_id, name)
+        return new_id
 
     def _check_value(self, record: Record, value: str) -> None:
         """Refuse to make a key for a value that no column asks for."""
@@ -544,7 +574,7 @@ class KeyTable:
         Args:
             family: of the column's key, or a record of that.
             value: the other column's.
-            with_wraps: see ``find``.
+            with_wraps: see ``lookup``.
 
         Returns:
             The record of its current version, whatever its state and the user's grants; None if there is none.
@@ -582,49 +612,8 @@ class KeyTable:
                 ("integer", record.id),
             )
         )
-        return [record, *(self.find(row["id"]) for row in rows)]
-
-    def delete_wraps(self, key_ids: Sequence[int], kind: str, holder: str = "") -> list[int]:
-        """Remove a wrap from each of some keys, but not the last of any; within ``change``.
-
-        Args:
-            key_ids: of the keys.
-            kind: of the wraps.
-            holder: of a user's, the public key in hexadecimal.
-
-        Returns:
-            The ids of those that had it.
-
-        Raises:
-            KeyStateError: one of them has no other wrap.
-        """
-        arguments = (("integer[]", list(key_ids)), ("text", kind), ("text", holder))
-        # Written, so that of two sessions that remove the last two wraps one has to wait, or to begin again.
-        self.database.execute(
-            "UPDATE {s}.key SET state = state WHERE id OPERATOR(pg_catalog.=) ANY ($1)", arguments[0]
-        )
-        rows = self.database.execute(
-            "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) ANY ($1)"
-            " AND kind = $2::{s}.wrap_kind AND holder OPERATOR(pg_catalog.=) $3 RETURNING key_id",
-            *arguments,
-        )
-        deleted = [row["key_id"] for row in rows]
-        closed = self.without_wraps(deleted)
-        if closed:
-            names = ", ".join(f'key {row["id"]} "{row["name"]}"' for row in closed)
-            raise KeyStateError(
-                f"the {kind} wrap of {names} is its last: without it, it cannot be opened",
-                hint="Wrap it in another way first, all its versions and the keys of its blind indexes.",
-            )
-        return deleted
-
-    def without_wraps(self, key_ids: Sequence[int]) -> "Rows":
-        """Return id and name of those of some keys that nothing can open any more; within ``change``."""
-        return self.database.execute(
-            "SELECT k.id, k.name FROM {s}.key AS k WHERE k.id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS"
-            " (SELECT FROM {s}.key_wrap AS w WHERE w.key_id OPERATOR(pg_catalog.=) k.id) ORDER BY k.id",
-            ("integer[]", list(key_ids)),
-        )
+        found = (self.lookup(row["id"]) for row in rows)
+        return [record, *(each for each in found if each is not None)]
 
     def children(self, record: Record) -> list[int]:
         """Return the ids of the current versions of the keys for the values of a column that ``key_by`` names."""
@@ -646,22 +635,9 @@ class KeyTable:
         self.change(delete)
         self.audit.record("drop", record.id, record.name)
 
-    def record(self, key_id: int) -> Record | None:
-        """Return the record of a key by its id, whatever the current user's rights, or None."""
-        return self.database.load_key(key_id, "", _NO_UUID, self.database.user(), with_wraps=False)
-
-    def record_of_family(self, family: int) -> Record | None:
-        """Return the record of the current version of a key by its family, or None; see ``record``."""
+    def lookup_family(self, family: int) -> Record | None:
+        """Look for the current version of a key by its family; see ``lookup``."""
         return self.database.load_key(_NO_ID, "", _NO_UUID, self.database.user(), family=family, with_wraps=False)
-
-    def check_usable(self, record: Record | None, called: str, key_type: str, *, encrypt: bool) -> Record:
-        """Return a record that was found, if the current user may use its key now; see ``usable``."""
-        if record is None:
-            raise UndefinedError(f"there is no key {called}")
-        record.check_usage(encrypt=encrypt)
-        record.check_state()
-        check_type(record, key_type)
-        return record
 
 
 def check_name(name: str | None) -> None:
@@ -698,6 +674,13 @@ def check_type(record: Record, key_type: str) -> None:
     """
     if record.key_type != key_type:
         raise DataError(f"{record} is of type {record.key_type}, and this needs one of type {key_type}")
+
+
+def called(key: str | int | bytes) -> str:
+    """Return what a message calls a key that somebody has asked for: by what they gave, and nothing else."""
+    if isinstance(key, str):
+        return f'"{shorten(key)}"'
+    return f"with uuid {uuid_text(key)}" if isinstance(key, bytes) else str(key)
 
 
 def shorten(text: str) -> str:

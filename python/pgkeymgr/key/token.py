@@ -1,7 +1,7 @@
 """Tokens in SQL: encrypted and decrypted with the keys of the table."""
 
 from ..errors import DataError, KeyStateError, UndefinedError
-from .cipher import HEADER_BYTES, SUITES, TokenCipher, read_header
+from .cipher import DETERMINISTIC, HEADER_BYTES, SUITES, TokenCipher, read_header
 from .record import Record
 from .table import TOKEN_KEY_TYPE, KeyTable
 from .use_cache import Conditions
@@ -30,6 +30,11 @@ class Tokens:
         if self._uses.is_quick:
             self._keyring.sealer = key, user, self._stamp(), cipher
         return cipher
+
+    def deterministic_encryptor(self, key: str | int) -> TokenCipher:
+        """Return what encrypts under a key, for a user who may compare what it gives; see ``token_encrypt``."""
+        self._table.check_search(key, TOKEN_KEY_TYPE)
+        return self.encryptor(key)
 
     def decryptor(self, token: bytes) -> TokenCipher:
         """Return the cipher that decrypts a token, for the current user; see ``token_decrypt``."""
@@ -61,15 +66,16 @@ class Tokens:
 
         Raises:
             UndefinedError: there is no such key.
-            PrivilegeError: the current user may not encrypt with it.
+            PrivilegeError: the current user may not encrypt with it; or, for a deterministic token, neither search
+                nor decrypt.
             KeyStateError: it is disabled, destroyed, expired, superseded or locked.
             LimitError: the token would not fit into a bytea.
         """
         if plaintext is None:
             return None
-        cipher = self.encryptor(key)
         if deterministic:
-            return cipher.encrypt_deterministic(plaintext, associated_data)
+            return self.deterministic_encryptor(key).encrypt_deterministic(plaintext, associated_data)
+        cipher = self.encryptor(key)
         if deterministic is None:
             raise DataError("deterministic must not be NULL")
         return cipher.encrypt(plaintext, associated_data)
@@ -139,7 +145,9 @@ class Tokens:
         if token is None:
             return None
         plaintext = self.decryptor(token).decrypt(token, associated_data)
-        return self.encryptor(key).encrypt_like(token, plaintext, associated_data)
+        if token[0] == DETERMINISTIC:
+            return self.deterministic_encryptor(key).encrypt_deterministic(plaintext, associated_data)
+        return self.encryptor(key).encrypt(plaintext, associated_data)
 
     def token_info(self, token: bytes | None) -> tuple[int, str, int, str | None, str | None] | None:
         """Tell what a token says of itself; nothing is verified.
@@ -156,11 +164,8 @@ class Tokens:
         if token is None:
             return None
         suite, key_id = read_header(token)
-        try:
-            record = self._table.find(key_id)
-        except UndefinedError:
-            return 1, SUITES[suite], key_id, None, None
-        if not (record.may_encrypt or record.may_decrypt):
+        record = self._table.lookup(key_id)
+        if record is None or not record.has_usage:
             return 1, SUITES[suite], key_id, None, None
         return 1, SUITES[suite], key_id, record.name, record.state
 

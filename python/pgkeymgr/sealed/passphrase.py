@@ -163,7 +163,7 @@ class Passphrases:
         return record
 
     def _check_may_use(self, record: Record) -> None:
-        if not (record.may_encrypt or record.may_decrypt):
+        if not record.has_usage:
             raise PrivilegeError(f"permission denied to unlock {record}")
 
     def _related(self, key: str | int) -> list[Record]:

@@ -1,9 +1,10 @@
 """Data keys shared to users: a sealed copy for each, which only that user can open."""
 
 from ..errors import DataError, KeyStateError, UndefinedError
-from ..key.data_key import USAGES
 from ..key.record import Record
 from ..key.table import TOKEN_KEY_TYPE, KeyTable, check_type
+
+_USAGE = ("encrypt", "decrypt")
 
 
 class Sharing:
@@ -11,7 +12,6 @@ class Sharing:
 
     def __init__(self, table: KeyTable) -> None:
         self._table = table
-        self._database = table.database
 
     def share_data_key(self, key: str | int, role: str) -> None:
         """Seal a key to a role's key pair, with all its versions and the keys of its blind indexes, and grant it.
@@ -34,18 +34,13 @@ class Sharing:
 
         def insert() -> None:
             public = self._lock_public(role)
-            for each, secret in secrets:
-                self._table.insert_user_wrap(each.id, secret, each.associated_data, public)
-            self._database.execute(
-                "INSERT INTO {s}.key_grant (family, grantee, usage) VALUES ($1, $2::pg_catalog.regrole, $3)"
-                " ON CONFLICT (family, grantee) DO UPDATE SET usage = excluded.usage",
-                ("integer", record.family),
-                ("text", role),
-                ("text[]", list(USAGES)),
-            )
+            wraps = self._table.wrap_rows.of_all([each for each, _ in secrets])
+            for each, (_, secret) in zip(wraps, secrets, strict=True):
+                each.set_user(secret, public)
+            self._table.grants.add(record.family, role, _USAGE)
 
         self._table.change(insert)
-        self._table.audit.record("share", record.id, record.name, f"to role {role}")
+        self._table.audit.record("share", record.id, record.name, f"to role {role}", even_if_undone=True)
 
     def unshare_data_key(self, key: str | int, role: str) -> None:
         """Remove a role's sealed copies of a key and its versions, and its grant.
@@ -63,14 +58,9 @@ class Sharing:
 
         def delete() -> None:
             public = self._lock_public(role)
-            if not self._table.delete_wraps(related, "user", public.hex()):
+            if not self._table.wrap_rows.remove(related, "user", public):
                 raise KeyStateError(f"{record} is not shared to role {role}")
-            self._database.execute(
-                "DELETE FROM {s}.key_grant WHERE family OPERATOR(pg_catalog.=) $1"
-                " AND grantee = $2::pg_catalog.regrole",
-                ("integer", record.family),
-                ("text", role),
-            )
+            self._table.grants.remove(record.family, role)
 
         self._table.change(delete)
         self._table.audit.record("unshare", record.id, record.name, f"from role {role}")
@@ -84,11 +74,8 @@ class Sharing:
 
     def _lock_public(self, role: str) -> bytes:
         # No rotation of the pair meanwhile: it would miss the wrap to come.
-        self._database.execute("LOCK TABLE {s}.user_key IN SHARE MODE")
-        rows = self._database.execute(
-            "SELECT public FROM {s}.user_key WHERE role = $1::pg_catalog.regrole", ("text", role)
-        )
-        if not rows:
+        self._table.user_key_rows.lock_for_sealing()
+        public = self._table.user_key_rows.public_of_role(role)
+        if public is None:
             raise UndefinedError(f"role {role} has no key pair", hint="It makes one with create_user_key().")
-        public: bytes = rows[0]["public"]
         return public

@@ -4,7 +4,7 @@ from nacl import bindings
 
 from ..errors import DataError, ParameterError, wrong_length
 from ..key.cipher import SECRET_BYTES_MAX, SECRET_BYTES_MIN
-from ..key.table import TOKEN_KEY_TYPE, KeyTable, check_type, shorten
+from ..key.table import TOKEN_KEY_TYPE, KeyTable, NewKey, check_type, shorten
 from ..key.user_wrap import PUBLIC_KEY_BYTES
 from .attempts import check_passphrase
 from .exchange import Exchange
@@ -49,15 +49,15 @@ class Transport:
             raise DataError(
                 f"the key must be {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes long, not {len(secret)}"
             )
-        return self._table.create(
+        new = NewKey(
             name,
             secret,
             expires=expires,
             comment=comment,
             passphrase=check_passphrase(passphrases[0]) if passphrases else None,
             holders=[self._table.user_public(self._table.database.user())] if wrap == "user" else [],
-            event="import",
         )
+        return self._table.create(new, event="import")
 
     def export_data_key(self, key: str | int, recipient_public: bytes) -> bytes:
         """Return a key, sealed to a recipient.
@@ -86,5 +86,7 @@ class Transport:
             sealed = bindings.crypto_box_seal(secret, recipient_public)
         except RuntimeError:
             raise DataError("recipient_public is not a public key that gives a secret") from None
-        self._table.audit.record("export", record.id, record.name, f"to {recipient_public.hex()}")
+        self._table.audit.record(
+            "export", record.id, record.name, f"to {recipient_public.hex()}", even_if_undone=True
+        )
         return sealed

@@ -1,25 +1,17 @@
 """Users' own key pairs: made, unlocked, their passphrases changed, rotated."""
 
-from typing import NamedTuple
-
 from nacl import bindings
 
 from ..errors import DataError, DuplicateKeyError, KeyStateError, PassphraseError, UndefinedError
 from ..key.passphrase import Stretching
-from ..key.record import wrap_associated_data
 from ..key.table import KeyTable
 from ..key.user_wrap import open_user_wrap
+from ..key.wrap_rows import UserKeyRow
 from ..wrap import unwrap, wrap
 from .attempts import attempt, check_passphrase
 from .exchange import Exchange
 
 _LABEL = b"user key"
-
-
-class _Row(NamedTuple):
-    public: bytes
-    stretching: Stretching
-    wrapped: bytes
 
 
 class UserKeys:
@@ -28,6 +20,7 @@ class UserKeys:
     def __init__(self, table: KeyTable, exchange: Exchange) -> None:
         self._table = table
         self._database = table.database
+        self._rows = table.user_key_rows
         self._exchange = exchange
 
     def create_user_key(self, sealed: bytes) -> None:
@@ -42,7 +35,7 @@ class UserKeys:
         """
         (passphrase,) = self._exchange.open(sealed, 1)
         user = self._database.user()
-        if self._find(user) is not None:
+        if self._rows.find(user) is not None:
             raise DuplicateKeyError("the role has a key pair already", hint="rotate_user_key() makes a new one.")
         public, secret = bindings.crypto_box_keypair()
         self._store(user, public, secret, check_passphrase(passphrase), replaces=None)
@@ -106,26 +99,15 @@ class UserKeys:
 
         def reseal() -> int:
             # What is shared to the user meanwhile, by the old public key, would be lost.
-            self._database.execute("LOCK TABLE {s}.user_key IN SHARE ROW EXCLUSIVE MODE")
-            wraps = self._database.execute(
-                "SELECT k.id, k.key_type::text AS key_type, pg_catalog.uuid_send(k.uuid) AS uuid, w.wrapped"
-                " FROM {s}.key_wrap AS w JOIN {s}.key AS k ON k.id OPERATOR(pg_catalog.=) w.key_id"
-                " WHERE w.kind = 'user' AND w.holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')"
-                " FOR UPDATE OF w",
-                ("bytea", old_public),
-            )
-            for row in wraps:
-                associated_data = wrap_associated_data(row["uuid"], row["key_type"])
-                data_key = open_user_wrap(row["wrapped"], associated_data, old_public, old_secret)
+            self._rows.lock_for_change()
+            sealed = self._table.wrap_rows.sealed_to(old_public)
+            for key in sealed:
+                data_key = open_user_wrap(key.wrapped, key.associated_data, old_public, old_secret)
                 if data_key is None:
-                    raise DataError(f"the wrap of key {row['id']} for this role was altered: nothing was rotated")
-                self._table.insert_user_wrap(row["id"], data_key, associated_data, public)
-            self._database.execute(
-                "DELETE FROM {s}.key_wrap WHERE kind = 'user'"
-                " AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')",
-                ("bytea", old_public),
-            )
-            return len(wraps)
+                    raise DataError(f"the wrap of key {key.id} for this role was altered: nothing was rotated")
+                key.wraps.set_user(data_key, public)
+            self._table.wrap_rows.remove_all_of(old_public)
+            return len(sealed)
 
         count = self._table.change(reseal)
         self._store(user, public, secret, passphrase, replaces=old_public)
@@ -147,48 +129,23 @@ class UserKeys:
             raise DataError(f"{'role' if role is None else 'force'} must not be NULL")
 
         def delete() -> tuple[bytes, list[str]]:
-            self._database.execute("LOCK TABLE {s}.user_key IN SHARE ROW EXCLUSIVE MODE")
-            rows = self._database.execute(
-                "DELETE FROM {s}.user_key WHERE role = $1::pg_catalog.regrole RETURNING public", ("text", role)
-            )
-            if not rows:
+            self._rows.lock_for_change()
+            public = self._rows.delete(role)
+            if public is None:
                 raise UndefinedError(f"role {role} has no key pair")
-            public: bytes = rows[0]["public"]
-            keys = self._database.execute(
-                "UPDATE {s}.key SET state = state WHERE id OPERATOR(pg_catalog.=) ANY"
-                " (SELECT key_id FROM {s}.key_wrap WHERE kind = 'user'"
-                " AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')) RETURNING id",
-                ("bytea", public),
-            )
+            keys = [key.id for key in self._table.wrap_rows.sealed_to(public)]
             if not force:
-                self._table.delete_wraps([row["id"] for row in keys], "user", public.hex())
-            self._database.execute(
-                "DELETE FROM {s}.key_wrap WHERE kind = 'user'"
-                " AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')",
-                ("bytea", public),
-            )
-            lost = self._table.without_wraps([row["id"] for row in keys])
+                self._table.wrap_rows.remove(keys, "user", public)
+            self._table.wrap_rows.remove_all_of(public)
+            lost = self._table.wrap_rows.without_wraps(keys)
             return public, [f"key {row['id']} is lost" for row in lost]
 
         public, lost = self._table.change(delete)
         detail = "; ".join([f"role {role}", public.hex(), *lost])
         self._table.audit.record("drop_user_key", None, None, detail)
 
-    def _find(self, user: int) -> _Row | None:
-        rows = self._database.as_owner(
-            lambda: self._database.execute(
-                "SELECT public, salt, opslimit, memlimit, wrapped FROM {s}.user_key"
-                " WHERE role::oid OPERATOR(pg_catalog.=) $1",
-                ("oid", user),
-            )
-        )
-        if not rows:
-            return None
-        (row,) = rows
-        return _Row(row["public"], Stretching(row["salt"], row["opslimit"], row["memlimit"]), row["wrapped"])
-
     def _opened(self, event: str, user: int, passphrase: bytes) -> tuple[bytes, bytes]:
-        row = self._find(user)
+        row = self._rows.find(user)
         if row is None:
             raise UndefinedError("the role has no key pair", hint="create_user_key() makes one.")
         found = row
@@ -207,25 +164,13 @@ class UserKeys:
         self, user: int, public: bytes, secret: bytes, passphrase: bytes, *, replaces: bytes | None
     ) -> None:
         stretching = Stretching.new()
-        arguments = [
-            ("oid", user),
-            ("bytea", public),
-            ("bytea", stretching.salt),
-            ("integer", stretching.opslimit),
-            ("bigint", stretching.memlimit),
-            ("bytea", wrap(secret, _LABEL + public, stretching.wrapping_key(passphrase))),
-        ]
-        if replaces is None:
-            statement = (
-                "INSERT INTO {s}.user_key (role, public, salt, opslimit, memlimit, wrapped)"
-                " VALUES ($1::pg_catalog.regrole, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING public"
-            )
-        else:
-            # Not one that another session has put there since: what was sealed to that would be lost.
-            statement = (
-                "UPDATE {s}.user_key SET public = $2, salt = $3, opslimit = $4, memlimit = $5, wrapped = $6"
-                " WHERE role::oid OPERATOR(pg_catalog.=) $1 AND public OPERATOR(pg_catalog.=) $7 RETURNING public"
-            )
-            arguments.append(("bytea", replaces))
-        if not self._table.change(lambda: self._database.execute(statement, *arguments)):
+        wrapped = wrap(secret, _LABEL + public, stretching.wrapping_key(passphrase))
+        row = UserKeyRow(public, stretching, wrapped)
+
+        def store() -> bool:
+            if replaces is None:
+                return self._rows.insert(user, row)
+            return self._rows.replace(user, row, replaces)
+
+        if not self._table.change(store):
             raise KeyStateError("the role's key pair was made, rotated or removed by another session meanwhile")

@@ -38,7 +38,7 @@ class Doctor(models.Model):
 
 
 class Allergy(models.Model):
-    """What patients may be allergic to."""
+    """A substance that patients may be allergic to."""
 
     name = models.CharField(max_length=50, unique=True)
 
@@ -127,7 +127,7 @@ class Visit(models.Model):
 
 
 class Prescription(models.Model):
-    """What was prescribed at a visit, each drug once."""
+    """A drug that was prescribed at a visit; each drug at most once."""
 
     visit = models.ForeignKey(Visit, on_delete=models.CASCADE, related_name="prescriptions")
     drug = models.CharField(max_length=60)
@@ -139,7 +139,7 @@ class Prescription(models.Model):
 
 
 class Invoice(models.Model):
-    """What a visit costs; a visit that has one cannot be deleted by itself."""
+    """The bill for a visit; a visit that has one cannot be deleted by itself."""
 
     visit = models.OneToOneField(Visit, on_delete=models.RESTRICT, related_name="invoice")
     patient = models.ForeignKey(Patient, on_delete=models.CASCADE, related_name="invoices")

@@ -1,4 +1,4 @@
-"""What the payroll's tests share: connections, short ways to query, expected refusals."""
+"""The base of the payroll's tests: connections, short ways to query, expected refusals."""
 
 import unittest
 from collections.abc import Iterator, Sequence

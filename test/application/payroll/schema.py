@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 
 ROLES = ("app", "reader", "editor", "clerk", "intake", "nobody", "north", "south")
-"""Who logs in; all but the first in test_roles.py only."""
+"""The roles that log in; all but the first in test_roles.py only."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the constraints and the types refuse."""
+"""Values that the constraints and the types refuse."""
 
 from application.payroll.base import PayrollTestCase
 

@@ -1,4 +1,4 @@
-"""What each role may do: grants of tables and columns, and policies of rows."""
+"""The rights of each role: grants of tables and columns, and policies of rows."""
 
 import psycopg
 

@@ -1,4 +1,4 @@
-"""What the shop's tests share: a session whose commits are undone."""
+"""The base of the shop's tests: a session whose commits are undone."""
 
 import unittest
 from collections.abc import Iterator

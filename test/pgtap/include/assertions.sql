@@ -3,7 +3,7 @@
 -- They take calls as text. The data of a call are the columns of v, a table with one row that each file
 -- makes, so that a call reads as it would in a query: 'crypto_secretbox(message, nonce, key)'.
 
--- What every cipher, signature and hash must bear.
+-- The messages that every cipher, signature and hash must take.
 CREATE TEMP TABLE messages (name text, m bytea);
 INSERT INTO messages VALUES
     ('nothing', ''),
@@ -116,7 +116,7 @@ BEGIN
 END
 $$;
 
--- What a call gives: the result as text, or the SQLSTATE.
+-- The answer of a call: the result as text, or the SQLSTATE.
 CREATE FUNCTION tap.answer(call text) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -129,7 +129,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- What it gives to a role.
+-- The answer to a role.
 GRANT USAGE ON SCHEMA tap TO PUBLIC;
 CREATE FUNCTION tap.as_role(role text, call text) RETURNS text
 LANGUAGE plpgsql AS $$
@@ -143,7 +143,7 @@ BEGIN
 END
 $$;
 
--- What a client sends in answer to a new offer of this session, whose signature it has checked: this, sealed.
+-- The message that a client sends in answer to a new offer of this session, whose signature it has checked.
 CREATE FUNCTION tap.seal_packed(packed bytea) RETURNS bytea
 LANGUAGE plpgsql AS $$
 DECLARE

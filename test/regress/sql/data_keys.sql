@@ -1,6 +1,6 @@
 --
 -- Data keys: a tour. The server makes a key, keeps it wrapped under its root key, and encrypts with it for those
--- who were granted it. What it gives is a token, which says which key it needs; the key itself never is in SQL.
+-- who were granted it. It gives a token, which says which key it needs; the key itself never is in SQL.
 --
 \set VERBOSITY terse
 SET client_min_messages = warning;
@@ -29,7 +29,7 @@ INSERT INTO customer VALUES
     (4, 'Dave', token_encrypt_text('customers', NULL, int4send(4)));
 SELECT name, token_decrypt_text(phone, int4send(id)) AS phone FROM customer ORDER BY id;
 
--- What is stored: a nonce of its own for each, and nothing of the plaintext but its length.
+-- The stored tokens: each has a nonce of its own, and tells nothing of the plaintext but its length.
 SELECT name, length(phone), strpos(encode(phone, 'escape'), '1234') AS found FROM customer ORDER BY id;
 SELECT format, suite, key_id, key_name, key_state FROM customer, token_info(phone) WHERE id = 1;
 
@@ -45,7 +45,7 @@ SELECT token_encrypt_text('customers', 'same') = token_encrypt_text('customers',
     token_encrypt_text('customers', 'same', deterministic => true)
         = token_encrypt_text('customers', 'same', deterministic => true) AS deterministic;
 
--- Whoever was not granted the key sees tokens.
+-- A role without a grant on the key sees tokens.
 SET ROLE regress_pgkeymgr_reporting;
 SELECT name, length(phone) FROM customer WHERE id = 1;
 SELECT name, token_decrypt_text(phone, int4send(id)) FROM customer WHERE id = 1;
@@ -64,7 +64,7 @@ SELECT id, name, state, superseded_by FROM data_keys ORDER BY id;
 SET ROLE regress_pgkeymgr_application;
 SELECT name, (token_info(phone)).key_id, token_decrypt_text(phone, int4send(id)) AS phone
 FROM customer ORDER BY id;
--- What is written from now on is under the new one; the rest is moved, without being seen.
+-- New rows are written under the new one; the others are moved, without being seen.
 UPDATE customer SET phone = token_reencrypt(phone, 'customers', int4send(id))
 WHERE (token_info(phone)).key_id <> 2;
 SELECT name, (token_info(phone)).key_id, token_decrypt_text(phone, int4send(id)) AS phone

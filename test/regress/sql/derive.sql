@@ -23,7 +23,7 @@ SELECT derive_key(1) = pgkeymgr_derive(1, 32, 'pgsodium') AS same;
 SELECT pgkeymgr_derive(1, 15);
 SELECT pgkeymgr_derive(1, 32, 'auth');
 
--- What takes a key takes the number of one, too; then SQL never sees the key.
+-- Each function that takes a key also takes a key's number; then SQL never sees the key.
 SELECT crypto_auth('message', 1) = crypto_auth('message', derive_key(1)) AS same;
 SELECT crypto_auth('message', 1, '__auth__') = crypto_auth('message', derive_key(1, 32, '__auth__')) AS same;
 

@@ -18,7 +18,7 @@ CREATE TABLE test (
 );
 ALTER TABLE test ALTER data SET STORAGE EXTERNAL;  -- ciphertext does not compress
 
--- What it encrypts with, and what it decrypts with. They name a key by its number: the key itself stays where it
+-- The functions that it encrypts and decrypts with. They name a key by its number: the key itself stays where it
 -- is. NULL is not encrypted, and stays NULL. (An empty text is a text like any other.)
 CREATE FUNCTION seal(plaintext text, nonce bytea, key_id bigint) RETURNS bytea
 LANGUAGE sql STABLE STRICT PARALLEL SAFE

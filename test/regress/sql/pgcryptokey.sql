@@ -62,7 +62,7 @@ UPDATE cryptokey_sample SET data = reencrypt_data(data, 2, 5);
 SELECT drop_cryptokey(2);
 SELECT pgp_sym_decrypt(data, get_cryptokey('session')) AS data FROM cryptokey_sample ORDER BY data;
 
--- What was pgcryptokey's table is a view for administrators of keys.
+-- The former table of pgcryptokey is a view for administrators of keys.
 SELECT count(*) FROM pgcryptokey;
 RESET ROLE;
 SELECT key_id, name, length(encrypted_data_key), superseded_by FROM pgcryptokey ORDER BY key_id;

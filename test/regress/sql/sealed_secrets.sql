@@ -47,8 +47,8 @@ SELECT kind, key_name, until FROM session_keyring;
 SELECT lock();
 SELECT token_decrypt_text(:'token');
 
--- The message that unlocked it is used up. Whoever finds it in a log cannot replay it, with this session's next offer
--- either.
+-- The message that unlocked it is used up. Somebody who finds it in a log cannot replay it, not even with this
+-- session's next offer.
 SELECT unlock_data_key('letters', :'sealed');
 SELECT * FROM exchange_offer() \gset
 SELECT unlock_data_key('letters', :'sealed');

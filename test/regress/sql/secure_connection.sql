@@ -3,7 +3,7 @@
 -- asked before a secret goes to the client or comes from it.
 --
 -- The setting ssl does not tell: it says that the server offers TLS, and then a client may still have come
--- without. What counts is this session's row of pg_stat_ssl.
+-- without. This session's row of pg_stat_ssl is what counts.
 --
 \set VERBOSITY terse
 SET client_min_messages = warning;

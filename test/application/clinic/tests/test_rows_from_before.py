@@ -1,4 +1,4 @@
-"""What ``loaddata clinic`` put there, and rows that are committed: no test changes the former."""
+"""The rows of ``loaddata clinic``, which no test changes, and rows that are committed."""
 
 from datetime import date
 from decimal import Decimal

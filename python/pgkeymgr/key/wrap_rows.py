@@ -1,0 +1,424 @@
+"""The rows of the tables key_wrap and user_key. Every statement that writes them is here.
+
+A wrap is added to a key, or removed from it, while the key's row is locked, and its state is looked at under that
+lock. So a key that one session destroys does not get a wrap from another one: one of the two waits for the other.
+The row is written, too, without a change: a transaction that is REPEATABLE READ would not see, and not erase, a
+wrap that was added since its snapshot; that the row was written meanwhile makes it begin again.
+
+Who seals to users' public keys locks the table user_key first, then rows of keys, so that no pair is rotated in
+between, and nobody waits for each other.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import KeyStateError, UndefinedError
+from ..wrap import wrap
+from .record import Record, wrap_associated_data
+
+if TYPE_CHECKING:
+    from .database import Database, Rows
+    from .passphrase import Stretched, Stretching
+    from .root_wrap import RootWraps
+
+_BATCH = 1000
+
+
+class KeyWraps:
+    """The wraps of one key that this transaction has made, or has locked; all within ``KeyTable.change``."""
+
+    def __init__(self, database: "Database", root_wraps: "RootWraps", key_id: int, associated_data: bytes) -> None:
+        self._database = database
+        self._root_wraps = root_wraps
+        self._key_id = key_id
+        self._associated_data = associated_data
+
+    def set_root(self, secret: bytes) -> None:
+        """Store a wrap under the root key, in place of the one there may be.
+
+        Args:
+            secret: what is wrapped, usually the key's secret.
+
+        Raises:
+            RootKeyError: there is no root key, or the wraps of this database are made under another one.
+        """
+        fingerprint, wrapped = self._root_wraps.wrap(secret, self._associated_data)
+        self._database.execute(
+            "INSERT INTO {s}.key_wrap (key_id, kind, fingerprint, wrapped) VALUES ($1, 'root', $2, $3)"
+            " ON CONFLICT (key_id, kind, holder)"
+            " DO UPDATE SET fingerprint = excluded.fingerprint, wrapped = excluded.wrapped,"
+            " created = excluded.created",
+            ("integer", self._key_id),
+            ("text", fingerprint),
+            ("bytea", wrapped),
+        )
+
+    def set_passphrase(self, secret: bytes, stretched: "Stretched") -> bytes:
+        """Store a wrap under a passphrase, in place of the one there may be, and return it."""
+        stretching = stretched.stretching
+        wrapped = wrap(secret, self._associated_data, stretched.wrapping_key)
+        self._database.execute(
+            "INSERT INTO {s}.key_wrap (key_id, kind, salt, opslimit, memlimit, wrapped)"
+            " VALUES ($1, 'passphrase', $2, $3, $4, $5) ON CONFLICT (key_id, kind, holder) DO UPDATE SET"
+            " salt = excluded.salt, opslimit = excluded.opslimit, memlimit = excluded.memlimit,"
+            " wrapped = excluded.wrapped, created = excluded.created",
+            ("integer", self._key_id),
+            ("bytea", stretching.salt),
+            ("integer", stretching.opslimit),
+            ("bigint", stretching.memlimit),
+            ("bytea", wrapped),
+        )
+        return wrapped
+
+    def set_user(self, secret: bytes, public: bytes) -> None:
+        """Store a wrap that is sealed to a user's public key, in place of the one there may be."""
+        from .user_wrap import user_wrap  # slow to import
+
+        self._database.execute(
+            "INSERT INTO {s}.key_wrap (key_id, kind, holder, wrapped)"
+            " VALUES ($1, 'user', pg_catalog.encode($2, 'hex'), $3)"
+            " ON CONFLICT (key_id, kind, holder) DO UPDATE SET wrapped = excluded.wrapped",
+            ("integer", self._key_id),
+            ("bytea", public),
+            ("bytea", user_wrap(secret, self._associated_data, public)),
+        )
+
+    def erase(self) -> None:
+        """Remove all wraps of the key."""
+        self._database.execute(
+            "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) $1", ("integer", self._key_id)
+        )
+
+
+class SealedKey(NamedTuple):
+    """A data key that is sealed to a user, and its wraps, which are locked."""
+
+    id: int
+    associated_data: bytes
+    wrapped: bytes
+    wraps: KeyWraps
+
+
+class WrapRows:
+    """The table key_wrap, for one session; all within ``KeyTable.change`` unless it says otherwise."""
+
+    def __init__(self, database: "Database", root_wraps: "RootWraps") -> None:
+        self._database = database
+        self._root_wraps = root_wraps
+
+    def of_new(self, key_id: int, associated_data: bytes) -> KeyWraps:
+        """Return the wraps of a key that this transaction has just made."""
+        return KeyWraps(self._database, self._root_wraps, key_id, associated_data)
+
+    def of(self, record: Record) -> KeyWraps:
+        """Lock a key, and return its wraps; see ``of_all``."""
+        (wraps,) = self.of_all([record])
+        return wraps
+
+    def of_all(self, records: Sequence[Record]) -> list[KeyWraps]:
+        """Lock keys until the transaction ends, and return the wraps of each.
+
+        Args:
+            records: of the keys.
+
+        Raises:
+            KeyStateError: one of them was destroyed.
+            UndefinedError: one of them was dropped.
+        """
+        states = self.lock([record.id for record in records])
+        for record in records:
+            if record.id not in states:
+                raise UndefinedError(f"{record} was dropped meanwhile")
+            record._replace(state=states[record.id]).check_not_destroyed()
+        return [self.of_new(record.id, record.associated_data) for record in records]
+
+    def lock(self, key_ids: Iterable[int]) -> dict[int, str]:
+        """Lock keys until the transaction ends, so that nobody else adds wraps to them or removes any.
+
+        Args:
+            key_ids: of the keys.
+
+        Returns:
+            The states of those that are there, by id.
+        """
+        ids = ("integer[]", list(key_ids))
+        # In the order of their ids: two sessions that lock several do not wait for each other.
+        rows = self._database.execute(
+            "SELECT id, state::text AS state FROM {s}.key WHERE id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY id"
+            " FOR UPDATE",
+            ids,
+        )
+        self._database.execute("UPDATE {s}.key SET state = state WHERE id OPERATOR(pg_catalog.=) ANY ($1)", ids)
+        return {row["id"]: row["state"] for row in rows}
+
+    def share_lock(self, record: Record) -> None:
+        """Lock a key until the transaction ends, so that it is not destroyed while a key is made for it.
+
+        Raises:
+            KeyStateError: it was destroyed.
+            UndefinedError: it was dropped.
+        """
+        # Other sessions may make keys for it at the same time.
+        rows = self._database.execute(
+            "SELECT state::text AS state FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1 FOR SHARE",
+            ("integer", record.id),
+        )
+        if not rows:
+            raise UndefinedError(f"{record} was dropped meanwhile")
+        record._replace(state=rows[0]["state"]).check_not_destroyed()
+
+    def holders(self, record: Record) -> list[bytes]:
+        """Return the public keys of the users to whom a key is sealed.
+
+        The key must be locked, and the table user_key, too, if there may be any.
+        """
+        rows = self._database.execute(
+            "SELECT u.public FROM {s}.user_key AS u JOIN {s}.key_wrap AS w"
+            " ON w.holder OPERATOR(pg_catalog.=) pg_catalog.encode(u.public, 'hex')"
+            " WHERE w.key_id OPERATOR(pg_catalog.=) $1 AND w.kind = 'user' ORDER BY u.public",
+            ("integer", record.id),
+        )
+        return [row["public"] for row in rows]
+
+    def passphrase_wrap(self, record: Record) -> "tuple[Stretching, bytes] | None":
+        """Return how the passphrase of a key is stretched, and its wrap, or None; outside ``change``, too."""
+        from .passphrase import Stretching
+
+        rows = self._database.as_owner(
+            lambda: self._database.execute(
+                "SELECT salt, opslimit, memlimit, wrapped FROM {s}.key_wrap"
+                " WHERE key_id OPERATOR(pg_catalog.=) $1 AND kind = 'passphrase'",
+                ("integer", record.id),
+            )
+        )
+        if not rows:
+            return None
+        (row,) = rows
+        return Stretching(row["salt"], row["opslimit"], row["memlimit"]), row["wrapped"]
+
+    def remove(self, key_ids: Sequence[int], kind: str, holder: bytes = b"") -> list[int]:
+        """Lock keys, and remove a wrap from each, but not the last of any.
+
+        Args:
+            key_ids: of the keys.
+            kind: of the wraps.
+            holder: of a user's, the public key, 32 bytes.
+
+        Returns:
+            The ids of those that had it.
+
+        Raises:
+            KeyStateError: one of them has no other wrap.
+        """
+        self.lock(key_ids)
+        rows = self._database.execute(
+            "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) ANY ($1)"
+            " AND kind = $2::{s}.wrap_kind AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($3, 'hex')"
+            " RETURNING key_id",
+            ("integer[]", list(key_ids)),
+            ("text", kind),
+            ("bytea", holder),
+        )
+        removed = [row["key_id"] for row in rows]
+        closed = self.without_wraps(removed)
+        if closed:
+            names = ", ".join(f'key {row["id"]} "{row["name"]}"' for row in closed)
+            raise KeyStateError(
+                f"the {kind} wrap of {names} is its last: without it, it cannot be opened",
+                hint="Wrap it in another way first, all its versions and the keys of its blind indexes.",
+            )
+        return removed
+
+    def without_wraps(self, key_ids: Sequence[int]) -> "Rows":
+        """Return id and name of those of some keys that nothing can open any more."""
+        return self._database.execute(
+            "SELECT k.id, k.name FROM {s}.key AS k WHERE k.id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS"
+            " (SELECT FROM {s}.key_wrap AS w WHERE w.key_id OPERATOR(pg_catalog.=) k.id) ORDER BY k.id",
+            ("integer[]", list(key_ids)),
+        )
+
+    def sealed_to(self, public: bytes) -> list[SealedKey]:
+        """Lock the keys that are sealed to a user, and return them; the table user_key must be locked.
+
+        Args:
+            public: the user's public key, 32 bytes.
+        """
+        sealed = (
+            "SELECT k.id, k.key_type::text AS key_type, pg_catalog.uuid_send(k.uuid) AS uuid, w.wrapped"
+            " FROM {s}.key_wrap AS w JOIN {s}.key AS k ON k.id OPERATOR(pg_catalog.=) w.key_id"
+            " WHERE w.kind = 'user' AND w.holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex') ORDER BY k.id"
+        )
+        self.lock(row["id"] for row in self._database.execute(sealed, ("bytea", public)))
+        # Again, under the lock: some of them may have been destroyed meanwhile.
+        found = []
+        for row in self._database.execute(sealed, ("bytea", public)):
+            associated_data = wrap_associated_data(row["uuid"], row["key_type"])
+            wraps = self.of_new(row["id"], associated_data)
+            found.append(SealedKey(row["id"], associated_data, row["wrapped"], wraps))
+        return found
+
+    def remove_all_of(self, public: bytes) -> None:
+        """Remove whatever is sealed to a user, even the last wrap of a key; the keys must be locked.
+
+        Args:
+            public: the user's public key, 32 bytes.
+        """
+        self._database.execute(
+            "DELETE FROM {s}.key_wrap WHERE kind = 'user'"
+            " AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')",
+            ("bytea", public),
+        )
+
+    def rewrap_under_root(self, newest: str, rewrapped: Callable[[dict[str, Any]], bytes]) -> int:
+        """Make all wraps under older root keys again.
+
+        Args:
+            newest: the fingerprint of the newest root key.
+            rewrapped: makes a wrap under it, given the key and its present wrap as a row.
+
+        Returns:
+            How many there were.
+        """
+        execute = self._database.execute
+        older = (
+            "SELECT w.key_id, w.wrapped, w.fingerprint, k.key_type::text AS key_type, k.name, k.derivation_id,"
+            " k.context, pg_catalog.uuid_send(k.uuid) AS uuid FROM {s}.key_wrap AS w"
+            " JOIN {s}.key AS k ON k.id OPERATOR(pg_catalog.=) w.key_id"
+            " WHERE w.kind = 'root' AND w.fingerprint OPERATOR(pg_catalog.<>) $1 ORDER BY w.key_id"
+            " LIMIT $2::pg_catalog.int8"
+        )
+        arguments = (("text", newest), ("integer", _BATCH))
+        count = 0
+        while found := execute(older, *arguments):
+            states = self.lock(row["key_id"] for row in found)
+            # Again, under the lock: some of them may have been destroyed meanwhile. Others come in the next round.
+            rows = [row for row in execute(older, *arguments) if row["key_id"] in states]
+            execute(
+                "UPDATE {s}.key_wrap AS w SET wrapped = new.wrapped, fingerprint = $1"
+                " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS new (key_id, wrapped)"
+                " WHERE w.kind = 'root' AND w.key_id OPERATOR(pg_catalog.=) new.key_id",
+                ("text", newest),
+                ("integer[]", [row["key_id"] for row in rows]),
+                ("bytea[]", [rewrapped(row) for row in rows]),
+            )
+            count += len(rows)
+        return count
+
+
+def count_by_root_key(database: "Database") -> dict[str, int]:
+    """Count the wraps under root keys, by fingerprint; within ``Database.as_owner``."""
+    rows = database.execute(
+        "SELECT fingerprint, pg_catalog.count(*) AS wraps FROM {s}.key_wrap WHERE kind = 'root'"
+        " GROUP BY fingerprint"
+    )
+    return {row["fingerprint"]: row["wraps"] for row in rows}
+
+
+class UserKeyRow(NamedTuple):
+    """A user's key pair, as it is stored."""
+
+    public: bytes
+    stretching: "Stretching"
+    wrapped: bytes
+
+
+class UserKeyRows:
+    """The table user_key, for one session."""
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+
+    def lock_for_sealing(self) -> None:
+        """Let nobody rotate or remove a pair until the transaction ends: they would miss the wraps to come."""
+        self._database.execute("LOCK TABLE {s}.user_key IN SHARE MODE")
+
+    def lock_for_change(self) -> None:
+        """Let nobody seal to a public key until the transaction ends: what they seal would be lost."""
+        self._database.execute("LOCK TABLE {s}.user_key IN SHARE ROW EXCLUSIVE MODE")
+
+    def find(self, user: int) -> UserKeyRow | None:
+        """Return a user's pair, or None; outside ``change``, too.
+
+        Args:
+            user: the role's OID.
+        """
+        from .passphrase import Stretching
+
+        rows = self._database.as_owner(
+            lambda: self._database.execute(
+                "SELECT public, salt, opslimit, memlimit, wrapped FROM {s}.user_key"
+                " WHERE role::oid OPERATOR(pg_catalog.=) $1",
+                ("oid", user),
+            )
+        )
+        if not rows:
+            return None
+        (row,) = rows
+        return UserKeyRow(row["public"], Stretching(row["salt"], row["opslimit"], row["memlimit"]), row["wrapped"])
+
+    def public_of_role(self, role: str) -> bytes | None:
+        """Return the public key of a role that is given by name; within ``change``."""
+        rows = self._database.execute(
+            "SELECT public FROM {s}.user_key WHERE role = $1::pg_catalog.regrole", ("text", role)
+        )
+        return rows[0]["public"] if rows else None
+
+    def insert(self, user: int, row: UserKeyRow) -> bool:
+        """Store the pair of a user who has none; within ``change``.
+
+        Args:
+            user: the role's OID.
+            row: the pair.
+
+        Returns:
+            Whether it was stored: another session may have stored one meanwhile.
+        """
+        return bool(
+            self._database.execute(
+                "INSERT INTO {s}.user_key (role, public, salt, opslimit, memlimit, wrapped)"
+                " VALUES ($1::pg_catalog.regrole, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING public",
+                *self._arguments(user, row),
+            )
+        )
+
+    def replace(self, user: int, row: UserKeyRow, old_public: bytes) -> bool:
+        """Store a pair in place of another one; within ``change``.
+
+        Args:
+            user: the role's OID.
+            row: the pair.
+            old_public: the public key of the other one.
+
+        Returns:
+            Whether it was stored: another session may have replaced or removed the other one meanwhile, and what
+            was sealed to that would be lost.
+        """
+        return bool(
+            self._database.execute(
+                "UPDATE {s}.user_key SET public = $2, salt = $3, opslimit = $4, memlimit = $5, wrapped = $6"
+                " WHERE role::oid OPERATOR(pg_catalog.=) $1 AND public OPERATOR(pg_catalog.=) $7 RETURNING public",
+                *self._arguments(user, row),
+                ("bytea", old_public),
+            )
+        )
+
+    def _arguments(self, user: int, row: UserKeyRow) -> list[tuple[str, Any]]:
+        return [
+            ("oid", user),
+            ("bytea", row.public),
+            ("bytea", row.stretching.salt),
+            ("integer", row.stretching.opslimit),
+            ("bigint", row.stretching.memlimit),
+            ("bytea", row.wrapped),
+        ]
+
+    def delete(self, role: str) -> bytes | None:
+        """Remove the pair of a role that is given by name; within ``change``.
+
+        Returns:
+            Its public key, or None if it has none.
+        """
+        rows = self._database.execute(
+            "DELETE FROM {s}.user_key WHERE role = $1::pg_catalog.regrole RETURNING public", ("text", role)
+        )
+        return rows[0]["public"] if rows else None

@@ -545,9 +545,8 @@ def check_subscriber(publisher: Connection, reader: Connection) -> None:
     assert rows(reader, "SELECT id, name, ssn FROM half ORDER BY id") == ANN
     publisher.execute("DROP PUBLICATION everything")
     reader.execute("SELECT refresh_encrypted_view('half')")
-    with pytest.raises(errors.CheckViolation), reader.transaction():
-        reader.execute("ALTER TABLE half_encrypted DISABLE TRIGGER ALL")
-        reader.execute("UPDATE half_encrypted SET ssn = 'x'")
+    with pytest.raises(errors.CheckViolation):
+        reader.execute("ALTER TABLE half_encrypted DISABLE TRIGGER ALL; UPDATE half_encrypted SET ssn = 'x'")
     assert rows(reader, "SELECT id, name, ssn FROM half ORDER BY id") == ANN
     # The subscriber takes over: only sequences are left to be set.
     for sequence in ("customer_id_seq", "half_id_seq"):

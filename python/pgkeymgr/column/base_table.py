@@ -35,7 +35,7 @@ def sealing_obstacles(database: Database, base: Table, key_columns: Iterable[str
         # tgtype: 1 row, 2 before, 4 insert, 16 update. PostgreSQL fires them in the order of their names' bytes.
         "SELECT t.tgname::text AS name FROM pg_trigger AS t WHERE t.tgrelid = $1 AND NOT t.tgisinternal"
         " AND t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0 AND t.tgname <> ALL ($2::text[]::name[])"
-        " AND t.tgname::text COLLATE \"C\" > $3 COLLATE \"C\" ORDER BY 1",
+        ' AND t.tgname::text COLLATE "C" > $3 COLLATE "C" ORDER BY 1',
         ("oid", base.oid),
         ("text[]", list(SEALING_TRIGGERS)),
         ("text", min(SEALING_TRIGGERS)),

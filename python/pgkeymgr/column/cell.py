@@ -32,6 +32,8 @@ class Cells:
         self._user = keys.database.user
         self._stamp = keys.database.stamp
         self._transit = Transit(keys.database)
+        self._send_bytes = self._transit.send
+        self._send_text = self._transit.send_text
 
     def _open_bytes(self, token: bytes, place: bytes, family: int) -> bytes:
         """Decrypt a value.
@@ -114,14 +116,6 @@ class Cells:
     def _seal_deterministic(self, family: int, plaintext: bytes, place: bytes) -> bytes:
         """Encrypt a value so that equal ones have equal ciphertexts; see ``_seal_bytes``."""
         return self._sealer(family).encrypt_deterministic(plaintext, place)
-
-    def _send_bytes(self, value: bytes) -> bytes:
-        """Leave a value for the base table's trigger; see ``Transit.send``."""
-        return self._transit.send(value)
-
-    def _send_text(self, value: str) -> bytes:
-        """Leave a value that is text for the base table's trigger; see ``Transit.send``."""
-        return self._transit.send(value.encode())
 
     def _take_bytes(self, ticket: bytes) -> bytes:
         """Return a value that was left, and forget it; see ``Transit.take``."""

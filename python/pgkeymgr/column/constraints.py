@@ -40,7 +40,9 @@ class Constraints:
         return lines
 
     def _unwritable(self) -> list[Column]:
-        return [column for column in self._plain.values() if column.generated is not None or column.identity == "a"]
+        return [
+            column for column in self._plain.values() if column.generated is not None or column.identity == "a"
+        ]
 
     def _refuse(self, condition: str, message: str, column: Column) -> list[str]:
         return if_then(condition, [self.error("428C9", message, column=column.name)])

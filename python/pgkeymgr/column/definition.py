@@ -79,8 +79,12 @@ class Definition(Expressions):
         return [
             TriggerFunction(sealing_function("INSERT", number), sealing.insert_function(), "seals new rows"),
             TriggerFunction(sealing_function("UPDATE", number), sealing.update_function(), "seals changed rows"),
-            TriggerFunction(view_function("INSERT", number), triggers.insert_function(), "inserts through the view"),
-            TriggerFunction(view_function("UPDATE", number), triggers.update_function(), "updates through the view"),
+            TriggerFunction(
+                view_function("INSERT", number), triggers.insert_function(), "inserts through the view"
+            ),
+            TriggerFunction(
+                view_function("UPDATE", number), triggers.update_function(), "updates through the view"
+            ),
         ]
 
     def check_function(self) -> tuple[str, str] | None:

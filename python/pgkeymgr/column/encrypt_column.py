@@ -162,7 +162,7 @@ class EncryptColumn:
         for row in rows:
             call = f"pg_get_serial_sequence({quote_literal(base.qualified)}, {quote_literal(row['name'])})"
             self._database.notice(
-                f'the sequence of column "{row["name"]}" is found by the base table: {call}, which is NULL for the view'
+                f'the sequence of column "{row["name"]}" is found by the base table: {call}; NULL for the view'
             )
 
     def _check(

@@ -14,7 +14,7 @@ from .transit import REWRITE
 
 # Of keys of these encodings, equal values have equal bytes.
 _COMPARED_AS_THEY_ARE = {"integer", "uuid", "boolean", "date", "timestamp", "timestamptz", "bytea"}
-# Enough of a token for its header, its nonce and some ciphertext; and little of a large one that is stored elsewhere.
+# A token's header, its nonce and some ciphertext are in them; of a large token, little has to be fetched.
 _TELLING_BYTES = 64
 
 
@@ -129,8 +129,10 @@ class Expressions:
         return self.seal_raw(column, encoded, row)
 
     def resealed(self, column: EncryptedColumn, row: str) -> str:
-        """Return the expression for the ciphertext of a row, encrypted again for the same row; an error if it does
-        not open there."""
+        """Return the expression for the ciphertext of a row, encrypted again for the same row.
+
+        It is an error if it does not open there.
+        """
         return (
             f"{self.schema}._reseal({self.family(column, row)}, {row}.{quote_name(column.cipher)},"
             f" {self.place(column, row)}, {column.family})"
@@ -188,7 +190,7 @@ class Expressions:
         return f"({lengths} OR {starts})"
 
     def is_moved(self, column: EncryptedColumn) -> str | None:
-        """Return the condition that an UPDATE of the base table changes what a ciphertext is bound to, if one can."""
+        """Return the condition that an UPDATE changes what a ciphertext is bound to, or None if none can."""
         conditions = []
         if not column.deterministic:
             for name, encoding in zip(self.table.key_columns, self.table.key_encodings, strict=True):

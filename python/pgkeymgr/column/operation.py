@@ -33,6 +33,10 @@ _SETTINGS = {
     "row_security": "off",
     "quote_all_identifiers": "off",
     "standard_conforming_strings": "on",
+    # Expressions are kept as text: of constants that mean the same in every session.
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
     # Our own queries on the catalog: planned once, not in each batch.
     "plan_cache_mode": "force_generic_plan",
 }

@@ -1,8 +1,8 @@
 """Pieces of PL/pgSQL that the generated trigger functions are made of.
 
-The functions set no ``search_path``, since the triggers of the user's tables run in them: every function, operator,
-relation and type in them is qualified, and so is every column. The names of variables begin with ``VARIABLE``, and
-a name that could be a variable's is one: no column of a table can stand in for it.
+The functions set no ``search_path``, since the triggers of the user's tables run in them: every function,
+operator, relation and type in them is qualified, and so is every column. The names of variables begin with
+``VARIABLE``, and a name that could be a variable's is one: no column of a table can stand in for it.
 """
 
 from .quoting import quote_literal
@@ -28,7 +28,7 @@ def body(declarations: list[str], statements: list[str], conflict: str = "use_va
 
 
 def indent(lines: list[str]) -> list[str]:
-    """Return the lines of a block; of a statement of several lines the first only, as others may be in a literal."""
+    """Return the lines of a block. Only the first line of a statement is indented: others may be in a literal."""
     return [_INDENT + line for line in lines]
 
 

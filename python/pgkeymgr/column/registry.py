@@ -197,12 +197,12 @@ class Registry:
         )
 
     def _free_id(self) -> int:
-        """Return an id that no table has, nor the functions of one that was restored without the registry's rows."""
+        """Return an id that no table has, nor the functions of one that came without the registry's rows."""
         while True:
             (row,) = self._write(
-                "SELECT n.id, EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace OPERATOR(pg_catalog.=)"
-                " '{s}'::pg_catalog.regnamespace::pg_catalog.oid AND p.proname OPERATOR(pg_catalog.=)"
-                " ('_insert_' OPERATOR(pg_catalog.||) n.id::pg_catalog.text)) AS is_taken"
+                "SELECT n.id, EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace"
+                " OPERATOR(pg_catalog.=) '{s}'::pg_catalog.regnamespace::pg_catalog.oid AND p.proname"
+                " OPERATOR(pg_catalog.=) ('_insert_' OPERATOR(pg_catalog.||) n.id::pg_catalog.text)) AS is_taken"
                 " FROM (SELECT pg_catalog.nextval('{s}.encrypted_relation_id_seq') AS id OFFSET 0) AS n"
             )
             if not row["is_taken"]:

@@ -103,14 +103,16 @@ class Sealing:
 
     @staticmethod
     def _is_empty(column: EncryptedColumn) -> str:
-        return f"NEW.{quote_name(column.cipher)} IS NULL AND NEW.{quote_name(column.name)} IS NOT DISTINCT FROM NULL"
+        return (
+            f"NEW.{quote_name(column.cipher)} IS NULL AND NEW.{quote_name(column.name)} IS NOT DISTINCT FROM NULL"
+        )
 
     def _arrivals(self, column: EncryptedColumn, *, is_update: bool) -> list[tuple[str, list[str]]]:
         """Return what to do with a value that comes in, by the way that it comes."""
         expressions = self._expressions
         cipher, plain = f"NEW.{quote_name(column.cipher)}", f"NEW.{quote_name(column.name)}"
         given = is_there("NEW", column.name)
-        sent = f"{cipher} IS NOT NULL AND {expressions.is_sent(column, 'NEW')}"
+        sent = expressions.is_sent(column, "NEW")
         elsewhere = f"{cipher} IS NOT NULL AND NOT {_IS_REPLICA}"
         if is_update:
             elsewhere = f"{cipher} IS NOT NULL AND {expressions.is_resealed(column)} AND NOT {_IS_REPLICA}"
@@ -123,7 +125,7 @@ class Sealing:
                 (elsewhere, [f"{plain} := {expressions.opened(column, 'NEW')};", f"{cipher} := NULL;"]),
             ]
         if column.state is ColumnState.MIGRATING:
-            # A replica gets the plaintext of rows that its publisher has not migrated, and perhaps has no root key.
+            # A replica gets the plaintext of rows that its publisher has not migrated, and may have no root key.
             given += f" AND NOT {_IS_REPLICA}"
         seal_sent = [f"{cipher} := {expressions.seal_sent(column, 'NEW')};"]
         if column in self._checked:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..key.database import Database
 
 REWRITE = b"\0"
-"""What the procedures put into a ciphertext column: its trigger leaves the row as it was, with the value rewritten.
+"""What the procedures put into a ciphertext column: its trigger leaves the row as it was, the value rewritten.
 
 Tickets begin with it, as no token does.
 """
@@ -25,12 +25,14 @@ _NUMBER_BYTES = 8
 
 
 class Transit:
-    """The values that wait in one session."""
+    """The values that wait in one session.
+
+    A ticket keeps a value out of sight, but is no secret: who runs code in between runs it as who writes.
+    """
 
     def __init__(self, database: "Database") -> None:
-        self._user = database.user
         self._stamp = database.stamp
-        self._waiting: dict[bytes, tuple[int, bytes]] = {}
+        self._waiting: dict[bytes, bytes] = {}
         self._stamped = 0
         self._number = 0
 
@@ -43,24 +45,28 @@ class Transit:
         Returns:
             The ticket.
         """
-        waiting = self._waiting
-        if (stamp := self._stamp()) != self._stamped:
+        stamp, waiting = self._stamp(), self._waiting
+        if stamp != self._stamped:
             waiting.clear()  # what rows that were undone have left
             self._stamped = stamp
         elif len(waiting) >= WAITING_MAX:
             del waiting[next(iter(waiting))]
         self._number += 1
         ticket = REWRITE + self._number.to_bytes(_NUMBER_BYTES, "big")
-        waiting[ticket] = self._user(), value
+        waiting[ticket] = value
         return ticket
+
+    def send_text(self, value: str) -> bytes:
+        """Leave a value that is text; see ``send``."""
+        return self.send(value.encode())
 
     def take(self, ticket: bytes) -> bytes:
         """Return the value of a ticket, which does not wait any longer.
 
         Raises:
-            DataError: there is none, or another user sent it.
+            DataError: there is none.
         """
-        user, value = self._waiting.pop(ticket, (0, b""))
-        if user != self._user():
+        value = self._waiting.pop(ticket, None)
+        if value is None:
             raise DataError("this is not a ciphertext, but stands for a value that is not there")
         return value

@@ -1,15 +1,16 @@
 """The functions of a view's INSTEAD OF triggers, as PL/pgSQL.
 
-They run with the rights of whoever writes. There are two: a DELETE is PostgreSQL's own, since the view is one that
-it can update by itself. An INSERT or an UPDATE is a statement on the base table, whose own triggers seal what these
-send (``column/sealing.py``).
+They run with the rights of whoever writes. There are two: a DELETE is PostgreSQL's own, since the view is one
+that it can update by itself. An INSERT or an UPDATE is a statement on the base table, whose own triggers seal what
+these send (``column/sealing.py``).
 
-An UPDATE on a view finds its rows before the triggers lock them, and gives no more of a row than its values. So the
-trigger writes only where the row is still as the statement saw it: PostgreSQL's own evaluation of a changed row again
-does not reach through a view, and an update that another transaction has overtaken is refused as a serialization
-failure, and does not undo the other. Usually the row version tells: it is older than any snapshot of this
-transaction, so the statement saw the same. Otherwise the trigger locks the row and compares the values. It compares
-encrypted ones in expressions of PL/pgSQL, never in a statement: plans can be logged, with the values in them.
+An UPDATE on a view finds its rows before the triggers lock them, and gives no more of a row than its values. So
+the trigger writes only where the row is still as the statement saw it: PostgreSQL's own way, to evaluate a changed
+row again, does not reach through a view, and an update that another transaction has overtaken is refused as a
+serialization failure, and does not undo the other. Usually the row version is evidence enough: it is older than
+any snapshot of this transaction, so the statement saw the same. Otherwise the trigger locks the row and compares
+the values. It compares encrypted ones in expressions of PL/pgSQL, never in a statement: plans can be logged, with
+the values in them.
 """
 
 from typing import NamedTuple
@@ -68,7 +69,9 @@ class ViewTriggers:
         """Return the body of the function of the INSTEAD OF INSERT trigger."""
         expressions = self._expressions
         statements = [*self._constraints.refuse_given(), *self._fill_identity()]
-        declarations = [f"{_MADE} pg_catalog.record;"] if self._base.changes_inserts or self._has_generated() else []
+        declarations = (
+            [f"{_MADE} pg_catalog.record;"] if self._base.changes_inserts or self._has_generated() else []
+        )
         names, values = [], []
         for column in self._plain.values():
             if column.generated is None:
@@ -121,8 +124,8 @@ class ViewTriggers:
     def _dynamic_insert(self, names: list[str], values: list[str]) -> list[str]:
         # Without the privilege on all columns, those that the user may not name are left to their defaults.
         pairs = ", ".join(
-            f"(CASE WHEN pg_catalog.has_column_privilege({self._expressions.base_oid}, {quote_literal(name)}, 'INSERT')"
-            f" THEN ARRAY[{quote_literal(quote_name(name))}, {quote_literal(place)}] END)"
+            f"(CASE WHEN pg_catalog.has_column_privilege({self._expressions.base_oid}, {quote_literal(name)},"
+            f" 'INSERT') THEN ARRAY[{quote_literal(quote_name(name))}, {quote_literal(place)}] END)"
             for name, place in zip(names, self._places(values), strict=True)
         )
         given = [value for value in values if value != "NULL"]
@@ -200,8 +203,8 @@ class ViewTriggers:
                 f"{_COUNT} pg_catalog.int8;",
             ]
             oid = expressions.base_oid
-            full = (
-                f"pg_catalog.has_table_privilege({oid}, 'UPDATE') AND pg_catalog.has_table_privilege({oid}, 'SELECT')"
+            full = " AND ".join(
+                f"pg_catalog.has_table_privilege({oid}, '{each}')" for each in ("UPDATE", "SELECT")
             )
             dynamic = self._dynamic_update(assignments)
             update = dynamic if self._base.fires_on_columns else if_then(full, update, dynamic)
@@ -222,7 +225,8 @@ class ViewTriggers:
         )
         unsettled = [
             # It is newer than a snapshot of this transaction, or was deleted, or a policy or a trigger keeps it.
-            f"SELECT b.xmin, b.* INTO {_NOW} FROM {self._base.qualified} AS b WHERE {by_key} FOR NO KEY UPDATE OF b;",
+            f"SELECT b.xmin, b.* INTO {_NOW} FROM {self._base.qualified} AS b WHERE {by_key}"
+            " FOR NO KEY UPDATE OF b;",
             "IF NOT FOUND THEN RETURN NULL; END IF;",
             *if_then(is_changed, list(own), self._set_some(assignments, by_key)),
             "IF NOT FOUND THEN RETURN NULL; END IF;",
@@ -297,7 +301,8 @@ class ViewTriggers:
         expressions = self._expressions
         compared = self._compared()
         may = ", ".join(
-            f"pg_catalog.has_column_privilege({expressions.base_oid}, {quote_literal(self._stored(name)[0])}, 'SELECT')"
+            f"pg_catalog.has_column_privilege({expressions.base_oid}, {quote_literal(self._stored(name)[0])},"
+            " 'SELECT')"
             for name in compared
         )
         shown = []
@@ -333,8 +338,9 @@ class ViewTriggers:
             sought, finding, again, updating = self._sought_keyless(compared, len(assignments))
         found = [
             *if_then(f"({is_changed}) IS TRUE", [self._overtaken() if keys else "CONTINUE;"]),
-            f"EXECUTE {quote_literal(f'UPDATE {self._base.qualified} AS b SET ')} OPERATOR(pg_catalog.||) {_ASSIGNMENTS}"
-            f" OPERATOR(pg_catalog.||) ' WHERE ' OPERATOR(pg_catalog.||) {again}"
+            *([] if keys else self._refuse_unmigrated()),
+            f"EXECUTE {quote_literal(f'UPDATE {self._base.qualified} AS b SET ')} OPERATOR(pg_catalog.||)"
+            f" {_ASSIGNMENTS} OPERATOR(pg_catalog.||) ' WHERE ' OPERATOR(pg_catalog.||) {again}"
             f" USING {', '.join([*(each.value for each in assignments), updating])};",
             f"GET DIAGNOSTICS {_COUNT} = ROW_COUNT;",
             *if_then(f"{_COUNT} OPERATOR(pg_catalog.=) 0", ["RETURN NULL;" if keys else "CONTINUE;"]),
@@ -344,16 +350,17 @@ class ViewTriggers:
             f"{_ASSIGNMENTS} := pg_catalog.concat_ws(', ', {', '.join(texts)});",
             f"IF {_ASSIGNMENTS} OPERATOR(pg_catalog.=) '' THEN RETURN NEW; END IF;",
             f"{_MAY} := ARRAY[{may}];",
-            f"FOR {_NOW} IN EXECUTE 'SELECT ' OPERATOR(pg_catalog.||) pg_catalog.concat_ws(', ', {', '.join(shown)})"
-            f" OPERATOR(pg_catalog.||) {quote_literal(f' FROM {self._base.qualified} AS b WHERE ')}"
-            f" OPERATOR(pg_catalog.||) {sought} OPERATOR(pg_catalog.||) ' FOR NO KEY UPDATE OF b' USING {finding} LOOP",
+            f"FOR {_NOW} IN EXECUTE 'SELECT ' OPERATOR(pg_catalog.||) pg_catalog.concat_ws(', ',"
+            f" {', '.join(shown)}) OPERATOR(pg_catalog.||)"
+            f" {quote_literal(f' FROM {self._base.qualified} AS b WHERE ')} OPERATOR(pg_catalog.||) {sought}"
+            f" OPERATOR(pg_catalog.||) ' FOR NO KEY UPDATE OF b' USING {finding} LOOP",
             *indent(found),
             "END LOOP;",
             "RETURN NULL;" if keys else self._overtaken(),
         ]
 
     def _sought_keyless(self, compared: list[str], start: int) -> tuple[str, str, str, str]:
-        """Return what a dynamic statement finds a row by, and the arguments for it, without and with its ciphertexts.
+        """Return what a dynamic statement finds a row by, and its arguments, without and with the ciphertexts.
 
         Args:
             compared: the columns of the view that are compared.
@@ -361,20 +368,30 @@ class ViewTriggers:
         """
         finding, updating, first, second = [], [], [], []
         for number, name in enumerate(compared, 1):
-            stored = self._stored(name)[0]
-            condition = (
-                f"ROW(b.{quote_name(stored)})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(%s)::pg_catalog.record"
-            )
             if name in self._plain:
                 finding.append(f"OLD.{quote_name(name)}")
-                text = quote_literal(condition % f"${len(finding)}")
-                first.append(f"CASE WHEN {_MAY}[{number}] THEN {text} END")
-            updating.append(f"{_NOW}.{quote_name(stored)}")
-            text = quote_literal(condition % f"${start + len(updating)}")
-            second.append(f"CASE WHEN {_MAY}[{number}] THEN {text} END")
+                first.append(f"CASE WHEN {_MAY}[{number}] THEN {_equals_argument(name, len(finding))} END")
+            encrypted = self._table.encrypted.get(name)
+            # A value that is being decrypted may be an argument; one that is still to be encrypted is refused.
+            is_plain = encrypted is None or encrypted.state is ColumnState.DECRYPTING
+            for stored in self._stored(name) if is_plain else [self._stored(name)[0]]:
+                updating.append(f"{_NOW}.{quote_name(stored)}")
+                equals = _equals_argument(stored, start + len(updating))
+                second.append(f"CASE WHEN {_MAY}[{number}] THEN {equals} END")
         sought = f"pg_catalog.concat_ws(' AND ', 'true', {', '.join(first)})" if first else "'true'"
         again = f"pg_catalog.concat_ws(' AND ', 'true', {', '.join(second)})"
         return sought, ", ".join(finding) or "NULL::pg_catalog.text", again, ", ".join(updating)
+
+    def _refuse_unmigrated(self) -> list[str]:
+        # Without a key, and without ctid, which takes a privilege on the whole table, its plaintext would find it.
+        lines = []
+        for column in self._table.encrypted.values():
+            if column.state is ColumnState.MIGRATING:
+                message = f'column "{column.name}" of "{self._table.name}" is not encrypted yet in this row'
+                hint = "migrate_column() encrypts it."
+                refusal = self._constraints.error("55000", message, hint=hint, column=column.name)
+                lines += if_then(f"{_NOW}.{quote_name(column.name)} IS DISTINCT FROM NULL", [refusal])
+        return lines
 
     def _stored(self, name: str) -> list[str]:
         """Return the columns of the base table that a column of the view is read from."""
@@ -413,6 +430,11 @@ def _kept_unless(each: _Assignment) -> _Assignment:
     """Return an assignment after which a column that the statement does not change is as it was."""
     value = f"CASE WHEN {each.condition} THEN {each.value} ELSE b.{quote_name(each.name)} END"
     return each._replace(value=value)
+
+
+def _equals_argument(name: str, number: int) -> str:
+    """Return the literal of the condition that a column has the value of an argument of a dynamic statement."""
+    return quote_literal(f"{image('b', name)} OPERATOR(pg_catalog.*=) ROW(${number})::pg_catalog.record")
 
 
 def _equal(names: list[str], one: str, other: str) -> str:

@@ -181,7 +181,7 @@ class Views:
         return str(table.relation)
 
     def _guard(self, table: EncryptedTable) -> None:
-        """Give a base table what it lacks, as after its triggers were disabled, or where DDL was not replicated."""
+        """Give a base table what it lacks after its triggers were disabled, or where DDL was not replicated."""
         base = self._relations.described(table.base)
         for name, enabled in self._sealing_triggers(base).items():
             if enabled != "A":

@@ -86,15 +86,14 @@ def check_writes(context: Context) -> Iterator[Finding]:
     ):
         yield Finding(WARNING, row["who"], "session_replication_role is replica: triggers do not fire", hint)
     if context.setting("session_replication_role") == "replica":
-        yield Finding(
-            WARNING, "this session", "session_replication_role is replica: triggers do not fire", hint
-        )
+        yield Finding(WARNING, "this session", "session_replication_role is replica: triggers do not fire", hint)
     for row in context.rows(
         "SELECT r.base::text AS name FROM {s}.encrypted_relation AS r JOIN pg_catalog.pg_class AS b"
         " ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid WHERE (SELECT pg_catalog.count(*)"
         " FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid OPERATOR(pg_catalog.=) b.oid"
         " AND t.tgname OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[]::pg_catalog.name[])"
-        " AND t.tgenabled OPERATOR(pg_catalog.=) 'A') OPERATOR(pg_catalog.<>) pg_catalog.cardinality($1) ORDER BY 1",
+        " AND t.tgenabled OPERATOR(pg_catalog.=) 'A') OPERATOR(pg_catalog.<>) pg_catalog.cardinality($1)"
+        " ORDER BY 1",
         ("text[]", list(SEALING_TRIGGERS)),
     ):
         yield Finding(

@@ -1,6 +1,6 @@
 """Find names without a schema in SQL that runs in the caller's search_path.
 
-Whoever calls a function can have put anything in front of PostgreSQL's own types, operators, functions and
+The caller of a function can have put anything in front of PostgreSQL's own types, operators, functions and
 relations. So what runs under the caller's search_path names each with its schema; what runs under a search_path of
 its own need not.
 

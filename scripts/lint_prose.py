@@ -98,7 +98,8 @@ def passages_of_sql(source: str) -> Iterator[Passage]:
     """Yield the comments of a SQL file, and its strings that have a space in them."""
     yield from blocks_of_comments(source, "--")
     # An apostrophe in a comment begins no string.
-    for found in re.finditer(r"'((?:[^']|'')* (?:[^']|'')*)'", re.sub(r"--.*", "", source)):
+    without_comments = re.sub(r"--.*", lambda comment: " " * len(comment[0]), source)
+    for found in re.finditer(r"'((?:[^']|'')* (?:[^']|'')*)'", without_comments):
         yield Passage(source.count("\n", 0, found.start()) + 1, found[1])
 
 

@@ -7,6 +7,7 @@ The classes and their SQLSTATEs:
 
     Error                       XX000
         DataError               22000
+            InvalidValueError   22000
         ParameterError          22023
         PassphraseError         28P01
         ChallengeError          28000

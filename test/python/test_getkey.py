@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pgkeymgr import getkey
 from pgkeymgr.errors import CanceledError, GetkeyError, RootKeyError
-from pgkeymgr.root_key import LocalRootKey, fingerprint
+from pgkeymgr.root_key import LocalRootKey, fingerprint, getkey
 
 KEY = "0123456789abcdef" * 4
 OTHER_USER = 12345

@@ -25,9 +25,8 @@ from typing import Any
 import pytest
 from cluster import Cluster
 from conftest import value
-from pgkeymgr import getkey
 from pgkeymgr.errors import GetkeyError
-from pgkeymgr.root_key import fingerprint
+from pgkeymgr.root_key import fingerprint, getkey
 from psycopg import errors
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

@@ -109,7 +109,7 @@ def test_build(tmp_path: Path) -> None:
     ],
 )
 def test_build_refuses(tmp_path: Path, text: str, message: str) -> None:
-    """What it cannot read, it does not leave out."""
+    """A statement that cannot be read is not left out."""
     source = tmp_path / "source.sql"
     source.write_text(text, encoding="utf-8")
     done = build(source)
@@ -324,9 +324,10 @@ def test_sql_calls_what_is_there_and_nothing_else_is(connection: Connection) -> 
     assert missing == []
     listed = _python(
         connection,
-        "from pgkeymgr import by_id, parts\n"
+        "from pgkeymgr.backend import functions\n"
+        "from pgkeymgr.crypto import by_id\n"
         "from pgkeymgr.compat import by_uuid\n"
-        "return [name for names in parts.FUNCTIONS.values() for name in names]"
+        "return [name for names in functions.FUNCTIONS.values() for name in names]"
         " + [name + '_by_id' for name in by_id._KEY_LAST] + [name + '_by_uuid' for name in by_uuid._KEY_TYPES]",
     )
     assert set(listed) <= called
@@ -354,7 +355,7 @@ def test_a_first_call_imports_little(connection: Connection) -> None:
             " $$ import sys; return list(sys.modules) $$"
         )
         loaded = value(other, "SELECT pg_temp.loaded()")
-    assert {"pgkeymgr.key.cipher", "pgkeymgr.getkey"} <= set(loaded)
+    assert {"pgkeymgr.key.cipher", "pgkeymgr.root_key.getkey"} <= set(loaded)
     for name in loaded:
         assert not re.match(
             r"dataclasses|subprocess|json|uuid|secrets|nacl\.bindings|pgkeymgr\.(column|sealed|compat|doctor|agent\.remote|provider)\.?\b",
@@ -426,10 +427,14 @@ def test_destdir_prefix_and_uninstall(tmp_path: Path) -> None:
     make("install")
     files = _files(tmp_path)
     version = pgkeymgr.__version__
-    assert any(re.fullmatch(rf"usr/local/lib/pgkeymgr/{version}/cp3\d+/pgkeymgr/bridge\.py", f) for f in files)
-    assert any(re.fullmatch(r"usr/local/lib/.*/pgkeymgr/__pycache__/bridge\.cpython-3\d+\.pyc", f) for f in files)
+    assert any(
+        re.fullmatch(rf"usr/local/lib/pgkeymgr/{version}/cp3\d+/pgkeymgr/backend/bridge\.py", f) for f in files
+    )
+    assert any(
+        re.fullmatch(r"usr/local/lib/.*/pgkeymgr/backend/__pycache__/bridge\.cpython-3\d+\.pyc", f) for f in files
+    )
     # Compiled so that a copy does not count as stale: each session would compile that again.
-    (compiled,) = tmp_path.glob(f"usr/local/lib/pgkeymgr/{version}/*/pgkeymgr/__pycache__/bridge.*.pyc")
+    (compiled,) = tmp_path.glob(f"usr/local/lib/pgkeymgr/{version}/*/pgkeymgr/backend/__pycache__/bridge.*.pyc")
     unchecked_hash = 1
     assert int.from_bytes(compiled.read_bytes()[4:8], "little") == unchecked_hash
     assert "usr/local/share/pgkeymgr/getkey.sample" in files

@@ -37,7 +37,7 @@ ADDERS = {
     "a key for a tenant": ("postgres", "INSERT INTO invoice VALUES (default, 'ACME', 'text')"),
     "enable": ("postgres", "SELECT enable_data_key({id})"),
 }
-# Those that go on after the key was destroyed: they have nothing to do with it any more.
+# Calls that go on after the key was destroyed: they have nothing to do with it any more.
 GO_ON = ("rotate_user_key", "rotate_root_key")
 
 

@@ -29,8 +29,8 @@ from pgkeymgr.key.passphrase import Stretching
 from pgkeymgr.key.record import wrap_associated_data
 from pgkeymgr.key.user_wrap import open_user_wrap
 from pgkeymgr.root_key import LocalRootKey
+from pgkeymgr.root_key.wrap import unwrap
 from pgkeymgr.sealed.message import Offer, seal
-from pgkeymgr.wrap import unwrap
 
 SETTINGS = {
     "shared_preload_libraries": "pgaudit, auto_explain, pg_stat_statements",

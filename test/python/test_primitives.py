@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pgkeymgr import sizes
 from pgkeymgr.crypto import (
     aead_det,
     aead_ietf,
@@ -23,6 +22,7 @@ from pgkeymgr.crypto import (
     shorthash,
     sign,
     signcrypt,
+    sizes,
     stream_xchacha20,
     utils,
 )

@@ -50,7 +50,7 @@ PRIVILEGES = """
     ORDER BY 1, 2, 3
 """
 
-# What a role without any privilege may do with an extension.
+# Statements that a role without any privilege must not run.
 FORBIDDEN = (
     "SELECT k.pgkeymgr_derive(1)",
     "SELECT k.derive_key(1)",
@@ -133,7 +133,7 @@ def test_default_privileges_change_nothing(server: Cluster, name: str) -> None:
 def test_nothing_is_open(server: Cluster, name: str) -> None:
     with server.connect(name, "anon") as anon:
         assert [statement for statement in FORBIDDEN if not refused(anon, statement)] == []
-        # What PUBLIC is to have.
+        # These are for PUBLIC.
         assert value(anon, "SELECT k.crypto_hash_sha256('')")
         assert value(anon, "SELECT NULL::k.key_type IS NULL")
     with server.connect(name) as connection:

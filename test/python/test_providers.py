@@ -34,7 +34,6 @@ from certificates import make_ca, make_certificate
 from cluster import Cluster
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from pgkeymgr import getkey
 from pgkeymgr.errors import (
     DataError,
     Error,
@@ -49,6 +48,7 @@ from pgkeymgr.provider.files import FILE_BYTES_MAX
 from pgkeymgr.provider.kept import KeptInFile
 from pgkeymgr.provider.plain import KEYS_MAX
 from pgkeymgr.provider.token import library_name
+from pgkeymgr.root_key import getkey
 from test_getkey_scripts import SOFTHSM, find_tool, free_port, service
 
 KEYS = [bytes.fromhex("9e1c" * 16), bytes.fromhex("07d5b3" * 10 + "07d5")]

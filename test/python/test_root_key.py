@@ -289,6 +289,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "text": ["''", "'abcd'", "'data'", "NULL"],
     "boolean": ["true", "false", "NULL"],
     "oid": ["10", "0"],
+    "oid[]": ["'{10}'", "'{}'", "NULL"],
     "regrole": ["'pgkeymgr_user'", "'pgkeymgr_admin'"],
     "text[]": ["'{decrypt}'", "'{}'", "NULL"],
     "timestamp with time zone": ["'infinity'", "NULL"],

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl import bindings
-from pgkeymgr import wrap
 from pgkeymgr.compat import pg_kmgr
 from pgkeymgr.errors import DataError, LibraryError, LimitError, RootKeyError
 from pgkeymgr.key import cipher as token
 from pgkeymgr.key import passphrase
 from pgkeymgr.key.cipher import TokenCipher, read_header
-from pgkeymgr.root_key import LocalRootKey
+from pgkeymgr.root_key import LocalRootKey, wrap
 
 SECRET = bytes(range(32))
 PLAINTEXTS = st.binary(max_size=300)

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from pgkeymgr import getkey, trusted_path
 from pgkeymgr.agent import service, settings
 from pgkeymgr.agent.remote import RemoteRootKey, UnreachableError
 from pgkeymgr.errors import Error, GetkeyError
 from pgkeymgr.provider import files, token
+from pgkeymgr.root_key import getkey, trusted_path
 
 KEY = "0123456789abcdef" * 4
 PACKAGE = Path(trusted_path.__file__).parents[1]
@@ -217,7 +217,7 @@ def test_links_are_followed(a_file: Tree, target: str) -> None:
 
 @needs_root
 def test_a_link_in_a_directory_of_another_user(a_file: Tree) -> None:
-    """What it leads to is as it should be, and would not be there any more at the next moment."""
+    """The target of the link is as it should be, and could be replaced at the next moment."""
     theirs = a_file.root / "theirs"
     theirs.mkdir()
     link = a_file.link(theirs / "link", a_file.file)
@@ -315,7 +315,7 @@ def test_a_relative_path(a_file: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     refuses(a_file.use, Path("two/file"), f'lies in the directory "{a_file.one}", which others can write')
 
 
-# A file that is exchanged meanwhile
+# A file that is exchanged during the check
 
 
 def _exchange_before(monkeypatch: pytest.MonkeyPatch, function: str, path: Path, other: Path) -> None:
@@ -376,7 +376,7 @@ def test_libraries_are_loaded_from_what_was_checked(tmp_path: Path) -> None:
     evil.rename(tree.file)
     ctypes.CDLL(name)
     assert inode in _loaded_inodes()
-    # What is there now is another library, by another name.
+    # The file is another library now, and is loaded by another name.
     assert token.library_name(str(tree.file)) != name
     with pytest.raises(OSError, match=r"file too short|invalid ELF header"):
         ctypes.CDLL(token.library_name(str(tree.file)))

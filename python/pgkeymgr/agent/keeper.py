@@ -6,10 +6,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from .. import getkey, process
 from ..crypto.kdf import KEY_BYTES
 from ..errors import AgentError, Error, ProviderError
-from ..root_key import LocalRootKey
+from ..root_key import LocalRootKey, getkey, memory
 from .settings import Settings
 
 Ask = Callable[[str], bytes]
@@ -56,7 +55,7 @@ def fetch(settings: Settings, ask: Ask, is_canceled: Callable[[], bool]) -> Loca
         try:
             keys = getkey.parse(output, settings.getkey)
         finally:
-            process.wipe(output)
+            memory.wipe(output)
         source = f"getkey {settings.getkey}"
     elif settings.provider is not None:
         keys, source = _load(settings.provider, ask)

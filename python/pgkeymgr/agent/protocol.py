@@ -21,7 +21,7 @@ from ..errors import (
     ProviderError,
     RootKeyError,
 )
-from ..wrap import OVERHEAD_BYTES
+from ..root_key.wrap import OVERHEAD_BYTES
 
 VERSION = 1
 VERSIONS = (1,)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
-from .. import trusted_path
 from ..errors import AgentError, CanceledError, Error
+from ..root_key import trusted_path
 from . import protocol
 from .protocol import Operation, Status
 

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import __version__, process, trusted_path
+from .. import __version__
 from ..errors import AgentError, Error, PrivilegeError, ProviderError
-from ..root_key import LocalRootKey
+from ..root_key import LocalRootKey, memory, trusted_path
 from . import protocol, systemd
 from .keeper import Ask, Keeper, NobodyToAskError, fetch, nobody
 from .protocol import LENGTH_BYTES, Operation, Status
@@ -534,9 +534,9 @@ def run(settings: Settings, ask: Ask | None = None) -> None:
 
 
 async def _run(settings: Settings, ask: Ask) -> None:
-    process.forbid_core_dumps()
+    memory.forbid_core_dumps()
     if settings.lock_memory:
-        process.lock_memory()
+        memory.lock_memory()
     users = user_ids(settings.allow_users)
     max_clients = _raise_descriptor_limit(settings.max_clients)
     claim = _claim(settings.socket)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .. import trusted_path
 from ..errors import AgentError
+from ..root_key import trusted_path
 from .socket_path import SOCKET
 
 CONFIG = "/etc/pgkeymgr/agent.toml"

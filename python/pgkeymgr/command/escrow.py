@@ -98,7 +98,8 @@ def combine(
     json: Json = False,
 ) -> None:
     """Get the root key back from enough of its shares, and write it to a file."""
-    from .. import process, root_key
+    from .. import root_key
+    from ..root_key import memory
     from . import shares as sharing
 
     if (output is not None) + (script is not None) + stdout != 1:
@@ -106,7 +107,7 @@ def combine(
     if json and stdout:
         raise typer.BadParameter("--json has no key in it: give --output or --script")
     with failures_reported():
-        process.forbid_core_dumps()
+        memory.forbid_core_dumps()
         read = _read_files(share_files) if share_files else _ask_shares()
         key = sharing.combine(read, fingerprint.lower() if fingerprint else None)
         found = root_key.fingerprint(key)
@@ -123,10 +124,11 @@ def combine(
 
 
 def _key(getkey: Path | None, provider: str | None, settings: list[str], wanted: str | None) -> bytes:
-    from .. import process, root_key
+    from .. import root_key
     from ..errors import ParameterError
+    from ..root_key import memory
 
-    process.forbid_core_dumps()
+    memory.forbid_core_dumps()
     if getkey and provider:
         raise typer.BadParameter("--getkey or --provider, not both")
     if settings and not provider:

@@ -98,9 +98,8 @@ def _into_file(
     use_existing_key: bool,
     force_location: bool,
 ) -> dict[str, Any]:
-    from .. import getkey, process, trusted_path
     from ..errors import ParameterError
-    from ..root_key import fingerprint
+    from ..root_key import fingerprint, getkey, memory, trusted_path
     from .files import create, data_directory_above
     from .getkey_script import with_file
     from .place import find_place, present_source
@@ -129,7 +128,7 @@ def _into_file(
     for new in (key_path, script):
         # The server would refuse the script, and another user could exchange the key.
         os.close(trusted_path.open_directory(str(new.parent), _refuser(new), "the server", user))
-    process.forbid_core_dumps()
+    memory.forbid_core_dumps()
     try:
         if is_there:
             key = _read_key(key_path, user)
@@ -185,8 +184,8 @@ def _refuser(path: Path) -> Callable[[str, str], "Error"]:
 
 
 def _read_key(path: Path, user: int) -> bytes:
-    from .. import getkey, trusted_path
     from ..errors import ParameterError
+    from ..root_key import getkey, trusted_path
 
     descriptor = trusted_path.open_private(str(path), _refuser(path), "the server", user)
     with os.fdopen(descriptor, "rb") as file:
@@ -196,12 +195,11 @@ def _read_key(path: Path, user: int) -> bytes:
 
 
 def _into_provider(kind: str, settings: list[str]) -> dict[str, Any]:
-    from .. import process
     from ..errors import ProviderTakenError
-    from ..root_key import fingerprint
+    from ..root_key import fingerprint, memory
     from .provider_options import provider_of
 
-    process.forbid_core_dumps()
+    memory.forbid_core_dumps()
     key = os.urandom(32)
     opened = provider_of(kind, settings)
     try:

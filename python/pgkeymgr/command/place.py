@@ -5,9 +5,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import getkey
 from ..agent import settings, socket_path
 from ..errors import ParameterError, RootKeyError
+from ..root_key import getkey
 
 _DEBIAN = Path("/etc/postgresql")
 _AGENT_PLACES = (Path(settings.CONFIG), Path(socket_path.SOCKET))

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .. import getkey, process
 from ..errors import Error, GetkeyError
+from ..root_key import getkey, memory
 
 _BYTES_MAX = 2 * getkey.OUTPUT_BYTES_MAX
 
@@ -27,7 +27,7 @@ def run_getkey(path: Path) -> list[bytes]:
     Raises:
         GetkeyError: it is refused, as the server would refuse it, or it failed.
     """
-    process.forbid_core_dumps()
+    memory.forbid_core_dumps()
     path = path.absolute()
     try:
         owner = _owner(path)
@@ -84,4 +84,4 @@ def _become(user: int) -> None:
     os.setuid(user)
     # Where root is, its user may not.
     os.chdir("/")
-    process.forbid_core_dumps()
+    memory.forbid_core_dumps()

@@ -12,10 +12,10 @@ import hmac
 import os
 from typing import Any
 
+from ..crypto.libraries import import_library
+from ..crypto.sizes import check_growth
 from ..errors import not_authentic, wrong_length
 from ..key.token import to_text
-from ..libraries import import_library
-from ..sizes import check_growth
 
 KEY_BYTES = 64
 MAC_BYTES = 32

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import LibraryError
-from ..libraries import import_library
+from .libraries import import_library
 
 # Before any of the modules imports it, so that a foreign version is called that.
 sodium = import_library("nacl._sodium")

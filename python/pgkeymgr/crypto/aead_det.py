@@ -9,8 +9,8 @@ import hmac
 from hashlib import blake2b
 
 from ..errors import not_authentic, wrong_length
-from ..sizes import check_growth
 from .randombytes import randombytes_buf
+from .sizes import check_growth
 from .stream_xchacha20 import crypto_stream_xchacha20_xor
 
 KEY_BYTES = 32

@@ -7,8 +7,8 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from ..errors import not_authentic, wrong_length
-from ..sizes import BYTEA_MAX, check_growth
 from .randombytes import randombytes_buf
+from .sizes import BYTEA_MAX, check_growth
 
 KEY_BYTES = 32
 NONCE_BYTES = 12

@@ -8,8 +8,8 @@ from nacl import bindings
 from nacl import exceptions as nacl_exceptions
 
 from ..errors import DataError, not_authentic, wrong_length
-from ..sizes import check_growth
 from .randombytes import randombytes_buf
+from .sizes import check_growth
 
 PUBLIC_KEY_BYTES = 32
 SECRET_KEY_BYTES = 32

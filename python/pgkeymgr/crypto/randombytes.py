@@ -6,7 +6,7 @@ Source: https://doc.libsodium.org/generating_random_data
 import os
 
 from ..errors import wrong_length
-from ..sizes import check_size
+from .sizes import check_size
 
 SEED_BYTES = 32
 

@@ -12,8 +12,8 @@ from typing import Any
 from nacl._sodium import ffi, lib
 
 from ..errors import not_authentic, wrong_length
-from ..sizes import BYTEA_MAX, check_growth
 from .randombytes import randombytes_buf
+from .sizes import BYTEA_MAX, check_growth
 
 KEY_BYTES = 32
 NONCE_BYTES = 24

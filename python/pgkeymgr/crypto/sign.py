@@ -8,8 +8,8 @@ from nacl._sodium import ffi
 from nacl.exceptions import BadSignatureError
 
 from ..errors import DataError, not_authentic, wrong_length
-from ..sizes import check_growth
 from .randombytes import randombytes_buf
+from .sizes import check_growth
 
 PUBLIC_KEY_BYTES = 32
 SECRET_KEY_BYTES = 64

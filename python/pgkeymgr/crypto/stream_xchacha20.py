@@ -12,9 +12,9 @@ from functools import cache
 from typing import Any
 
 from ..errors import wrong_length
-from ..libraries import import_library
-from ..sizes import check_size
+from .libraries import import_library
 from .randombytes import randombytes_buf
+from .sizes import check_size
 
 KEY_BYTES = 32
 NONCE_BYTES = 24

@@ -8,7 +8,7 @@ import hmac
 import re
 
 from ..errors import DataError
-from ..sizes import check_size
+from .sizes import check_size
 
 _ALPHABET = re.compile(r"[A-Za-z0-9_-]*\Z", re.ASCII)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ..key.table import DERIVED_WRAP_BYTES
-from ..wrap import OVERHEAD_BYTES
+from ..root_key.wrap import OVERHEAD_BYTES
 from .finding import ERROR, WARNING, Context, Finding, listed
 
 EXPIRY_DAYS = 30

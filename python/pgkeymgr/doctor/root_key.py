@@ -5,9 +5,10 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 
-from .. import trusted_path
 from ..errors import Error, GetkeyError
+from ..key.database import Database
 from ..key.root_wrap import RootWraps
+from ..root_key import trusted_path
 from .finding import ERROR, NOTICE, OK, WARNING, Context, Finding, explain
 
 SCRIPT_BYTES_MAX = 65536
@@ -27,7 +28,7 @@ def check_root_key(context: Context) -> Iterator[Finding]:
         yield Finding(OK, context.root_key.source, f"the root key {context.root_key.fingerprint} is loaded")
     elif error is not None:
         hint = error.hint if isinstance(error, Error) else None
-        path = _getkey()
+        path = _getkey(context.database)
         yield Finding(ERROR, path, explain(error), hint or "See the server's log.")
 
 
@@ -67,18 +68,18 @@ def check_fingerprint(context: Context) -> Iterator[Finding]:
             )
 
 
-def _getkey() -> str | None:
-    from .. import getkey, server
+def _getkey(database: Database) -> str | None:
+    from ..root_key import getkey
 
     try:
-        return getkey.find(os.environ, server.config_file(), server.share_directory())
+        return getkey.find(os.environ, database.config_file(), database.share_directory())
     except Error:
         return None
 
 
 def check_location(context: Context) -> Iterator[Finding]:
     """See whether a backup has the getkey script in it, or a file that it names, and who can read them."""
-    script = _getkey()
+    script = _getkey(context.database)
     if script is None:
         yield Finding(OK, None, "there is no getkey script")
         return

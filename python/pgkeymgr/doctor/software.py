@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from importlib import import_module, metadata
 
 from .. import __version__
+from ..crypto.libraries import DIRECTORY
 from ..crypto.signcrypt import has_libsodium
-from ..libraries import DIRECTORY
 from .finding import ERROR, NOTICE, OK, WARNING, Context, Finding
 
 LOCK_FILE = os.path.join(DIRECTORY, "pgkeymgr", "requirements.txt")

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from .. import server
 from .table import KeyTable
 
 if TYPE_CHECKING:
@@ -19,8 +18,4 @@ class KeyChanges:
     def _invalidate_keys(self) -> None:
         """Invalidate the relation cache entry of the table key; see ``use_cache``."""
         self._table.note_change()
-        # Reading the table caches its catalog entry, and PostgreSQL processes its own pending
-        # invalidations before it.
-        self._database.execute("SELECT FROM {s}.key LIMIT 0")
-        (row,) = self._database.execute("SELECT '{s}.key'::pg_catalog.regclass::pg_catalog.oid AS oid")
-        server.invalidate_relation(int(row["oid"]))
+        self._database.invalidate_key_watches()

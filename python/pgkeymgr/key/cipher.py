@@ -20,9 +20,9 @@ from functools import cache
 from typing import Any
 
 from ..crypto.blake2b import blake2b_of_key
+from ..crypto.libraries import import_library
+from ..crypto.sizes import BYTEA_MAX
 from ..errors import DataError, LibraryError, LimitError
-from ..libraries import import_library
-from ..sizes import BYTEA_MAX
 
 RANDOMIZED = 1
 DETERMINISTIC = 2

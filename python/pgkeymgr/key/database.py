@@ -76,6 +76,9 @@ class Database(Protocol):
     def renew_key_watch(self) -> None:
         """Begin to watch for changes of the key tables again."""
 
+    def invalidate_key_watches(self) -> None:
+        """Report a change of the key tables: to all sessions at COMMIT, and to this one at once."""
+
     def may_have_missed_changes(self) -> bool:
         """Return whether other sessions may have committed since this one has last accepted invalidations."""
 
@@ -147,6 +150,12 @@ class Database(Protocol):
 
     def setting(self, name: str) -> str | None:
         """Return a setting of the session, or None if there is none."""
+
+    def config_file(self) -> str:
+        """Return the path of postgresql.conf."""
+
+    def share_directory(self) -> str:
+        """Return the directory of PostgreSQL's shared files, above ``extension``."""
 
     def is_read_only(self) -> bool:
         """Tell whether this transaction cannot write, as none can on a standby."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 from nacl import bindings
 
 from ..errors import DataError
-from ..wrap import KEY_BYTES
+from ..root_key.wrap import KEY_BYTES
 
 SALT_BYTES = 16
 OPSLIMIT = 3

@@ -4,7 +4,7 @@ import os
 from hashlib import blake2b
 
 from ..errors import DataError, KeyStateError, PassphraseError
-from ..wrap import unwrap
+from ..root_key.wrap import unwrap
 from .keyring import KEYS_MAX
 from .passphrase import Stretched, Stretching
 from .record import Record

@@ -2,7 +2,7 @@
 
 from ..errors import not_authentic
 from ..root_key import FINGERPRINT_BYTES
-from ..wrap import OVERHEAD_BYTES
+from ..root_key.wrap import OVERHEAD_BYTES
 from .database import Database
 from .root_wrap import RootWraps
 

@@ -5,8 +5,8 @@ Settings: ``script``.
 
 from collections.abc import Callable, Sequence
 
-from .. import getkey
 from ..errors import ProviderError
+from ..root_key import getkey
 from .settings import Settings
 
 KIND = "command"

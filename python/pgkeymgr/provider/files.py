@@ -5,9 +5,9 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .. import trusted_path
 from ..errors import ProviderError, ProviderTakenError
-from ..getkey import OUTPUT_BYTES_MAX
+from ..root_key import trusted_path
+from ..root_key.getkey import OUTPUT_BYTES_MAX
 
 FILE_BYTES_MAX = 4 * OUTPUT_BYTES_MAX
 _MODE = 0o600

@@ -8,9 +8,9 @@ Settings: ``file``.
 
 from collections.abc import Callable
 
-from .. import wrap as wraps
 from ..errors import DataError, PassphraseError, ProviderError
 from ..key.passphrase import Stretching
+from ..root_key import wrap as wraps
 from .asking import ask_for, ask_twice
 from .envelope import Envelope, associated_data, encode, to_base64
 from .kept import KeptInFile

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ..crypto.kdf import KEY_BYTES
 from ..errors import DataError, ProviderError
-from ..getkey import OUTPUT_BYTES_MAX, read_keys
+from ..root_key.getkey import OUTPUT_BYTES_MAX, read_keys
 
 LINE_BYTES = 2 * KEY_BYTES + 1
 KEYS_MAX = OUTPUT_BYTES_MAX // LINE_BYTES

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .. import trusted_path
 from ..errors import Error, PassphraseError, ProviderError
+from ..root_key import trusted_path
 from .asking import ask_for
 from .envelope import Envelope, associated_data, encode, to_base64
 from .files import open_library, read_line, refuser

@@ -7,7 +7,7 @@ from ..key.passphrase import Stretching
 from ..key.table import KeyTable
 from ..key.user_wrap import open_user_wrap
 from ..key.wrap_rows import UserKeyRow
-from ..wrap import unwrap, wrap
+from ..root_key.wrap import unwrap, wrap
 from .attempts import attempt, check_passphrase
 from .exchange import Exchange
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import plpy
 
-from . import __version__
-from .crypto import kdf, secretbox
-from .errors import DataError, Error, LibraryError, LimitError
-from .parts import Parts
+from .. import __version__
+from ..crypto import kdf, secretbox
+from ..errors import DataError, Error, LibraryError, LimitError
+from .functions import Functions
 from .session import Session
 
 _RECONNECT = "The extension was updated since. Reconnect."
@@ -28,15 +28,15 @@ _PREFIX = f"{_NAME}: "
 _SqlError = type(_NAME, (plpy.Error,), {"__module__": "builtins"})
 
 
-class _Functions:
+class _SqlFunctions:
     """The functions that SQL calls, each an attribute; GD['pgkeymgr'] is the only one of these.
 
     One is an attribute from its first call on.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._find = parts.find
-        self._quicken = parts.quicken
+    def __init__(self, functions: Functions) -> None:
+        self._find = functions.find
+        self._speed_up = functions.speed_up
 
     def __getattr__(self, name: str) -> _Function:
         try:
@@ -53,8 +53,8 @@ class _Functions:
                 )
             )
         guarded = _guard(function)
-        quicken = self._quicken(name)
-        called = guarded if quicken is None else quicken(guarded)
+        speed_up = self._speed_up(name)
+        called = guarded if speed_up is None else speed_up(guarded)
         setattr(self, name, called)
         return called
 
@@ -78,7 +78,7 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
             )
         )
     _self_test()
-    globals_["pgkeymgr"] = _Functions(Parts(Session(schema)))
+    globals_["pgkeymgr"] = _SqlFunctions(Functions(Session(schema)))
 
 
 def _self_test() -> None:

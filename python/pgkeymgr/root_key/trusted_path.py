@@ -41,7 +41,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from .errors import Error
+from ..errors import Error
 
 Refuse = Callable[[str, str], Error]
 """Makes an error from a phrase that says what is wrong with the file, and a hint."""

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from . import getkey, server
-from .errors import DataError
-from .root_key import LocalRootKey, RootKey
+from ..errors import DataError
+from ..root_key import LocalRootKey, RootKey, getkey
+from . import server
 
 if TYPE_CHECKING:
-    from .agent.remote import RemoteRootKey
-    from .key.audit import Audit
+    from ..agent.remote import RemoteRootKey
+    from ..key.audit import Audit
 
 _root_key: RootKey | None = None
 _agent: "RemoteRootKey | None" = None
@@ -103,18 +103,18 @@ def load() -> RootKey:
         return _agent.anew()
     import os
 
-    from . import process
-    from .agent.socket_path import find_socket
+    from ..agent.socket_path import find_socket
+    from ..root_key import memory
 
     agent_socket = find_socket(os.environ)
     if agent_socket is not None:
-        from .agent.remote import RemoteRootKey
+        from ..agent.remote import RemoteRootKey
 
-        process.forbid_core_dumps()  # for the data keys
+        memory.forbid_core_dumps()  # for the data keys
         _agent = RemoteRootKey(agent_socket, server.is_canceled)
         return _agent.anew()
     path = getkey.find(os.environ, server.config_file(), server.share_directory())
-    process.forbid_core_dumps()
+    memory.forbid_core_dumps()
     output = getkey.run(path, server.is_canceled)
     _root_key = LocalRootKey(getkey.parse(output, path), f"getkey {path}")
     return _root_key

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from ..crypto.kdf import KEY_BYTES
+from ..errors import CanceledError, Error, GetkeyError, RootKeyError
 from . import trusted_path
-from .crypto.kdf import KEY_BYTES
-from .errors import CanceledError, Error, GetkeyError, RootKeyError
 
 ENVIRONMENT = "PGKEYMGR_GETKEY"
 FILE_NAME = "pgkeymgr_getkey"

@@ -9,9 +9,9 @@ import os
 import sys
 from types import ModuleType
 
-from .errors import LibraryError
+from ..errors import LibraryError
 
-DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 """Where this package lies, and beside it the libraries in the versions of the lock file."""
 
 _DISTRIBUTIONS = {"nacl": "PyNaCl", "cryptography": "cryptography"}

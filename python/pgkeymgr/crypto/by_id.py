@@ -1,12 +1,12 @@
-"""The primitives with a secret key as they take, instead of it, the number of a key derived from the root key."""
+"""Variants of the secret-key primitives that take a derived key's number instead of the key itself."""
 
 from collections.abc import Callable
 from typing import Any
 
-from . import crypto
-from .session_root_key import key_for_row
+from .. import crypto
 
 _Function = Callable[..., Any]
+_KeyForRow = Callable[[int, int, bytes], bytes]
 
 _KEY_LAST = (
     "crypto_auth",
@@ -28,11 +28,12 @@ _KEY_BYTES = 32
 _SHORTHASH_KEY_BYTES = 16
 
 
-def find(name: str) -> _Function | None:
+def find(name: str, key_for_row: _KeyForRow) -> _Function | None:
     """Find the variant of a primitive.
 
     Args:
         name: the primitive's, with ``_by_id`` after it.
+        key_for_row: derives a key from its number, its length and its context.
 
     Returns:
         The function, or None if there is none of that name.
@@ -42,16 +43,16 @@ def find(name: str) -> _Function | None:
     if primitive is None:
         return None
     if primitive_name in _KEY_LAST:
-        return _by_id(primitive)
+        return _by_id(primitive, key_for_row)
     make = {
         "crypto_generichash": _generichash,
         "crypto_aead_det_encrypt": _aead_det,
         "crypto_aead_det_decrypt": _aead_det,
     }.get(primitive_name)
-    return make and make(primitive)
+    return make and make(primitive, key_for_row)
 
 
-def _by_id(function: _Function) -> _Function:
+def _by_id(function: _Function, key_for_row: _KeyForRow) -> _Function:
     # One for each number of arguments before the key; see _guard_1 in the bridge for why.
     before = function.__code__.co_argcount - 1
     key_len = _SHORTHASH_KEY_BYTES if function.__name__ == "crypto_shorthash" else _KEY_BYTES
@@ -68,7 +69,7 @@ def _by_id(function: _Function) -> _Function:
     return _describe((by_id_1, by_id_2, by_id_3)[before - 1], function)
 
 
-def _generichash(function: _Function) -> _Function:
+def _generichash(function: _Function, key_for_row: _KeyForRow) -> _Function:
     def by_id(message: bytes, key: int | None, context: bytes) -> Any:
         if key is None:
             return function(message)
@@ -77,7 +78,7 @@ def _generichash(function: _Function) -> _Function:
     return _name(by_id, function)
 
 
-def _aead_det(function: _Function) -> _Function:
+def _aead_det(function: _Function, key_for_row: _KeyForRow) -> _Function:
     def by_id(message: bytes, additional: bytes | None, key_id: int, context: bytes, nonce: bytes | None) -> Any:
         return function(message, additional, key_for_row(key_id, _KEY_BYTES, context), nonce)
 

@@ -1,49 +1,50 @@
-"""What a session's functions are methods of: which, made with what they need when the first of them is called.
+"""Maps each SQL function to the Python method behind it, and creates the objects on first use.
 
-A session calls few of them, and PL/Python imports everything anew in each: so nothing is imported here before it
-is used.
+A session calls few of the functions, and each session imports its own modules. So a module is imported here only
+when one of its functions is called.
 """
 
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from . import by_id, crypto
-from .key.table import KeyTable
-from .session_root_key import DerivedKeys
+from .. import crypto
+from ..crypto import by_id
+from ..key.table import KeyTable
+from .root_key import DerivedKeys, key_for_row
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from .column.blind_index import BlindIndexes
-    from .column.blinding import Blinding
-    from .column.cell import Cells
-    from .column.ddl import Ddl
-    from .column.decrypt_column import DecryptColumn
-    from .column.deterministic import Deterministic
-    from .column.encrypt_column import EncryptColumn
-    from .column.operation import Operations
-    from .column.relations import Relations
-    from .column.upsert import Upserts
-    from .column.verify_column import VerifyColumn
-    from .column.view import Views
-    from .compat.pgcryptokey import Cryptokeys
-    from .compat.pgsodium import PgsodiumKeys
-    from .doctor import Doctor
-    from .key.audit import Audit
-    from .key.changes import KeyChanges
-    from .key.data_key import DataKeys
-    from .key.passphrase_wrap import PassphraseWraps
-    from .key.record import Record
-    from .key.root_rotation import RootRotation
-    from .key.token import Tokens
-    from .key.wrap_key import WrapKey
-    from .sealed.exchange import Exchange
-    from .sealed.passphrase import Passphrases
-    from .sealed.session_keyring import SessionKeyring
-    from .sealed.sharing import Sharing
-    from .sealed.transport import Transport
-    from .sealed.user_key import UserKeys
+    from ..column.blind_index import BlindIndexes
+    from ..column.blinding import Blinding
+    from ..column.cell import Cells
+    from ..column.ddl import Ddl
+    from ..column.decrypt_column import DecryptColumn
+    from ..column.deterministic import Deterministic
+    from ..column.encrypt_column import EncryptColumn
+    from ..column.operation import Operations
+    from ..column.relations import Relations
+    from ..column.upsert import Upserts
+    from ..column.verify_column import VerifyColumn
+    from ..column.view import Views
+    from ..compat.pgcryptokey import Cryptokeys
+    from ..compat.pgsodium import PgsodiumKeys
+    from ..doctor import Doctor
+    from ..key.audit import Audit
+    from ..key.changes import KeyChanges
+    from ..key.data_key import DataKeys
+    from ..key.passphrase_wrap import PassphraseWraps
+    from ..key.record import Record
+    from ..key.root_rotation import RootRotation
+    from ..key.token import Tokens
+    from ..key.wrap_key import WrapKey
+    from ..sealed.exchange import Exchange
+    from ..sealed.passphrase import Passphrases
+    from ..sealed.session_keyring import SessionKeyring
+    from ..sealed.sharing import Sharing
+    from ..sealed.transport import Transport
+    from ..sealed.user_key import UserKeys
     from .session import Session
 
 Function = Callable[..., Any]
@@ -139,13 +140,13 @@ FUNCTIONS = {
     ),
     "pg_kmgr": ("pg_encrypt_text", "pg_decrypt_text"),
 }
-"""The functions that SQL calls, besides the primitives and their variants, by the attribute of ``Parts``."""
+"""The functions that SQL calls, besides the primitives and their variants, by the attribute of ``Functions``."""
 
 _PART_OF = {name: part for part, names in FUNCTIONS.items() for name in names}
 
 
-class Parts:
-    """The parts of one session."""
+class Functions:
+    """The objects whose methods are the functions of one session."""
 
     def __init__(self, session: "Session") -> None:
         self.session = session
@@ -163,25 +164,25 @@ class Parts:
             function: Function = getattr(getattr(self, _PART_OF[name]), name)
             return function
         if name.endswith("_by_id"):
-            return by_id.find(name)
+            return by_id.find(name, key_for_row)
         if name.endswith("_by_uuid"):
-            from .compat import by_uuid
+            from ..compat import by_uuid
 
             return by_uuid.find(name, self.table.secret)
         return crypto.find(name)
 
-    def quicken(self, name: str) -> Callable[[Function], Function] | None:
-        """Find what makes the quick form of a function, if it has one.
+    def speed_up(self, name: str) -> Callable[[Function], Function] | None:
+        """Return the decorator that makes the fast form of a function, if it has one.
 
         Args:
             name: its name.
 
         Returns:
-            What takes the function and returns the quick form.
+            The decorator, or None.
         """
         if _PART_OF.get(name) not in ("tokens", "cells"):
             return None
-        from .key.quick import quick_functions
+        from ..key.quick import quick_functions
 
         return quick_functions(self.table.keyring, self.session.user, self.session.stamp).get(name)
 
@@ -193,7 +194,7 @@ class Parts:
     @cached_property
     def key_changes(self) -> "KeyChanges":
         """The report of changes of the key tables."""
-        from .key.changes import KeyChanges
+        from ..key.changes import KeyChanges
 
         return KeyChanges(self.session, self.table)
 
@@ -210,14 +211,14 @@ class Parts:
     @property
     def pg_kmgr(self) -> "ModuleType":
         """The proposed key manager's cipher."""
-        from .compat import pg_kmgr
+        from ..compat import pg_kmgr
 
         return pg_kmgr
 
     @cached_property
     def data_keys(self) -> "DataKeys":
         """The management of data keys."""
-        from .key.data_key import DataKeys
+        from ..key.data_key import DataKeys
 
         return DataKeys(self.table, self._dependents_of)
 
@@ -227,173 +228,173 @@ class Parts:
     @cached_property
     def tokens(self) -> "Tokens":
         """Tokens."""
-        from .key.token import Tokens
+        from ..key.token import Tokens
 
         return Tokens(self.table)
 
     @cached_property
     def wrap_key(self) -> "WrapKey":
         """Keys wrapped for the user to keep."""
-        from .key.wrap_key import WrapKey
+        from ..key.wrap_key import WrapKey
 
         return WrapKey(self.table.root_wraps, self.session)
 
     @cached_property
     def root_rotation(self) -> "RootRotation":
         """The rotation of the root key."""
-        from .key.root_rotation import RootRotation
+        from ..key.root_rotation import RootRotation
 
         return RootRotation(self.table)
 
     @cached_property
     def passphrase_wraps(self) -> "PassphraseWraps":
         """Wraps under passphrases."""
-        from .key.passphrase_wrap import PassphraseWraps
+        from ..key.passphrase_wrap import PassphraseWraps
 
         return PassphraseWraps(self.table)
 
     @cached_property
     def exchange(self) -> "Exchange":
         """The sealed exchange."""
-        from .sealed.exchange import Exchange
+        from ..sealed.exchange import Exchange
 
         return Exchange(self.table)
 
     @cached_property
     def passphrases(self) -> "Passphrases":
         """Passphrases of data keys."""
-        from .sealed.passphrase import Passphrases
+        from ..sealed.passphrase import Passphrases
 
         return Passphrases(self.table, self.passphrase_wraps, self.exchange)
 
     @cached_property
     def transport(self) -> "Transport":
         """Data keys that come and go sealed."""
-        from .sealed.transport import Transport
+        from ..sealed.transport import Transport
 
         return Transport(self.table, self.exchange)
 
     @cached_property
     def user_keys(self) -> "UserKeys":
         """The key pairs of users."""
-        from .sealed.user_key import UserKeys
+        from ..sealed.user_key import UserKeys
 
         return UserKeys(self.table, self.exchange)
 
     @cached_property
     def sharing(self) -> "Sharing":
         """Data keys sealed to users."""
-        from .sealed.sharing import Sharing
+        from ..sealed.sharing import Sharing
 
         return Sharing(self.table)
 
     @cached_property
     def session_keyring(self) -> "SessionKeyring":
         """What the session has unlocked, listed and locked."""
-        from .sealed.session_keyring import SessionKeyring
+        from ..sealed.session_keyring import SessionKeyring
 
         return SessionKeyring(self.table, self.passphrase_wraps, self.exchange)
 
     @cached_property
     def cryptokeys(self) -> "Cryptokeys":
         """The functions of pgcryptokey."""
-        from .compat.pgcryptokey import Cryptokeys
+        from ..compat.pgcryptokey import Cryptokeys
 
         return Cryptokeys(self.table, self.passphrase_wraps)
 
     @cached_property
     def pgsodium_keys(self) -> "PgsodiumKeys":
         """The functions of pgsodium's key table."""
-        from .compat.pgsodium import PgsodiumKeys
+        from ..compat.pgsodium import PgsodiumKeys
 
         return PgsodiumKeys(self.table, self.data_keys)
 
     @cached_property
     def cells(self) -> "Cells":
         """The values of encrypted columns."""
-        from .column.cell import Cells
+        from ..column.cell import Cells
 
         return Cells(self.table)
 
     @cached_property
     def blinding(self) -> "Blinding":
         """The values of blind indexes."""
-        from .column.blinding import Blinding
+        from ..column.blinding import Blinding
 
         return Blinding(self.table)
 
     @cached_property
     def relations(self) -> "Relations":
         """Tables, and those of them with encrypted columns."""
-        from .column.relations import Relations
+        from ..column.relations import Relations
 
         return Relations(self.session)
 
     @cached_property
     def views(self) -> "Views":
         """Their views."""
-        from .column.view import Views
+        from ..column.view import Views
 
         return Views(self.relations)
 
     @cached_property
     def blind_indexes(self) -> "BlindIndexes":
         """Their blind indexes."""
-        from .column.blind_index import BlindIndexes
+        from ..column.blind_index import BlindIndexes
 
         return BlindIndexes(self.relations, self.views, self.table, self.blinding)
 
     @cached_property
     def encrypt_column(self) -> "EncryptColumn":
         """Columns to be encrypted."""
-        from .column.encrypt_column import EncryptColumn
+        from ..column.encrypt_column import EncryptColumn
 
         return EncryptColumn(self.relations, self.views, self.blind_indexes, self.table, self.data_keys)
 
     @cached_property
     def operations(self) -> "Operations":
         """Work on columns, batch by batch."""
-        from .column.operation import Operations
+        from ..column.operation import Operations
 
         return Operations(self.relations, self.views, self._decrypt_column, self.table, self.data_keys)
 
     @cached_property
     def _decrypt_column(self) -> "DecryptColumn":
-        from .column.decrypt_column import DecryptColumn
+        from ..column.decrypt_column import DecryptColumn
 
         return DecryptColumn(self.relations, self.views, self.blind_indexes, self.table)
 
     @cached_property
     def ddl(self) -> "Ddl":
         """What follows the user's DDL."""
-        from .column.ddl import Ddl
+        from ..column.ddl import Ddl
 
         return Ddl(self.relations, self.views)
 
     @cached_property
     def deterministic(self) -> "Deterministic":
         """Lookups in deterministic columns."""
-        from .column.deterministic import Deterministic
+        from ..column.deterministic import Deterministic
 
         return Deterministic(self.relations, self.table)
 
     @cached_property
     def upserts(self) -> "Upserts":
         """Rows inserted or updated."""
-        from .column.upsert import Upserts
+        from ..column.upsert import Upserts
 
         return Upserts(self.relations)
 
     @cached_property
     def verify_column(self) -> "VerifyColumn":
         """Columns read to see whether they open."""
-        from .column.verify_column import VerifyColumn
+        from ..column.verify_column import VerifyColumn
 
         return VerifyColumn(self.relations)
 
     @cached_property
     def doctor(self) -> "Doctor":
         """The checks of the whole set-up."""
-        from .doctor import Doctor
+        from ..doctor import Doctor
 
         return Doctor(self.session, self.audit)

@@ -4,7 +4,7 @@ import ctypes
 import os
 import resource
 
-from .errors import AgentError
+from ..errors import AgentError
 
 _PR_SET_DUMPABLE = 4
 _MCL_CURRENT = 1

@@ -1,6 +1,6 @@
 """The largest value that PostgreSQL can hold, and the checks against it."""
 
-from .errors import DataError, LimitError
+from ..errors import DataError, LimitError
 
 BYTEA_MAX = 0x3FFFFFFF - 4
 """Bytes in the largest ``bytea``: PostgreSQL's allocation limit less the length word."""

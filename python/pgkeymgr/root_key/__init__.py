@@ -8,10 +8,10 @@ one of these values.
 
 from typing import Protocol
 
+from ..crypto.blake2b import blake2b_of_key
+from ..crypto.kdf import KEY_BYTES, crypto_kdf_derive_from_key
+from ..errors import RootKeyError
 from . import wrap as wraps
-from .crypto.blake2b import blake2b_of_key
-from .crypto.kdf import KEY_BYTES, crypto_kdf_derive_from_key
-from .errors import RootKeyError
 
 FINGERPRINT_BYTES = 16
 _FINGERPRINT_PERSON = b"pgkeymgrfingerpt"
@@ -174,7 +174,7 @@ class LocalRootKey:
 
     def forget(self) -> None:
         """Overwrite the keys in memory, for whoever has these objects; it has none afterwards."""
-        from .process import wipe
+        from .memory import wipe
 
         for keys in (self._keys, self._wrapping_keys):
             for key in keys.values():

@@ -12,9 +12,9 @@ Source: https://doc.libsodium.org/secret-key_cryptography/aead/chacha20-poly1305
 
 import os
 
-from .crypto import sodium
-from .errors import not_authentic, wrong_length
-from .sizes import check_growth
+from ..crypto import sodium
+from ..crypto.sizes import check_growth
+from ..errors import not_authentic, wrong_length
 
 KEY_BYTES = 32
 NONCE_BYTES = 24

@@ -7,6 +7,10 @@ SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 SET standard_conforming_strings = on
 SET row_security = on
+-- The catalog's expressions are kept as text: of constants that mean the same in every session.
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1
 AS $$
 @load@
 return GD['pgkeymgr']._after_ddl(base, altered, command, kind, invoker)
@@ -235,7 +239,7 @@ BEGIN
         FOR generated IN
             SELECT p.oid::regprocedure FROM pg_proc AS p
             WHERE p.pronamespace = '@extschema@'::regnamespace
-                AND p.proname ~ ('^_(insert|update|delete|check)_' || one.id || '$')
+                AND p.proname ~ ('^_(insert|update|check|seal_insert|seal_update)_' || one.id || '$')
         LOOP
             EXECUTE format('DROP FUNCTION %s', generated);
         END LOOP;
@@ -257,22 +261,6 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@._on_drop() FROM PUBLIC;
 COMMENT ON FUNCTION @extschema@._on_drop() IS
     'Internal: forget a table with encrypted columns that was dropped.';
-
-CREATE FUNCTION @extschema@._refuse_plaintext()
-RETURNS trigger
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RAISE EXCEPTION 'column "%" of "%" is being encrypted: it takes no new plaintext', TG_ARGV[0], TG_TABLE_NAME
-        USING ERRCODE = '55000', HINT = 'Write through the view of the table.';
-END
-$$;
-REVOKE ALL ON FUNCTION @extschema@._refuse_plaintext() FROM PUBLIC;
--- It refuses whoever calls it; the owner of a table makes the trigger.
-GRANT EXECUTE ON FUNCTION @extschema@._refuse_plaintext() TO PUBLIC;
-COMMENT ON FUNCTION @extschema@._refuse_plaintext() IS
-    'Internal: guard a column that is being encrypted.';
 
 CREATE EVENT TRIGGER pgkeymgr_ddl ON ddl_command_end
     WHEN TAG IN ('ALTER TABLE', 'ALTER VIEW', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'CREATE INDEX',

@@ -36,7 +36,6 @@ CREATE TABLE @extschema@.encrypted_column (
     relation_id integer NOT NULL,
     column_name name NOT NULL,
     cipher_column name NOT NULL,
-    plain_column name,
     data_type regtype NOT NULL,
     type_modifier integer NOT NULL,
     -- Of the type, as values were sealed with it.
@@ -50,8 +49,8 @@ CREATE TABLE @extschema@.encrypted_column (
     key_by name,
     deterministic boolean NOT NULL,
     state @extschema@.column_state NOT NULL,
-    -- While rotating: keys with a smaller id than this are old.
-    oldest_key integer,
+    -- Whether the table had rows when it was encrypted: until it is rewritten, its file has their plaintext.
+    had_plaintext boolean NOT NULL,
     blind_column name,
     blind_key integer,
     normalization text CHECK (normalization OPERATOR(pg_catalog.=) ANY (ARRAY['none', 'casefold', 'digits'])),

@@ -213,6 +213,13 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('_seal_bytes(integer,bytea,bytea)', 'v', 'PUBLIC', 'u'),
     ('_seal_deterministic(integer,bytea,bytea)', 'v', 'PUBLIC', 'u'),
     ('_reseal(integer,bytea,bytea,integer)', 'v', 'PUBLIC', 'u'),
+    ('_send_text(text)', 'v', 'PUBLIC', 'u'),
+    ('_send_bytes(bytea)', 'v', 'PUBLIC', 'u'),
+    ('_take_text(bytea)', 'v', 'PUBLIC', 'u'),
+    ('_take_bytes(bytea)', 'v', 'PUBLIC', 'u'),
+    ('_seal_sent(integer,bytea,bytea)', 'v', 'PUBLIC', 'u'),
+    ('_seal_sent_deterministic(integer,bytea,bytea)', 'v', 'PUBLIC', 'u'),
+    ('_is_settled(xid)', 'v', 'PUBLIC', 'u'),
     ('_key_by(integer,text)', 'v', 'PUBLIC', 'u'),
     ('_blind(integer,text,text)', 's', 'PUBLIC', 's'),
     ('upsert(regclass,jsonb,name[],text)', 'v', 'PUBLIC', 'u'),
@@ -268,7 +275,6 @@ INSERT INTO expected VALUES
     ('_to_text(anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_from_text(text,anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_is_own(xid)', 'v', 'PUBLIC', 'u', 'plpgsql'),
-    ('_refuse_plaintext()', 'v', 'PUBLIC', 'u', 'plpgsql'),
     ('_note_loaded()', 'v', NULL, 'u', 'plpgsql'),
     ('_granted()', 'v', NULL, 'u', 'plpgsql'),
     ('_concerned()', 'v', NULL, 'u', 'plpgsql'),
@@ -310,7 +316,7 @@ SELECT set_eq(
     ) AS acl$$,
     $$SELECT identity, volatility, parallel,
         identity IN ('crypto_cmp(text,text)', 'crypto_kx_seed_new_keypair(bytea)')
-            OR identity ~ '^_(open|seal|reseal|blind|to_text)' AS strict,
+            OR identity ~ '^_(open|seal|reseal|send|take|is_settled|blind|to_text)' AS strict,
         identity IN ('_load_key(integer,text,uuid,integer,oid,boolean)', '_as_owner()', '_read_as_owner()', '_report_key_change()', '_on_ddl()', '_on_drop()', '_link_key_events()')
             AS security_definer,
         language, callers

@@ -103,6 +103,13 @@ FUNCTIONS = {
         "_reseal",
         "_problem",
         "_key_by",
+        "_send_text",
+        "_send_bytes",
+        "_take_text",
+        "_take_bytes",
+        "_seal_sent",
+        "_seal_sent_deterministic",
+        "_is_settled",
     ),
     "blinding": ("_blind",),
     "blind_indexes": ("add_blind_index", "drop_blind_index", "blind_index"),
@@ -349,13 +356,13 @@ class Functions:
         """Work on columns, batch by batch."""
         from ..column.operation import Operations
 
-        return Operations(self.relations, self.encrypt_column, self._decrypt_column, self.table, self.data_keys)
+        return Operations(self.relations, self.views, self._decrypt_column, self.table, self.data_keys)
 
     @cached_property
     def _decrypt_column(self) -> "DecryptColumn":
         from ..column.decrypt_column import DecryptColumn
 
-        return DecryptColumn(self.relations, self.views, self.blind_indexes, self.encrypt_column, self.table)
+        return DecryptColumn(self.relations, self.views, self.blind_indexes, self.table)
 
     @cached_property
     def ddl(self) -> "Ddl":

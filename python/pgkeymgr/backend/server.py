@@ -108,6 +108,27 @@ def command_id() -> int:
     return command
 
 
+_transaction_xmin = ctypes.c_uint32.in_dll(_server, "TransactionXmin")
+_FIRST_NORMAL_XID = 3
+_HALF = 0x7FFFFFFF
+
+
+def precedes_snapshots(xid: int) -> bool:
+    """Return whether a transaction had ended before the oldest snapshot in use by this transaction was taken.
+
+    Args:
+        xid: the number of a transaction that has committed, as a row version has it: 32 bits.
+
+    Returns:
+        True if it certainly had.
+    """
+    xmin = _transaction_xmin.value
+    if xmin < _FIRST_NORMAL_XID:
+        return False
+    # Numbers are in a circle; what is more than half of it away comes before.
+    return _FIRST_NORMAL_XID <= xid != xmin and (xid - xmin) & 0xFFFFFFFF > _HALF
+
+
 _PGC_SUSET = 5
 _defined: list[tuple[ctypes.c_char_p, bytes, bytes]] = []
 

@@ -55,6 +55,7 @@ class Session:
     transaction = server.transaction_stamp
     subtransaction = server.subtransaction_id
     command = staticmethod(server.command_id)
+    precedes_snapshots = staticmethod(server.precedes_snapshots)
 
     def __init__(self, schema: str) -> None:
         self.schema = schema

@@ -5,11 +5,12 @@ from ..key.record import Record
 from ..key.table import KeyTable
 from .blinding import NORMALIZATIONS, Blinding
 from .catalog import Table
-from .definition import DECRYPTING, Definition
+from .definition import Definition
+from .expressions import is_there
 from .obstacles import Unique
 from .privileges import copy_privileges
 from .quoting import new_name, quote_name
-from .registry import Constraint, EncryptedColumn, EncryptedTable
+from .registry import ColumnState, Constraint, EncryptedColumn, EncryptedTable
 from .relations import Relations
 from .view import Views
 
@@ -58,7 +59,7 @@ class BlindIndexes:
                     f'column "{column.name}" of {table.name} has a blind index without normalization already, for '
                     "its UNIQUE constraint"
                 )
-            if column.state == DECRYPTING:
+            if column.state is ColumnState.DECRYPTING:
                 raise KeyStateError(f'column "{column.name}" of {table.name} is being decrypted')
             if normalize != "none" and not column.form.is_text:
                 raise ParameterError(f"normalize must be none for values of type {column.type}")
@@ -105,8 +106,8 @@ class BlindIndexes:
         definition = Definition(table, self._relations.described(table.base), self._database.schema)
         value = definition.blinded(column, definition.read(column, "b"))
         with self._relations.without_triggers(base):
-            there = [f"b.{quote_name(name)} IS NOT NULL" for name in (column.cipher, column.plain) if name]
-            self._relations.run(base, f"UPDATE {base.only} AS b SET {blind} = {value} WHERE {' OR '.join(there)}")
+            there = " OR ".join(is_there("b", name) for name in (column.cipher, column.name))
+            self._relations.run(base, f"UPDATE {base.only} AS b SET {blind} = {value} WHERE {there}")
 
     def stand_for_uniques(
         self, base: Table, table: EncryptedTable, column: EncryptedColumn, uniques: list[Unique], record: Record

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
-from ..errors import UndefinedError
+from ..errors import UndefinedColumnError
 from ..key.database import Database
 from .quoting import quote_name
+
+SEALING_TRIGGERS = {"zzzz_pgkeymgr_insert": "INSERT", "zzzz_pgkeymgr_update": "UPDATE"}
+"""The BEFORE triggers of a base table, and their events; PostgreSQL fires triggers in the order of their names."""
+
+_IS_USERS = "t.tgname NOT IN ('" + "', '".join(SEALING_TRIGGERS) + "')"
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,12 @@ class Table:
         """Return a column by its name.
 
         Raises:
-            UndefinedError: there is none.
+            UndefinedColumnError: there is none.
         """
         for column in self.columns:
             if column.name == name:
                 return column
-        raise UndefinedError(f'{self} has no column "{name}"')
+        raise UndefinedColumnError(f'{self} has no column "{name}"')
 
 
 def describe(database: Database, oid: int) -> Table | None:
@@ -124,9 +129,9 @@ def describe(database: Database, oid: int) -> Table | None:
         " EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
         "  AND array_length(t.tgattr::int2[], 1) > 0) AS fires_on_columns,"
         " EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
-        "  AND t.tgtype & 7 = 7 AND t.tgname NOT LIKE 'zz\\_pgkeymgr\\_%') AS changes_inserts,"
+        f"  AND t.tgtype & 7 = 7 AND {_IS_USERS}) AS changes_inserts,"
         " EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
-        "  AND t.tgtype & 19 = 19 AND t.tgname NOT LIKE 'zz\\_pgkeymgr\\_%') AS changes_updates,"
+        f"  AND t.tgtype & 19 = 19 AND {_IS_USERS}) AS changes_updates,"
         " ARRAY(SELECT DISTINCT a.attname::text FROM pg_index AS i JOIN pg_attribute AS a"
         "  ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])"
         "  WHERE i.indrelid = c.oid AND i.indisunique) AS unique_columns"

@@ -6,11 +6,11 @@ error for a statement on this table, and for its owner; the statements of others
 """
 
 from ..errors import PrivilegeError, UnsupportedError
+from .base_table import base_table_obstacles
 from .catalog import Table, describe
 from .definition import Definition
-from .obstacles import moving_foreign_keys
 from .quoting import quote_name
-from .registry import EncryptedTable
+from .registry import ColumnState, EncryptedTable
 from .relations import Relations
 from .structure import Structures
 from .view import Views
@@ -116,6 +116,7 @@ class Ddl:
     ) -> None:
         self._check(table)
         self._refuse_index(table)
+        self._follow_not_null(table)
         base = self._relations.described(table.base)
         if view is None:
             table.relation = table.base
@@ -155,6 +156,16 @@ class Ddl:
         kind, target, owner = ("TABLE", base, view.owner) if altered == view.oid else ("VIEW", view, base.owner)
         self._database.run(f"ALTER {kind} {target.qualified} OWNER TO {quote_name(owner)}")
 
+    def _follow_not_null(self, table: EncryptedTable) -> None:
+        # Before all values are encrypted, the ciphertext column has no NOT NULL to follow.
+        base = self._relations.described(table.base)
+        for column in table.encrypted.values():
+            is_settled = column.state in (ColumnState.ENCRYPTED, ColumnState.ROTATING)
+            not_null = base.column(column.cipher).not_null
+            if is_settled and column.not_null is not not_null:
+                column.not_null = not_null
+                self._registry.save_column(column)
+
     def _refuse_index(self, table: EncryptedTable) -> None:
         for column in table.encrypted.values():
             if column.deterministic:
@@ -186,7 +197,7 @@ class Ddl:
             )
         self._relations.check_base(table, base)
         self._structures.check(table, base)
-        obstacles = moving_foreign_keys(self._database, base, table.key_columns)
+        obstacles = base_table_obstacles(self._database, table, base)
         if obstacles:
             raise UnsupportedError(f"{table.name} has encrypted columns: {'; '.join(obstacles)}")
         if base.has_row_security and base.has_column_grants:
@@ -269,9 +280,10 @@ class Ddl:
                 continue
             if any(old in constraint.columns for constraint in table.constraints):
                 raise UnsupportedError(f'column "{old}" of {view} cannot be renamed: a constraint mentions it')
-            if encrypted.plain:
-                raise UnsupportedError(f'column "{old}" of {view} cannot be renamed now: it is {encrypted.state}')
             encrypted.name = new
+            self._database.run(
+                f"ALTER TABLE {base.qualified} RENAME COLUMN {quote_name(old)} TO {quote_name(new)}"
+            )
             table.columns = [new if name == old else name for name in table.columns]
             self._registry.save_column(encrypted)
             table.encrypted[new] = table.encrypted.pop(old)

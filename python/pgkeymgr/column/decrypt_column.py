@@ -1,14 +1,11 @@
 """A column made a plain one again."""
 
-from ..errors import DuplicateKeyError
 from ..key.table import KeyTable
 from .blind_index import BlindIndexes
 from .catalog import Table
-from .definition import DECRYPTING
-from .encrypt_column import EncryptColumn
 from .privileges import copy_privileges
 from .quoting import quote_name
-from .registry import Constraint, EncryptedColumn, EncryptedTable
+from .registry import ColumnState, Constraint, EncryptedColumn, EncryptedTable
 from .relations import Relations
 from .view import Views
 
@@ -21,19 +18,17 @@ class DecryptColumn:
         relations: Relations,
         views: Views,
         blind_indexes: BlindIndexes,
-        encrypt_column: EncryptColumn,
         keys: KeyTable,
     ) -> None:
         self._relations = relations
         self._views = views
         self._blind_indexes = blind_indexes
-        self._encrypt_column = encrypt_column
         self._keys = keys
         self._database = relations.database
         self._registry = relations.registry
 
     def start(self, table: EncryptedTable, column: EncryptedColumn) -> None:
-        """Give a column its plaintext column back, into which everything is written from now on.
+        """Let a column's plaintext into the base table again, where everything is written to from now on.
 
         Args:
             table: locked.
@@ -43,22 +38,11 @@ class DecryptColumn:
             base = self._relations.described(table.base)
             if len(table.encrypted) == 1 or column.blind_is_shown:
                 self._views.check_droppable(table)
-            if column.plain:
-                self._encrypt_column.drop_guard(base, column)
-            else:
-                if column.name in {each.name for each in base.columns}:
-                    raise DuplicateKeyError(f'{base} has another column "{column.name}"')
-                collation = f" COLLATE {column.collation}" if column.collation else ""
-                not_null = ""
-                if column.not_null:
-                    not_null = f", ALTER COLUMN {quote_name(column.cipher)} DROP NOT NULL"
-                self._relations.run(
-                    base,
-                    f"ALTER TABLE {base.qualified} ADD COLUMN {quote_name(column.name)} "
-                    f"{column.type}{collation}{not_null}",
-                )
-                column.plain = column.name
-            column.state = DECRYPTING
+            there = self._relations.names_of_constraints(base)
+            changes = [f"DROP CONSTRAINT {quote_name(name)}" for name in column.constraints if name in there]
+            changes.append(f"ALTER COLUMN {quote_name(column.cipher)} DROP NOT NULL")
+            self._relations.run(base, f"ALTER TABLE {base.qualified} {', '.join(changes)}")
+            column.state = ColumnState.DECRYPTING
             self._registry.save_column(column)
             self._views.write(table)
             self._views.follow_privileges(table)
@@ -108,6 +92,7 @@ class DecryptColumn:
                 names[column.name] = [column.name]
                 copy_privileges(self._database, acl_source, table.base, names, run=run)
                 run(f"DROP VIEW {view.qualified}")
+                self._views.drop_sealing_triggers(base)
                 self._registry.remove_table(table)
             run(f"ALTER TABLE {base.qualified} {', '.join(changes)}")
             for constraint in restored:

@@ -9,21 +9,21 @@ from ..key.cipher import DETERMINISTIC, OVERHEAD_BYTES, RANDOMIZED
 from ..key.data_key import DataKeys
 from ..key.record import Record
 from ..key.table import NAME_CHARACTERS_MAX, TOKEN_KEY_TYPE, KeyTable
+from .base_table import sealed_check, sealing_obstacles
 from .blind_index import BlindIndexes
 from .catalog import Table, describe, key_columns
-from .definition import ENCRYPTED, MIGRATING
 from .forms import form_of, key_encoding
 from .obstacles import Dependents, dependents, table_obstacles
 from .privileges import readers_and_writers
 from .quoting import new_name, quote_literal, quote_name
-from .registry import EncryptedColumn, EncryptedTable
+from .registry import ColumnState, EncryptedColumn, EncryptedTable
 from .relations import Relations
 from .structure import Structures
 from .view import Views
 
 _SUFFIX = "_encrypted"
 _INTERVENTION = "57"  # the class of SQLSTATEs: cancelled, or to be shut down
-_GUARD = "zz_pgkeymgr_"
+_REFUSALS_OF_NULL = ("23502", "23514")  # of domains with NOT NULL, and with a CHECK
 
 
 class EncryptColumn:
@@ -88,6 +88,12 @@ class EncryptColumn:
         source = base.column(name)
         keys = table.key_columns if table else key_columns(database, base)
         found = self._check(base, table, name, key_by, keys)
+        (row,) = self._relations.run(base, f"SELECT EXISTS (SELECT FROM {base.only}) AS has_rows")
+        has_rows = bool(row["has_rows"])
+        if has_rows:
+            # What migrate_column would be refused for.
+            with self._relations.without_triggers(base, are_undone=True):
+                pass
         form = form_of(database, source.type_oid)
         assert form is not None  # checked with the others
         view_name = table.name if table else base.name
@@ -113,7 +119,6 @@ class EncryptColumn:
             uuid=b"",
             name=name,
             cipher=new_name(name, _SUFFIX, taken),
-            plain=name,
             type=source.type,
             sql_type=source.sql_type,
             form=form,
@@ -124,8 +129,8 @@ class EncryptColumn:
             family=record.family,
             key_by=key_by,
             deterministic=deterministic,
-            state=MIGRATING,
-            oldest_key=None,
+            state=ColumnState.MIGRATING if has_rows else ColumnState.ENCRYPTED,
+            had_plaintext=has_rows,
             blind=None,
             blind_key=None,
             normalization=None,
@@ -142,11 +147,10 @@ class EncryptColumn:
             self._relations.run(base, f"ALTER TABLE {base.qualified} DROP CONSTRAINT {quote_name(check.name)}")
         if found.uniques:
             self._blind_indexes.stand_for_uniques(base, table, column, found.uniques, record)
-        (row,) = self._relations.run(base, f"SELECT EXISTS (SELECT FROM {base.only}) AS there")
-        if not row["there"]:
-            self.drop_plain(table, column)
         self._views.write(table)
         self._views.follow_privileges(table)
+        self._grant_key(table, column, record)
+        self._tell_sequences(base, table)
         if not table.key_columns and not deterministic:
             database.notice(
                 f"{table.name} has no primary key: its ciphertexts are bound to the column, but not to "
@@ -155,11 +159,27 @@ class EncryptColumn:
             )
         return str(table.relation)
 
+    def _tell_sequences(self, base: Table, table: EncryptedTable) -> None:
+        """Say where the sequences of a table are found from now on; PostgreSQL finds none by a view."""
+        if len(table.encrypted) > 1:
+            return
+        rows = self._database.query(
+            "SELECT a.attname::text AS name FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum > 0"
+            " AND NOT a.attisdropped AND pg_get_serial_sequence($2, a.attname) IS NOT NULL ORDER BY a.attnum",
+            ("oid", base.oid),
+            ("text", base.qualified),
+        )
+        for row in rows:
+            call = f"pg_get_serial_sequence({quote_literal(base.qualified)}, {quote_literal(row['name'])})"
+            self._database.notice(
+                f'the sequence of column "{row["name"]}" is found by the base table: {call}; NULL for the view'
+            )
+
     def _check(
         self, base: Table, table: EncryptedTable | None, name: str, key_by: str | None, keys: list[str]
     ) -> Dependents:
         database = self._database
-        obstacles = [] if table else table_obstacles(database, base, keys)
+        obstacles = [] if table else table_obstacles(database, base)
         if base.kind != "r":
             raise UnsupportedError(f"cannot encrypt columns of {base}: {obstacles[0]}")
         source = base.column(name)
@@ -179,12 +199,25 @@ class EncryptColumn:
         if table and name in table.own_columns() | table.shown_blind_indexes().keys():
             obstacles.append("it is a column of pgkeymgr's own")
         obstacles += self._key_obstacles(base, table, name, key_by, keys)
+        obstacles += sealing_obstacles(database, base, [*keys, *([key_by] if key_by else [])])
+        if form is not None and not self._takes_null(base, source.sql_type):
+            obstacles.append(f"type {source.type} takes no NULL, which the column is to have in each row")
         if obstacles:
             raise UnsupportedError(
                 f'cannot encrypt column "{name}" of {base}: ' + "; ".join(dict.fromkeys(obstacles)),
                 hint="Nothing was changed.",
             )
         return found
+
+    def _takes_null(self, base: Table, sql_type: str) -> bool:
+        try:
+            # A domain's CHECK is code of the owner's.
+            self._relations.run(base, f"SELECT NULL::{sql_type}")
+        except Exception as error:
+            if getattr(error, "sqlstate", None) not in _REFUSALS_OF_NULL:
+                raise
+            return False
+        return True
 
     def _key_obstacles(
         self, base: Table, table: EncryptedTable | None, name: str, key_by: str | None, keys: list[str]
@@ -237,66 +270,27 @@ class EncryptColumn:
             self._data_keys.grant_data_key(record.id, row["name"], usage)
 
     def _add_cipher(self, base: Table, column: EncryptedColumn) -> None:
-        cipher, plain = quote_name(column.cipher), quote_name(column.plain or "")
+        cipher, plain = quote_name(column.cipher), quote_name(column.name)
         # One pattern for the first byte and the length: each trigger's INSERT parses the constraint again, and a
         # longer expression would take longer than the encryption.
         suite = DETERMINISTIC if column.deterministic else RANDOMIZED
         pattern = bytes([suite]) + b"_" * (OVERHEAD_BYTES[suite] - 1) + b"%"
         pattern_literal = f"E'\\\\x{pattern.hex()}'::pg_catalog.bytea"
         check = new_name(column.cipher, "_check", self._relations.names_of_constraints(base))
-        self._relations.run(
-            base,
-            f"ALTER TABLE {base.qualified} ADD COLUMN {cipher} pg_catalog.bytea,"
+        changes = [
+            f"ADD COLUMN {cipher} pg_catalog.bytea",
             # It does not compress, and parts of it are read: the id of its key.
-            f" ALTER COLUMN {cipher} SET STORAGE EXTERNAL,"
-            f" ADD CONSTRAINT {quote_name(check)}"
-            f" CHECK ({cipher} OPERATOR(pg_catalog.~~) {pattern_literal}) NOT VALID,"
-            f" ALTER COLUMN {plain} DROP DEFAULT, ALTER COLUMN {plain} DROP NOT NULL",
-        )
-        self._guard(base, column)
-
-    def _guard(self, base: Table, column: EncryptedColumn) -> None:
-        # Triggers, and not a CHECK: a foreign key may write other columns of a row that still has its plaintext.
-        plain = quote_name(column.plain or "")
-        conditions = {
-            "INSERT": f"NEW.{plain} IS NOT NULL",
-            # Not an operator on rows, which pg_dump would write in a form that PostgreSQL does not read.
-            "UPDATE": f"NEW.{plain} IS NOT NULL"
-            f" AND pg_catalog.record_image_ne(ROW(NEW.{plain}), ROW(OLD.{plain}))",
-        }
-        for event, condition in conditions.items():
-            name = quote_name(f"{_GUARD}{event.lower()}_{column.id}")
-            self._relations.run(
-                base,
-                f"CREATE TRIGGER {name} BEFORE {event} ON {base.qualified} FOR EACH ROW WHEN ({condition})"
-                f" EXECUTE FUNCTION {self._database.schema}._refuse_plaintext({quote_literal(column.name)})",
-            )
-
-    def drop_guard(self, base: Table, column: EncryptedColumn) -> None:
-        """Let plaintext into the old column of one that is, or was, being encrypted."""
-        for event in ("insert", "update"):
-            self._relations.run(
-                base, f"DROP TRIGGER IF EXISTS {quote_name(f'{_GUARD}{event}_{column.id}')} ON {base.qualified}"
-            )
-
-    def drop_plain(self, table: EncryptedTable, column: EncryptedColumn) -> None:
-        """Drop the plaintext column, in which nothing is left.
-
-        Args:
-            table: the column's; locked.
-            column: whose values are all encrypted.
-        """
-        base = self._relations.described(table.base)
-        plain = column.plain or ""
-        self.drop_guard(base, column)
-        column.plain, column.state = None, ENCRYPTED
-        table.going = {plain}
-        self._registry.save_column(column)
-        if table.relation != table.base:
-            self._views.write(table)
-        not_null = f", ALTER COLUMN {quote_name(column.cipher)} SET NOT NULL" if column.not_null else ""
-        self._relations.run(base, f"ALTER TABLE {base.qualified} DROP COLUMN {quote_name(plain)}{not_null}")
-        table.going = set()
+            f"ALTER COLUMN {cipher} SET STORAGE EXTERNAL",
+            f"ADD CONSTRAINT {quote_name(check)}"
+            f" CHECK ({cipher} OPERATOR(pg_catalog.~~) {pattern_literal}) NOT VALID",
+            f"ALTER COLUMN {plain} DROP DEFAULT",
+            f"ALTER COLUMN {plain} DROP NOT NULL",
+        ]
+        if column.state is ColumnState.ENCRYPTED:
+            changes.append(sealed_check(column))
+            if column.not_null:
+                changes.append(f"ALTER COLUMN {cipher} SET NOT NULL")
+        self._relations.run(base, f"ALTER TABLE {base.qualified} {', '.join(changes)}")
 
     def dependents_of(self, record: Record) -> list[str]:
         """Return the encrypted columns that need a key.

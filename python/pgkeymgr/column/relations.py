@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from ..errors import DataError, InvalidValueError, PrivilegeError, UndefinedError, UnsupportedError
 from ..key.database import Database, Rows
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
-from .catalog import Table, describe
+from .catalog import SEALING_TRIGGERS, Table, describe
 from .quoting import quote_literal, quote_name
 from .registry import EncryptedColumn, EncryptedTable, Registry
 
@@ -301,38 +301,48 @@ class Relations:
         return table, base
 
     @contextmanager
-    def without_triggers(self, base: Table) -> Iterator[None]:
+    def without_triggers(self, base: Table, *, are_undone: bool = False) -> Iterator[None]:
         """Keep the user's triggers from firing on rows that stay what they are.
+
+        Args:
+            base: the table.
+            are_undone: whether the table's own trigger undoes what BEFORE triggers have done to a row; then these
+                may fire, where the current user cannot keep them from it.
 
         Raises:
             UnsupportedError: there are some that nothing keeps from it.
             PrivilegeError: there are some, and the current user may not keep them from it.
         """
         (row,) = self.database.query(
+            # tgtype: 1 row, 2 before, 16 update
             "SELECT coalesce(bool_or(t.tgenabled = 'O'), false) AS fire,"
-            " coalesce(bool_or(t.tgenabled = 'A'), false) AS always,"
-            " coalesce(bool_or(t.tgenabled = 'R'), false) AS replica,"
+            " coalesce(bool_or(t.tgenabled = 'O' AND NOT (t.tgtype & 2 = 2 AND $2)), false) AS matter,"
+            " coalesce(bool_or(t.tgenabled = 'A' AND NOT (t.tgtype & 2 = 2 AND $2)), false) AS always,"
+            " coalesce(bool_or(t.tgenabled = 'R' AND NOT (t.tgtype & 2 = 2 AND $2)), false) AS replica,"
             " has_parameter_privilege('session_replication_role', 'SET') AS may,"
             " current_setting('session_replication_role') AS role"
             " FROM pg_trigger AS t WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgtype & 17 = 17"
-            " AND t.tgname NOT LIKE 'zz\\_pgkeymgr\\_%'",
+            " AND t.tgname <> ALL ($3::text[]::name[])",
             ("oid", base.oid),
+            ("boolean", are_undone),
+            ("text[]", list(SEALING_TRIGGERS)),
         )
-        if row["always"] or (row["replica"] and (row["fire"] or row["role"] == "replica")):
+        is_replica = row["role"] == "replica"
+        if row["always"] or (row["replica"] and (row["matter"] or is_replica)):
             raise UnsupportedError(
                 f"{base} has triggers enabled as ALWAYS or REPLICA, which nothing keeps from firing for rows that "
                 "stay what they are",
-                hint="ALTER TABLE ... ENABLE TRIGGER, without the word, until this is done.",
+                hint="ALTER TABLE … ENABLE TRIGGER, without the word, until this is done.",
             )
-        if not row["fire"] or row["role"] == "replica":
-            yield
-            return
-        if not row["may"]:
+        if row["matter"] and not (row["may"] or is_replica):
             raise PrivilegeError(
                 f"the triggers of {base} would fire for each row, and only who may set session_replication_role "
                 "can keep them from it",
                 hint="Call it as a superuser, or GRANT SET ON PARAMETER session_replication_role.",
             )
+        if is_replica or not row["fire"] or not row["may"] or row["replica"]:
+            yield
+            return
         self.set_local({"session_replication_role": "replica"})
         yield
         self.set_local({"session_replication_role": row["role"]})

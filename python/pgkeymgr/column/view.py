@@ -6,14 +6,13 @@ from typing import Any
 
 from ..errors import UnsupportedError
 from ..key.database import Rows
-from .catalog import Table, describe
-from .definition import Definition
+from .base_table import sealed_check
+from .catalog import SEALING_TRIGGERS, Table, describe
+from .definition import VIEW_TRIGGERS, Definition, sealing_function, view_function
 from .privileges import copy_privileges, differing_privileges, grantees, inserters, privileges_by_name
 from .quoting import quote_body, quote_literal, quote_name
-from .registry import EncryptedTable
+from .registry import ColumnState, EncryptedTable
 from .relations import Relations
-
-_TRIGGERS = ("insert", "update", "delete")
 
 
 class Views:
@@ -73,6 +72,40 @@ class Views:
             names = self._names_in_view(table, base)
             copy_privileges(database, table.base, table.relation, names, run=self._run_as(base))
             self._remember(table)
+        self._write_sealing_triggers(table, base)
+
+    def _write_sealing_triggers(self, table: EncryptedTable, base: Table) -> None:
+        there = self._sealing_triggers(base)
+        for name, event in SEALING_TRIGGERS.items():
+            if name not in there:
+                function = f"{self._database.schema}.{sealing_function(event, table.id)}()"
+                self._relations.run(
+                    base,
+                    f"CREATE TRIGGER {name} BEFORE {event} ON {base.qualified} FOR EACH ROW"
+                    f" EXECUTE FUNCTION {function}",
+                )
+                self._enable(base, name)
+
+    def _sealing_triggers(self, base: Table) -> dict[str, str]:
+        rows = self._database.query(
+            "SELECT tgname::text AS name, tgenabled::text AS enabled FROM pg_trigger"
+            " WHERE tgrelid = $1 AND tgname = ANY ($2::text[]::name[])",
+            ("oid", base.oid),
+            ("text[]", list(SEALING_TRIGGERS)),
+        )
+        return {row["name"]: row["enabled"] for row in rows}
+
+    def _enable(self, base: Table, name: str) -> None:
+        self._relations.run(base, f"ALTER TABLE {base.qualified} ENABLE ALWAYS TRIGGER {name}")
+
+    def drop_sealing_triggers(self, base: Table) -> None:
+        """Drop the triggers of a base table that will have no encrypted columns.
+
+        Args:
+            base: the table; locked.
+        """
+        for name in SEALING_TRIGGERS:
+            self._relations.run(base, f"DROP TRIGGER IF EXISTS {name} ON {base.qualified}")
 
     def described(self, table: EncryptedTable) -> Table | None:
         """Return what the catalog says of a table's view, or None if there is none now."""
@@ -125,7 +158,7 @@ class Views:
 
     def is_complete(self, table: EncryptedTable) -> bool:
         """Return whether a view has its triggers: if not, it is being restored from a dump, or taken away."""
-        return self._triggers(table) == set(_TRIGGERS)
+        return self._triggers(table) == {event.lower() for event in VIEW_TRIGGERS.values()}
 
     def _triggers(self, table: EncryptedTable) -> set[str]:
         return {
@@ -143,12 +176,12 @@ class Views:
 
     def _write_triggers(self, table: EncryptedTable, base: Table, qualified: str) -> None:
         there = self._triggers(table)
-        for event in _TRIGGERS:
-            if event not in there:
+        for name, event in VIEW_TRIGGERS.items():
+            if event.lower() not in there:
                 self._relations.run(
                     base,
-                    f"CREATE OR REPLACE TRIGGER pgkeymgr_{event} INSTEAD OF {event.upper()} ON {qualified}"
-                    f" FOR EACH ROW EXECUTE FUNCTION {self._database.schema}._{event}_{table.id}()",
+                    f"CREATE OR REPLACE TRIGGER {name} INSTEAD OF {event} ON {qualified}"
+                    f" FOR EACH ROW EXECUTE FUNCTION {self._database.schema}.{view_function(event, table.id)}()",
                 )
 
     def _replace(self, base: Table, view: Table, statement: str) -> None:
@@ -194,22 +227,20 @@ class Views:
         database = self._database
         definition = Definition(table, base, database.schema)
         checks = definition.check_function()
-        bodies = {
-            f"_insert_{table.id}": definition.insert_function(),
-            f"_update_{table.id}": definition.update_function(),
-            f"_delete_{table.id}": definition.delete_function(),
-        }
+        functions = definition.trigger_functions()
 
         def write() -> None:
             self._drop_function(f"_check_{table.id}")  # its parameters may be others now
             if checks:
                 parameters, body = checks
+                check = f"{database.schema}._check_{table.id}({parameters})"
                 database.run(
-                    f"CREATE FUNCTION {database.schema}._check_{table.id}({parameters}) RETURNS text"
+                    f"CREATE FUNCTION {check} RETURNS pg_catalog.text"
                     f" LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp"
                     f" SET standard_conforming_strings = on AS {quote_body(body)}"
                 )
                 self._let_call(f"_check_{table.id}", "PUBLIC")
+                database.run(f"COMMENT ON FUNCTION {check} IS 'pgkeymgr: the CHECK constraints of {table.id}'")
             there = {
                 row["name"]: (row["source"], row["may"])
                 for row in database.query(
@@ -217,19 +248,20 @@ class Views:
                     " EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = $3) AS may"
                     " FROM pg_proc AS p WHERE p.pronamespace = $1::regnamespace AND p.proname = ANY ($2)",
                     ("text", database.schema),
-                    ("text[]", list(bodies)),
+                    ("text[]", [function.name for function in functions]),
                     ("oid", base.owner_oid),
                 )
             }
-            for function, body in bodies.items():
-                if there.get(function) == ("\n" + body, True):
+            for function in functions:
+                if there.get(function.name) == ("\n" + function.body, True):
                     continue
-                name = f"{database.schema}.{function}()"
+                name = f"{database.schema}.{function.name}()"
                 database.run(
-                    f"CREATE OR REPLACE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS {quote_body(body)}"
+                    f"CREATE OR REPLACE FUNCTION {name} RETURNS pg_catalog.trigger LANGUAGE plpgsql"
+                    f" AS {quote_body(function.body)}"
                 )
-                self._let_call(function, quote_name(base.owner))
-                database.run(f"COMMENT ON FUNCTION {name} IS 'pgkeymgr: writes through {table.id}'")
+                self._let_call(function.name, quote_name(base.owner))
+                database.run(f"COMMENT ON FUNCTION {name} IS 'pgkeymgr: {function.about} of {table.id}'")
 
         database.as_owner(write)
 
@@ -257,8 +289,7 @@ class Views:
         names = {column.name: [column.name] for column in base.columns if column.name in table.columns}
         for column in table.encrypted.values():
             names[column.cipher] = [column.name]
-            if column.plain:
-                names[column.plain] = [column.name]
+            names[column.name] = [column.name]
             if column.blind and column.blind_is_shown:
                 names[column.blind] = [column.blind]
         return names
@@ -267,7 +298,7 @@ class Views:
     def _names_in_base(table: EncryptedTable) -> dict[str, list[str]]:
         names = {name: [name] for name in table.columns}
         for column in table.encrypted.values():
-            names[column.name] = [name for name in (column.cipher, column.plain, column.blind) if name]
+            names[column.name] = [name for name in (column.cipher, column.name, column.blind) if name]
         return names
 
     @staticmethod
@@ -276,7 +307,7 @@ class Views:
         inserted = list(table.key_columns)
         for column in table.encrypted.values():
             if column.default is not None:
-                inserted += [name for name in (column.cipher, column.plain, column.blind) if name]
+                inserted += [name for name in (column.cipher, column.name, column.blind) if name]
         return inserted, table.key_columns
 
     def refresh_encrypted_view(self, relation: str) -> str:
@@ -298,8 +329,21 @@ class Views:
             if is_new:
                 table.relation = table.base
             self.write(table)
+            self._guard(table)
             self.grant_schema(table) if is_new else self.follow_privileges(table)
         return str(table.relation)
+
+    def _guard(self, table: EncryptedTable) -> None:
+        """Give a base table what it lacks after its triggers were disabled, or where DDL was not replicated."""
+        base = self._relations.described(table.base)
+        for name, enabled in self._sealing_triggers(base).items():
+            if enabled != "A":
+                self._enable(base, name)
+        there = self._relations.names_of_constraints(base)
+        for column in table.encrypted.values():
+            is_encrypted = column.state in (ColumnState.ENCRYPTED, ColumnState.ROTATING)
+            if is_encrypted and column.sealed_constraint not in there:
+                self._relations.run(base, f"ALTER TABLE {base.qualified} {sealed_check(column)}")
 
     def follow_privileges(self, table: EncryptedTable) -> None:
         """Give the roles that have privileges on the view what they need of the base table.
@@ -467,8 +511,10 @@ class Views:
         """Drop the functions of the view's triggers."""
 
         def drop() -> None:
-            for event in _TRIGGERS:
-                self._database.run(f"DROP FUNCTION {self._database.schema}._{event}_{table.id}()")
+            names = [view_function(event, table.id) for event in VIEW_TRIGGERS.values()]
+            names += [sealing_function(event, table.id) for event in SEALING_TRIGGERS.values()]
+            for name in names:
+                self._database.run(f"DROP FUNCTION {self._database.schema}.{name}()")
             self._drop_function(f"_check_{table.id}")
 
         self._database.as_owner(drop)

@@ -33,6 +33,13 @@ class Database(Protocol):
     def command(self) -> int:
         """Return a number that is another after each command that has changed something, in this transaction."""
 
+    def precedes_snapshots(self, xid: int) -> bool:
+        """Return whether a committed transaction had certainly ended before any snapshot in use was taken.
+
+        Args:
+            xid: its number, as row versions have it.
+        """
+
     def root_key(self) -> RootKey:
         """Return the root key.
 

@@ -385,5 +385,6 @@ def acting_as(role: int, *, past_policies: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        _end_guc_nest_level(False, level)
+        with _interrupts_wait():
+            _end_guc_nest_level(False, level)
         _set_user_and_context(user, context)

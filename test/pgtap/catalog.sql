@@ -316,7 +316,7 @@ SELECT set_eq(
     ) AS acl$$,
     $$SELECT identity, volatility, parallel,
         identity IN ('crypto_cmp(text,text)', 'crypto_kx_seed_new_keypair(bytea)')
-            OR identity ~ '^_(open|seal|reseal|send|take|is_settled|blind|to_text)' AS strict,
+            OR identity ~ '^_(open|seal|reseal|send|take_text|take_bytes|is_settled|blind|to_text)' AS strict,
         identity IN ('_load_key(integer,text,uuid,integer,oid,boolean)', '_as_owner()', '_read_as_owner()', '_report_key_change()', '_on_ddl()', '_on_drop()', '_link_key_events()')
             AS security_definer,
         language, callers

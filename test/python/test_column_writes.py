@@ -353,7 +353,8 @@ def test_triggers_of_the_table_see_no_plaintext(admin: Connection) -> None:
     admin.execute(
         "CREATE TABLE seen (id integer PRIMARY KEY, ssn text, n integer); CREATE TABLE copied (what text);"
         "CREATE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " INSERT INTO copied VALUES (to_jsonb(NEW)::text || coalesce(to_jsonb(OLD)::text, '')); RETURN NEW; END $$;"
+        " INSERT INTO copied VALUES (to_jsonb(NEW)::text || coalesce(to_jsonb(OLD)::text, ''));"
+        " RETURN NEW; END $$;"
         "CREATE TRIGGER a BEFORE INSERT OR UPDATE ON seen FOR EACH ROW EXECUTE FUNCTION copy();"
         "CREATE TRIGGER b AFTER INSERT OR UPDATE ON seen FOR EACH ROW EXECUTE FUNCTION copy()"
     )
@@ -499,9 +500,8 @@ def test_names_that_plpgsql_has(admin: Connection) -> None:
         "xmin_",
     )
     columns = ", ".join(f'"{name}" boolean' for name in names)
-    admin.execute(
-        f'CREATE TABLE named (id integer PRIMARY KEY, {columns}, ssn text, u text, CHECK ("found" OR ssn <> u))'.encode()
-    )
+    table = f"id integer PRIMARY KEY, {columns}, ssn text, u text, CHECK (found OR ssn <> u)"
+    rows(admin, f"CREATE TABLE named ({table})")
     encrypt(admin, "named", "ssn", "u")
     trues, falses = ", ".join("true" for _ in names), ", ".join("false" for _ in names)
     rows(admin, f"INSERT INTO named VALUES (1, {trues}, 's', 's'), (2, {falses}, 's', 'u')")
@@ -522,7 +522,8 @@ def test_generated_columns_in_checks(admin: Connection) -> None:
     admin.execute(
         "CREATE TABLE judged (id integer PRIMARY KEY, org text, is_company boolean GENERATED ALWAYS AS"
         " (org IS NOT NULL) STORED, size integer, kind text, ssn text,"
-        " CONSTRAINT who CHECK (is_company OR ssn IS NOT NULL), CONSTRAINT big CHECK (kind = 'k' OR ssn <> 'big'));"
+        " CONSTRAINT who CHECK (is_company OR ssn IS NOT NULL),"
+        " CONSTRAINT big CHECK (kind = 'k' OR ssn <> 'big'));"
         "CREATE FUNCTION sort() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " IF NEW.size > 9 THEN NEW.kind := 'k'; END IF; RETURN NEW; END $$;"
         "CREATE TRIGGER sort BEFORE INSERT OR UPDATE ON judged FOR EACH ROW EXECUTE FUNCTION sort()"
@@ -643,7 +644,7 @@ def test_what_a_column_keeps(admin: Connection, connect: Connect) -> None:
 
 @pytest.mark.parametrize("procedure", ["migrate", "rotate", "decrypt"])
 def test_an_owner_whose_table_has_a_trigger(connect: Connect, procedure: str) -> None:
-    """What BEFORE triggers do to the rows that a procedure writes is undone; others are refused before the start."""
+    """What BEFORE triggers do to the rows of a procedure is undone; others are refused before the start."""
     owner = connect("writes_owner")
     owner.execute(
         "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.at := now(); NEW.n := 0;"

@@ -20,6 +20,17 @@ _server.get_share_path.restype = None
 _server.get_share_path.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
 _cancel_pending = ctypes.c_int.in_dll(_server, "QueryCancelPending")
 _die_pending = ctypes.c_int.in_dll(_server, "ProcDiePending")
+_interrupts_held = ctypes.c_uint32.in_dll(_server, "InterruptHoldoffCount")
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let cancels and timeouts wait: the server raises their errors after each message that it writes."""
+    _interrupts_held.value += 1
+    try:
+        yield
+    finally:
+        _interrupts_held.value -= 1
 
 
 def setting(name: str) -> str | None:
@@ -131,7 +142,9 @@ def define_superuser_setting(name: str, description: str) -> None:
         ctypes.c_void_p,
         ctypes.c_void_p,
     )
-    define(kept[1], kept[2], None, ctypes.addressof(kept[0]), b"", _PGC_SUSET, 0, None, None, None)
+    # A cancel or a timeout that came meanwhile would be raised as an error after the warning.
+    with _interrupts_wait():
+        define(kept[1], kept[2], None, ctypes.addressof(kept[0]), b"", _PGC_SUSET, 0, None, None, None)
 
 
 _is_in_parallel_mode = _server.IsInParallelMode
@@ -177,6 +190,37 @@ _begins_subtransactions_in_parallel = version() >= _SUBTRANSACTIONS_IN_PARALLEL
 def refuses_subtransactions() -> bool:
     """Return whether a query through plpy would fail, as it does in parallel queries before PostgreSQL 17."""
     return not _begins_subtransactions_in_parallel and bool(_is_in_parallel_mode())
+
+
+_exit_parallel_mode = _server.ExitParallelMode
+_exit_parallel_mode.restype = None
+_exit_parallel_mode.argtypes = ()
+_enter_parallel_mode = _server.EnterParallelMode
+_enter_parallel_mode.restype = None
+_enter_parallel_mode.argtypes = ()
+_worker_number = ctypes.c_int.in_dll(_server, "ParallelWorkerNumber")
+# A server that was built for its own developers asserts that a parallel query does not leave parallel mode.
+_checks_itself = setting("debug_assertions") == "on"
+
+
+@contextmanager
+def parallel_mode_suspended() -> Iterator[None]:
+    """Let queries that only read run in the leader of a parallel query before PostgreSQL 17, too.
+
+    In parallel mode, PostgreSQL refuses the subtransaction of a query through plpy there, because it could write
+    what the workers do not know of. From version 17 on it refuses the writing only. So the queries must be such
+    that cannot write. In a worker, they stay refused. The two functions only count, and raise no error.
+    """
+    levels = 0
+    if not _begins_subtransactions_in_parallel and _worker_number.value < 0 and not _checks_itself:
+        while _is_in_parallel_mode():
+            _exit_parallel_mode()
+            levels += 1
+    try:
+        yield
+    finally:
+        for _ in range(levels):
+            _enter_parallel_mode()
 
 
 _SPARE_BYTES = 1 << 18
@@ -230,6 +274,14 @@ def latest_snapshot() -> Iterator[None]:
         _pop_active_snapshot()
 
 
+def misses_latest_snapshot() -> bool:
+    """Return whether ``latest_snapshot`` does nothing now: in a parallel query from PostgreSQL 17 on.
+
+    Before, queries run in the leader only, which suspends parallel mode for them.
+    """
+    return _begins_subtransactions_in_parallel and bool(_is_in_parallel_mode())
+
+
 _PLAN_MAGIC = 569278163
 _plan_is_valid = _server.SPI_plan_is_valid
 _plan_is_valid.restype = ctypes.c_bool
@@ -267,4 +319,50 @@ def invalidate_relation(oid: int) -> None:
         oid: the relation's OID.
     """
     check_memory()
-    _invalidate_relation(oid)
+    with _interrupts_wait():
+        _invalidate_relation(oid)
+
+
+_get_user_and_context = _server.GetUserIdAndSecContext
+_get_user_and_context.restype = None
+_get_user_and_context.argtypes = (ctypes.POINTER(ctypes.c_uint32), ctypes.POINTER(ctypes.c_int))
+_set_user_and_context = _server.SetUserIdAndSecContext
+_set_user_and_context.restype = None
+_set_user_and_context.argtypes = (ctypes.c_uint32, ctypes.c_int)
+_new_guc_nest_level = _server.NewGUCNestLevel
+_new_guc_nest_level.restype = ctypes.c_int
+_new_guc_nest_level.argtypes = ()
+_end_guc_nest_level = _server.AtEOXact_GUC
+_end_guc_nest_level.restype = None
+_end_guc_nest_level.argtypes = (ctypes.c_bool, ctypes.c_int)
+_LOCAL_USERID_CHANGE = 1
+_RESTRICTED_OPERATION = 2
+_NOFORCE_RLS = 4
+
+
+@contextmanager
+def acting_as(role: int, *, past_policies: bool) -> Iterator[None]:
+    """Run the block with the rights of another role, as VACUUM and REINDEX do with those of a table's owner.
+
+    SET ROLE would not do: code of that role could RESET it. Here it can neither change the current user nor leave
+    anything behind for later, such as a setting, a temporary table or a deferred trigger. The server's functions
+    that this calls assign variables, and raise no error; if a query in the block fails, the abort of its
+    subtransaction brings back the user that it began with, and the end of the block the one before.
+
+    Args:
+        role: the role's OID.
+        past_policies: FORCE ROW LEVEL SECURITY does not bind the role to the policies of its own tables.
+
+    Yields:
+        Nothing.
+    """
+    user, context = ctypes.c_uint32(), ctypes.c_int()
+    _get_user_and_context(ctypes.byref(user), ctypes.byref(context))
+    changed = context.value | _LOCAL_USERID_CHANGE | _RESTRICTED_OPERATION | (_NOFORCE_RLS if past_policies else 0)
+    _set_user_and_context(role, changed)
+    level = _new_guc_nest_level()
+    try:
+        yield
+    finally:
+        _end_guc_nest_level(False, level)
+        _set_user_and_context(user, context)

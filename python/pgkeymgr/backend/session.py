@@ -1,6 +1,7 @@
 """The session that this backend serves: its queries, and the rights that they run with."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import plpy
@@ -185,6 +186,9 @@ class Session:
                 ("boolean", with_wraps),
             )
         )
+        if server.misses_latest_snapshot():
+            # What was read may be out of date already: it is for this statement only.
+            self._key_watch = None
         return self._taken
 
     def is_key_watch_valid(self) -> bool:
@@ -195,13 +199,15 @@ class Session:
         """Begin to watch for changes of the key tables again."""
         # The planner finds that it reads nothing; PostgreSQL notes all the same that it depends on the table.
         self.read_as_owner(lambda: self.execute(_KEY_WATCH))
-        self._key_watch = self._plans[_KEY_WATCH, self._owner]
+        # What follows may read what was so before: it is for this statement only.
+        self._key_watch = None if server.misses_latest_snapshot() else self._plans[_KEY_WATCH, self._owner]
 
     def invalidate_key_watches(self) -> None:
         """Report a change of the key tables: to all sessions at COMMIT, and to this one at once."""
-        # Reading the table caches its catalog entry, and PostgreSQL processes pending invalidations.
-        self.execute("SELECT FROM {s}.key LIMIT 0")
         (row,) = self.execute("SELECT '{s}.key'::pg_catalog.regclass::pg_catalog.oid AS oid")
+        # Reading the table caches its catalog entry, and PostgreSQL processes pending invalidations before. No
+        # other query may follow: the session could lose the entry again.
+        self.execute("SELECT FROM {s}.key LIMIT 0")
         server.invalidate_relation(int(row["oid"]))
 
     # Called for each statement.
@@ -211,20 +217,26 @@ class Session:
         """Let this session notice the changes that other sessions have committed by now."""
         # PostgreSQL accepts invalidations when it takes a lock on a relation that the transaction does not hold.
         # The function opens the table and closes it again, and nothing else keeps this lock on it.
-        self.execute("SELECT pg_catalog.pg_relation_size('{s}.key_event_turn'::pg_catalog.regclass)")
+        with server.parallel_mode_suspended():
+            self.execute("SELECT pg_catalog.pg_relation_size('{s}.key_event_turn'::pg_catalog.regclass)")
 
     def is_member(self, roles: Sequence[int]) -> bool:
         """Return whether the current user has the privileges of all of some roles, given by their OIDs."""
-        (row,) = self.execute(
-            "SELECT pg_catalog.bool_and(pg_catalog.pg_has_role(one, 'USAGE')) AS is_member"
-            " FROM pg_catalog.unnest($1) AS one",
-            ("oid[]", list(roles)),
-        )
+        with server.parallel_mode_suspended():
+            (row,) = self.execute(
+                "SELECT pg_catalog.bool_and(pg_catalog.pg_has_role(one, 'USAGE')) AS is_member"
+                " FROM pg_catalog.unnest($1) AS one",
+                ("oid[]", list(roles)),
+            )
         return bool(row["is_member"])
 
     def _take_key(self, fields: list[Any]) -> bool:
         self._taken = Record(*fields)
         return True
+
+    def acting_as(self, role: int, *, past_policies: bool = False) -> AbstractContextManager[None]:
+        """Run a block with the rights of another role."""
+        return server.acting_as(role, past_policies=past_policies)
 
     def as_owner(self, operation: Callable[[], Any]) -> Any:
         """Run an operation with the rights of the extension's owner."""
@@ -232,7 +244,9 @@ class Session:
 
     def read_as_owner(self, operation: Callable[[], Any]) -> Any:
         """Run an operation that only reads with the rights of the extension's owner."""
-        return self._run_as_owner(operation, "SELECT {s}._read_as_owner()")
+        # The function is STABLE: PostgreSQL refuses to write in it.
+        with server.parallel_mode_suspended():
+            return self._run_as_owner(operation, "SELECT {s}._read_as_owner()")
 
     def _run_as_owner(self, operation: Callable[[], Any], call: str) -> Any:
         pending = _Operation(operation)
@@ -272,9 +286,9 @@ def _prepare(query: str, arguments: tuple[tuple[str, Any], ...]) -> Any:
 def _check_can_query() -> None:
     """Refuse a query where PL/Python cannot catch PostgreSQL's error.
 
-    Before PostgreSQL 17, no subtransaction can begin in a parallel query. PL/Python begins the subtransaction of a
-    query before it can catch errors: the error would jump over the frames of the interpreter, which then crashes
-    the server.
+    Before PostgreSQL 17, no subtransaction can begin in a parallel query, unless in ``parallel_mode_suspended``.
+    PL/Python begins the subtransaction of a query before it can catch errors: the error would jump over the frames
+    of the interpreter, which then crashes the server.
 
     Raises:
         UnsupportedError: this is such a query.

@@ -360,8 +360,8 @@ def fail_with_messages(key: str, session: Session, right: bytes, wrong: bytes) -
     for state, query, parts in (
         ("22000", unlock, [right, wrong]),
         ("22000", unlock, [b"\xff\xfe" + right]),
-        ("42704", "SELECT unlock_data_key('none', {})", [right]),
-        ("42704", "SELECT unlock_data_key(0, {})", [right]),
+        ("42501", "SELECT unlock_data_key('none', {})", [right]),
+        ("42501", "SELECT unlock_data_key(0, {})", [right]),
         ("42501", f"SELECT add_passphrase('{key}', {{}})", [right]),
         ("22012", f"{unlock}, 1 / (random() * 0)::integer", [right]),
         ("42883", f"SELECT unlock_data_key('{key}', {{}}, 1, 2)", [right]),

@@ -85,7 +85,11 @@ class Cryptokeys:
             def open_wrap() -> bytes:
                 try:
                     return self._wraps.open_with_passphrase(found, passphrase)
-                except (PassphraseError, KeyStateError):
+                except KeyStateError:  # it has no wrap
+                    if may_know:
+                        raise
+                    return _refuse(key, passphrase)
+                except PassphraseError:
                     if may_know:
                         raise
                 raise _wrong_password(key)

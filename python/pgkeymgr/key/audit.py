@@ -25,7 +25,7 @@ _START = bytes(HASH_BYTES)
 _BATCH = 10000
 _FIRST = -(2**63)
 _PENDING_MAX = 1000
-_NOT_WRITTEN = 0
+_NOT_WRITTEN = (0, 0)
 _REVEALED_MAX = 100
 """The secrets of one kind of event that are listed for one transaction; a function is called for each row."""
 _FIELDS = ("link", "id", "at", "event", "key_id", "key_name", "role", "session_role", "client", "detail")
@@ -66,9 +66,9 @@ class Audit:
 
     def __init__(self, database: "Database") -> None:
         self._database = database
-        self._pending: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._pending: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
         self._revealed: set[tuple[str, int, int | None, str | None]] = set()
-        self._revealed_in = _NOT_WRITTEN
+        self._revealed_in = 0
         self._failure_count = 0
         self._linked_in: tuple[int, int] | None = None
 
@@ -101,7 +101,7 @@ class Audit:
         self.flush()
         self._database.as_owner(lambda: self._insert(fields))
         if even_if_undone:
-            self._keep(self._database.transaction(), fields)
+            self._keep(self._where(), fields)
 
     def reveal(self, event: str, key_id: int | None, key_name: str | None, detail: str | None = None) -> None:
         """Record that a secret is given away by a function that is called for each row.
@@ -148,9 +148,14 @@ class Audit:
     def flush(self) -> None:
         """Write the events that no transaction has written for good, if this one can write."""
         if self._pending and not self._database.is_read_only():
-            self._database.as_owner(self._write_pending)
+            where = self._where()
+            self._database.as_owner(lambda: self._write_pending(where))
 
-    def _keep(self, written_in: int, fields: dict[str, Any]) -> None:
+    def _where(self) -> tuple[int, int]:
+        """Return in which subtransaction of which transaction an event is written now."""
+        return self._database.transaction(), self._database.subtransaction()
+
+    def _keep(self, written_in: tuple[int, int], fields: dict[str, Any]) -> None:
         if len(self._pending) >= _PENDING_MAX:
             del self._pending[next(iter(self._pending))]  # in a session that cannot write; the log has it
         self._pending[fields["id"]] = (written_in, fields)
@@ -197,19 +202,19 @@ class Audit:
             ("text", fields["detail"]),
         )
 
-    def _write_pending(self) -> None:
+    def _write_pending(self, where: tuple[int, int]) -> None:
         # One that was written is forgotten when a later transaction sees it: its own may still be undone.
-        transaction = self._database.transaction()
         for which, (written_in, fields) in list(self._pending.items()):
-            if written_in == transaction:
-                continue
+            if written_in == where:
+                continue  # no query for each of many secrets that one transaction gives away
             if self._database.execute(
                 "SELECT FROM {s}.key_event WHERE id OPERATOR(pg_catalog.=) $1", ("uuid", which)
             ):
-                del self._pending[which]
+                if written_in[0] != where[0]:
+                    del self._pending[which]
             else:
                 self._insert(fields)
-                self._pending[which] = (transaction, fields)
+                self._pending[which] = (where, fields)
 
     def _link_key_events(self) -> None:
         # The trigger of the first of a transaction's events links them all. For each of the others, the query

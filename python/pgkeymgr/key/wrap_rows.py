@@ -132,11 +132,12 @@ class WrapRows:
             record._replace(state=states[record.id]).check_not_destroyed()
         return [self.of_new(record.id, record.associated_data) for record in records]
 
-    def lock(self, key_ids: Iterable[int]) -> dict[int, str]:
+    def lock(self, key_ids: Iterable[int], *, is_written: bool = True) -> dict[int, str]:
         """Lock keys until the transaction ends, so that nobody else adds wraps to them or removes any.
 
         Args:
             key_ids: of the keys.
+            is_written: write the rows, too; not needed where no wrap is added.
 
         Returns:
             The states of those that are there, by id.
@@ -148,7 +149,10 @@ class WrapRows:
             " FOR UPDATE",
             ids,
         )
-        self._database.execute("UPDATE {s}.key SET state = state WHERE id OPERATOR(pg_catalog.=) ANY ($1)", ids)
+        if is_written:
+            self._database.execute(
+                "UPDATE {s}.key SET state = state WHERE id OPERATOR(pg_catalog.=) ANY ($1)", ids
+            )
         return {row["id"]: row["state"] for row in rows}
 
     def share_lock(self, record: Record) -> None:
@@ -292,7 +296,8 @@ class WrapRows:
         arguments = (("text", newest), ("integer", _BATCH))
         count = 0
         while found := execute(older, *arguments):
-            states = self.lock(row["key_id"] for row in found)
+            # Their wraps are written below, which is as good as a write of their rows.
+            states = self.lock((row["key_id"] for row in found), is_written=False)
             # Again, under the lock: some of them may have been destroyed meanwhile. Others come in the next round.
             rows = [row for row in execute(older, *arguments) if row["key_id"] in states]
             execute(

@@ -34,7 +34,7 @@ def crypto_auth(message: bytes, key: bytes) -> bytes:
     """Return the tag of a message: the first half of its HMAC-SHA-512.
 
     Args:
-        message: of any length.
+        message: the message, of any length.
         key: 32 bytes.
 
     Returns:
@@ -53,7 +53,7 @@ def crypto_auth_verify(mac: bytes, message: bytes, key: bytes) -> bool:
 
     Args:
         mac: the tag, 32 bytes.
-        message: of any length.
+        message: the message, of any length.
         key: 32 bytes.
 
     Returns:
@@ -77,7 +77,7 @@ def crypto_auth_hmacsha256(message: bytes, secret: bytes) -> bytes:
     """Return the HMAC-SHA-256 of a message.
 
     Args:
-        message: of any length.
+        message: the message, of any length.
         secret: 32 bytes.
 
     Returns:
@@ -94,7 +94,7 @@ def crypto_auth_hmacsha256_verify(hash: bytes, message: bytes, secret: bytes) ->
 
     Args:
         hash: 32 bytes.
-        message: of any length.
+        message: the message, of any length.
         secret: 32 bytes.
 
     Returns:
@@ -112,7 +112,7 @@ def crypto_auth_hmacsha512(message: bytes, secret: bytes) -> bytes:
     """Return the HMAC-SHA-512 of a message.
 
     Args:
-        message: of any length.
+        message: the message, of any length.
         secret: 32 bytes.
 
     Returns:
@@ -129,7 +129,7 @@ def crypto_auth_hmacsha512_verify(hash: bytes, message: bytes, secret: bytes) ->
 
     Args:
         hash: 64 bytes.
-        message: of any length.
+        message: the message, of any length.
         secret: 32 bytes.
 
     Returns:

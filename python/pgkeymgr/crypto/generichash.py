@@ -23,7 +23,7 @@ def crypto_generichash(message: bytes, key: bytes | None = None) -> bytes:
     """Return the BLAKE2b-256 of a message.
 
     Args:
-        message: of any length.
+        message: the message, of any length.
         key: 16 to 64 bytes, or None for a hash without a key.
 
     Returns:

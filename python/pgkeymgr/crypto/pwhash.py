@@ -34,7 +34,7 @@ def crypto_pwhash(password: bytes, salt: bytes) -> bytes:
     The computation takes about a second and 256 MiB on purpose, since a guess of the password costs the same.
 
     Args:
-        password: of any length.
+        password: the password, of any length.
         salt: 16 bytes.
 
     Returns:
@@ -52,7 +52,7 @@ def crypto_pwhash_str(password: bytes) -> bytes:
     """Return a verifier of a password, which can be stored.
 
     Args:
-        password: of any length.
+        password: the password, of any length.
 
     Returns:
         The salt, the limits and the hash in ASCII, padded with zeros to 128 bytes.
@@ -66,7 +66,7 @@ def crypto_pwhash_str_verify(hashed_password: bytes, password: bytes) -> bool:
 
     Args:
         hashed_password: a result of ``crypto_pwhash_str``, 128 bytes.
-        password: of any length.
+        password: the password, of any length.
 
     Returns:
         True if the password is right. A malformed verifier fits no password.

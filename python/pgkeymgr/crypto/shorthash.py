@@ -21,7 +21,7 @@ def crypto_shorthash(message: bytes, key: bytes) -> bytes:
     """Return the SipHash-2-4 of a message.
 
     Args:
-        message: of any length.
+        message: the message, of any length.
         key: 16 bytes.
 
     Returns:

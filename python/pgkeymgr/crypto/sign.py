@@ -46,7 +46,7 @@ def crypto_sign(message: bytes, key: bytes) -> bytes:
     """Sign a message, and put the signature before it.
 
     Args:
-        message: of any length.
+        message: the message, of any length.
         key: the signer's secret key, 64 bytes.
 
     Returns:
@@ -87,7 +87,7 @@ def crypto_sign_detached(message: bytes, key: bytes) -> bytes:
     """Return the signature of a message, without the message.
 
     Args:
-        message: of any length.
+        message: the message, of any length.
         key: the signer's secret key, 64 bytes.
 
     Returns:
@@ -105,7 +105,7 @@ def crypto_sign_verify_detached(sig: bytes, message: bytes, key: bytes) -> bool:
 
     Args:
         sig: the signature, 64 bytes.
-        message: of any length.
+        message: the message, of any length.
         key: the signer's public key, 32 bytes.
 
     Returns:

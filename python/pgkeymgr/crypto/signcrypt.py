@@ -315,7 +315,7 @@ def crypto_signcrypt_verify_after(state: bytes, signature: bytes, sender_pk: byt
         state: the state from ``crypto_signcrypt_verify_before``, 512 bytes.
         signature: 64 bytes.
         sender_pk: the sender's public key, 32 bytes.
-        ciphertext: of any length.
+        ciphertext: the ciphertext, of any length.
 
     Returns:
         True.
@@ -343,7 +343,7 @@ def crypto_signcrypt_verify_public(
         recipient: the recipient's identity, at most 255 bytes.
         additional: the additional data of the sender, at most 255 bytes.
         sender_pk: the sender's public key, 32 bytes.
-        ciphertext: of any length.
+        ciphertext: the ciphertext, of any length.
 
     Returns:
         True.

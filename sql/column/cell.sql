@@ -74,6 +74,93 @@ GRANT EXECUTE ON FUNCTION @extschema@._reseal(integer, bytea, bytea, integer) TO
 COMMENT ON FUNCTION @extschema@._reseal(integer, bytea, bytea, integer) IS
     'Internal: encrypt a value of a column under the current version of a key.';
 
+-- Values on their way from the view's trigger to the base table's. Python: column/transit.py
+
+CREATE FUNCTION @extschema@._send_text(text)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 10
+AS $$
+@load@
+return GD['pgkeymgr']._send_text(args[0])
+$$;
+REVOKE ALL ON FUNCTION @extschema@._send_text(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._send_text(text) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._send_text(text) IS
+    'Internal: leave a value of an encrypted column for the trigger of the base table; a ticket for it.';
+
+CREATE FUNCTION @extschema@._send_bytes(bytea)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 10
+AS $$
+@load@
+return GD['pgkeymgr']._send_bytes(args[0])
+$$;
+REVOKE ALL ON FUNCTION @extschema@._send_bytes(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._send_bytes(bytea) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._send_bytes(bytea) IS
+    'Internal: leave a value of an encrypted bytea column for the trigger of the base table; a ticket for it.';
+
+CREATE FUNCTION @extschema@._take_text(bytea)
+RETURNS text
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 10
+AS $$
+@load@
+return GD['pgkeymgr']._take_text(args[0])
+$$;
+REVOKE ALL ON FUNCTION @extschema@._take_text(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._take_text(bytea) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._take_text(bytea) IS
+    'Internal: the value that a ticket is for, which is forgotten.';
+
+CREATE FUNCTION @extschema@._take_bytes(bytea)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 10
+AS $$
+@load@
+return GD['pgkeymgr']._take_bytes(args[0])
+$$;
+REVOKE ALL ON FUNCTION @extschema@._take_bytes(bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._take_bytes(bytea) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._take_bytes(bytea) IS
+    'Internal: the value that a ticket is for, which is forgotten, as bytea.';
+
+CREATE FUNCTION @extschema@._seal_sent(integer, bytea, bytea)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 60
+AS $$
+@load@
+return GD['pgkeymgr']._seal_sent(args[0], args[1], args[2])
+$$;
+REVOKE ALL ON FUNCTION @extschema@._seal_sent(integer, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._seal_sent(integer, bytea, bytea) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._seal_sent(integer, bytea, bytea) IS
+    'Internal: encrypt the value that a ticket is for, for its place in a column.';
+
+CREATE FUNCTION @extschema@._seal_sent_deterministic(integer, bytea, bytea)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 60
+AS $$
+@load@
+return GD['pgkeymgr']._seal_sent_deterministic(args[0], args[1], args[2])
+$$;
+REVOKE ALL ON FUNCTION @extschema@._seal_sent_deterministic(integer, bytea, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._seal_sent_deterministic(integer, bytea, bytea) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._seal_sent_deterministic(integer, bytea, bytea) IS
+    'Internal: encrypt the value that a ticket is for so that equal ones have equal ciphertexts.';
+
+-- Whether a statement of this transaction that found the row has seen this version of it.
+CREATE FUNCTION @extschema@._is_settled(xid)
+RETURNS boolean
+LANGUAGE plpython3u VOLATILE STRICT PARALLEL UNSAFE COST 10
+AS $$
+@load@
+return GD['pgkeymgr']._is_settled(args[0])
+$$;
+REVOKE ALL ON FUNCTION @extschema@._is_settled(xid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._is_settled(xid) TO PUBLIC;
+COMMENT ON FUNCTION @extschema@._is_settled(xid) IS
+    'Internal: whether a row version is certainly older than all snapshots of this transaction.';
+
 -- The key of one value of the column that key_by names. NULL has the column's own key.
 CREATE FUNCTION @extschema@._key_by(integer, text)
 RETURNS integer

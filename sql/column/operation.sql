@@ -13,7 +13,7 @@ $$;
 REVOKE ALL ON PROCEDURE @extschema@.migrate_column(regclass, name, integer) FROM PUBLIC;
 GRANT EXECUTE ON PROCEDURE @extschema@.migrate_column(regclass, name, integer) TO pgkeymgr_admin;
 COMMENT ON PROCEDURE @extschema@.migrate_column(regclass, name, integer) IS
-    'Encrypt the rows that were there before encrypt_column(), in committed batches, and drop the plaintext column. '
+    'Encrypt the rows that were there before encrypt_column(), in committed batches; then no plaintext is let in. '
     'Stopped at any point, it goes on where it was when it is called again.';
 
 CREATE PROCEDURE @extschema@.rotate_column(

@@ -16,8 +16,15 @@ CREATE TABLE @extschema@.encrypted_relation (
     -- What ciphertexts are bound to. It stays what it was when the first column was encrypted, whatever becomes of
     -- the table's constraints, or nothing would open.
     key_columns name[] NOT NULL,
-    key_encodings text[] NOT NULL
+    key_encodings text[] NOT NULL,
+    -- The structure of the types of those columns: labels of an enum, fields of a row, and so on.
+    key_structures jsonb,
+    -- On the view, when the base table last followed it: column, role, privilege, with grant option.
+    privileges jsonb,
+    -- When the row came from a dump. The session that loads it goes on to make what else the dump has.
+    loaded timestamptz
 );
+CREATE INDEX encrypted_relation_relation ON @extschema@.encrypted_relation (relation);
 REVOKE ALL ON @extschema@.encrypted_relation FROM PUBLIC;
 COMMENT ON TABLE @extschema@.encrypted_relation IS
     'Tables with encrypted columns: the base table, which holds ciphertext, and the view, which has its name.';
@@ -29,9 +36,10 @@ CREATE TABLE @extschema@.encrypted_column (
     relation_id integer NOT NULL,
     column_name name NOT NULL,
     cipher_column name NOT NULL,
-    plain_column name,
     data_type regtype NOT NULL,
     type_modifier integer NOT NULL,
+    -- Of the type, as values were sealed with it.
+    type_structure jsonb,
     collation_name text,
     not_null boolean NOT NULL,
     column_default text,
@@ -41,8 +49,8 @@ CREATE TABLE @extschema@.encrypted_column (
     key_by name,
     deterministic boolean NOT NULL,
     state @extschema@.column_state NOT NULL,
-    -- While rotating: keys with a smaller id than this are old.
-    oldest_key integer,
+    -- Whether the table had rows when it was encrypted: until it is rewritten, its file has their plaintext.
+    had_plaintext boolean NOT NULL,
     blind_column name,
     blind_key integer,
     normalization text CHECK (normalization OPERATOR(pg_catalog.=) ANY (ARRAY['none', 'casefold', 'digits'])),
@@ -91,7 +99,11 @@ CREATE VIEW @extschema@.encrypted_columns WITH (security_barrier) AS
 SELECT
     CASE WHEN v.oid IS NOT NULL THEN r.relation END AS relation, c.column_name,
     pg_catalog.format_type(c.data_type, c.type_modifier) AS data_type,
-    r.base AS base_relation, c.key_name,
+    r.base AS base_relation,
+    CASE WHEN pg_catalog.pg_has_role('pgkeymgr_admin'::pg_catalog.name, 'USAGE') OR EXISTS (
+        SELECT FROM @extschema@.data_keys AS mine JOIN @extschema@.key AS k ON k.id OPERATOR(pg_catalog.=) mine.id
+        WHERE k.family OPERATOR(pg_catalog.=) c.key_family
+    ) THEN c.key_name END AS key_name,
     CASE WHEN c.deterministic THEN 'deterministic' ELSE 'randomized' END AS mode,
     c.key_by, c.blind_column AS blind_index, c.state
 FROM @extschema@.encrypted_column AS c
@@ -100,7 +112,8 @@ JOIN pg_catalog.pg_class AS b ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog
 LEFT JOIN pg_catalog.pg_class AS v ON v.oid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid;
 GRANT SELECT ON @extschema@.encrypted_columns TO pgkeymgr_user;
 COMMENT ON VIEW @extschema@.encrypted_columns IS
-    'The encrypted columns of this database. blind_index is the name of the column to search by; a relation that is '
+    'The encrypted columns of this database. key_name is NULL for roles that may not use the key; '
+    'blind_index is the name of the column to search by; a relation that is '
     'NULL was dropped, and refresh_encrypted_view() brings it back.';
 
 CREATE VIEW @extschema@.column_progress WITH (security_barrier) AS

@@ -8,6 +8,10 @@ LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 SET standard_conforming_strings = on
+-- The catalog's expressions are kept as text: of constants that mean the same in every session.
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1
 AS $$
 @load@
 return GD['pgkeymgr'].refresh_encrypted_view(relation)

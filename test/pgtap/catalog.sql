@@ -73,7 +73,7 @@ INSERT INTO expected (identity, volatility, callers) VALUES
     ('derive_key(bigint,integer,bytea)', 's', 'pgkeymgr_admin'),
     ('pgkeymgr_derive(bigint,integer,bytea)', 's', 'pgkeymgr_admin'),
     ('derive_key_under(bigint,integer,bytea,text)', 's', 'pgkeymgr_admin'),
-    ('_problem(bytea,bytea,integer)', 's', 'pgkeymgr_admin'),
+    ('_problem(bytea,bytea,integer)', 's', 'PUBLIC'),
     -- new secret keys, key pairs and seeds
     ('crypto_aead_det_keygen()', 'v', 'pgkeymgr_admin'),
     ('crypto_aead_ietf_keygen()', 'v', 'pgkeymgr_admin'),
@@ -213,16 +213,24 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('_seal_bytes(integer,bytea,bytea)', 'v', 'PUBLIC', 'u'),
     ('_seal_deterministic(integer,bytea,bytea)', 'v', 'PUBLIC', 'u'),
     ('_reseal(integer,bytea,bytea,integer)', 'v', 'PUBLIC', 'u'),
+    ('_send_text(text)', 'v', 'PUBLIC', 'u'),
+    ('_send_bytes(bytea)', 'v', 'PUBLIC', 'u'),
+    ('_take_text(bytea)', 'v', 'PUBLIC', 'u'),
+    ('_take_bytes(bytea)', 'v', 'PUBLIC', 'u'),
+    ('_seal_sent(integer,bytea,bytea)', 'v', 'PUBLIC', 'u'),
+    ('_seal_sent_deterministic(integer,bytea,bytea)', 'v', 'PUBLIC', 'u'),
+    ('_is_settled(xid)', 'v', 'PUBLIC', 'u'),
     ('_key_by(integer,text)', 'v', 'PUBLIC', 'u'),
     ('_blind(integer,text,text)', 's', 'PUBLIC', 's'),
     ('upsert(regclass,jsonb,name[],text)', 'v', 'PUBLIC', 'u'),
-    ('_after_ddl(oid,oid,text)', 'v', NULL, 'u'),
+    ('_after_ddl(oid,oid,text,text,oid)', 'v', NULL, 'u'),
     -- secrets that travel sealed: a user unlocks and changes, an administrator gives and takes away
     ('exchange_offer()', 'v', 'pgkeymgr_user', 'u'),
     ('exchange_fingerprint()', 'v', 'pgkeymgr_user', 'u'),
     ('root_key_status()', 's', 'pgkeymgr_admin', 'u'),
     ('rotate_root_key()', 'v', 'pgkeymgr_admin', 'u'),
     ('verify_column(regclass,name)', 'v', 'pgkeymgr_admin', 'u'),
+    ('_count_values(regclass,name)', 'v', 'pgkeymgr_admin', 'u'),
     ('rotate_exchange_key()', 'v', 'pgkeymgr_admin', 'u'),
     ('add_passphrase(text,bytea)', 'v', 'pgkeymgr_admin', 'u'),
     ('add_passphrase(integer,bytea)', 'v', 'pgkeymgr_admin', 'u'),
@@ -267,7 +275,10 @@ INSERT INTO expected VALUES
     ('_to_text(anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_from_text(text,anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_is_own(xid)', 'v', 'PUBLIC', 'u', 'plpgsql'),
-    ('_refuse_plaintext()', 'v', 'pgkeymgr_admin', 'u', 'plpgsql'),
+    ('_note_loaded()', 'v', NULL, 'u', 'plpgsql'),
+    ('_granted()', 'v', NULL, 'u', 'plpgsql'),
+    ('_concerned()', 'v', NULL, 'u', 'plpgsql'),
+    ('_invoker()', 's', NULL, 'u', 'sql'),
     ('_on_ddl()', 'v', NULL, 'u', 'plpgsql'),
     ('_on_drop()', 'v', NULL, 'u', 'plpgsql'),
     ('_intended_privileges()', 's', NULL, 'u', 'sql'),
@@ -277,7 +288,10 @@ INSERT INTO expected VALUES
     ('get_key_by_name(text)', 's', 'pgkeymgr_user', 's', 'sql'),
     ('get_named_keys(text)', 's', 'pgkeymgr_user', 's', 'sql');
 -- What looks keys up is not parallel safe before PostgreSQL 17.
-UPDATE expected SET parallel = 'u' WHERE parallel = 's' AND current_setting('server_version_num')::int < 170000
+UPDATE expected SET parallel = CASE
+        WHEN identity ~ '^(_load_key|_read_as_owner|_take_key|blind_index|deterministic_tokens)' THEN 'u' ELSE 'r'
+    END
+WHERE parallel = 's' AND current_setting('server_version_num')::int < 170000
     AND identity ~ '^(_blind|_load_key|_open_|_problem|_read_as_owner|_take_key|blind_index|deterministic_tokens|token_|crypto_.*\muuid\M)';
 UPDATE expected SET language = 'internal' WHERE identity LIKE 'crypto_sign_update_agg(%';
 
@@ -302,7 +316,7 @@ SELECT set_eq(
     ) AS acl$$,
     $$SELECT identity, volatility, parallel,
         identity IN ('crypto_cmp(text,text)', 'crypto_kx_seed_new_keypair(bytea)')
-            OR identity ~ '^_(open|seal|reseal|blind|to_text)' AS strict,
+            OR identity ~ '^_(open|seal|reseal|send|take_text|take_bytes|is_settled|blind|to_text)' AS strict,
         identity IN ('_load_key(integer,text,uuid,integer,oid,boolean)', '_as_owner()', '_read_as_owner()', '_report_key_change()', '_on_ddl()', '_on_drop()', '_link_key_events()')
             AS security_definer,
         language, callers
@@ -398,7 +412,9 @@ SELECT set_eq(
     ('key_grant', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
     ('key_grant', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
     ('user_key', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
-    ('user_key', 'report_truncate', '_report_key_change()', 32, false, false, 'A')$$,
+    ('user_key', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    -- In a restore, and not on a logical replica.
+    ('encrypted_relation', 'note_loaded', '_note_loaded()', 1 + 2 + 4, false, false, 'O')$$,
     'the triggers'
 );
 SELECT is(

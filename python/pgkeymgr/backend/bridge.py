@@ -47,6 +47,8 @@ class _SqlFunctions:
             raise _sql_error(error) from None
         except ImportError as error:
             raise _sql_error(_import_failure(error)) from None
+        except MemoryError:
+            raise _sql_error(LimitError(f"{name}: out of memory")) from None
         if function is None:
             raise _sql_error(
                 LibraryError(
@@ -170,10 +172,20 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
                 return DataError(f"{name}: {parameter} must not be NULL")
     if isinstance(error, ImportError):
         return _import_failure(error)
-    if isinstance(error, MemoryError):
-        return LimitError(f"{name}: out of memory")
+    if isinstance(error, MemoryError | RecursionError):
+        why = "out of memory" if isinstance(error, MemoryError) else "calls are nested too deeply"
+        return LimitError(f"{name}: {why}")
     # The text of an unexpected error could hold an argument, so the message has only its type.
     return Error(f"{name}: internal error of type {type(error).__name__}")
+
+
+def _sqlstate(error: Any) -> str:
+    # PL/Python's exceptions have an attribute with the SQLSTATE only if the SQLSTATE is one of PostgreSQL's own.
+    # All errors that PostgreSQL has raised have it in a number, with six bits for each character.
+    if not error.spidata:
+        return str(getattr(error, "sqlstate", Error.sqlstate))
+    packed: int = error.spidata[0]
+    return "".join(chr((packed >> 6 * place & 0x3F) + ord("0")) for place in range(5))
 
 
 def _import_failure(error: ImportError) -> LibraryError:
@@ -189,7 +201,7 @@ class _ServerError(Error):
     def __init__(self, error: Any) -> None:
         # spidata is a tuple of the SQLSTATE, DETAIL, HINT and more.
         super().__init__(str(error).removeprefix(_PREFIX), hint=error.spidata[2] if error.spidata else None)
-        self.sqlstate = error.sqlstate  # type: ignore[misc]  # One class serves all SQLSTATEs.
+        self.sqlstate = _sqlstate(error)  # type: ignore[misc]  # One class serves all SQLSTATEs.
 
 
 def _sql_error(error: Error) -> Exception:

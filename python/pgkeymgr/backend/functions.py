@@ -103,6 +103,13 @@ FUNCTIONS = {
         "_reseal",
         "_problem",
         "_key_by",
+        "_send_text",
+        "_send_bytes",
+        "_take_text",
+        "_take_bytes",
+        "_seal_sent",
+        "_seal_sent_deterministic",
+        "_is_settled",
     ),
     "blinding": ("_blind",),
     "blind_indexes": ("add_blind_index", "drop_blind_index", "blind_index"),
@@ -112,7 +119,7 @@ FUNCTIONS = {
     "ddl": ("_after_ddl",),
     "deterministic": ("deterministic_tokens",),
     "upserts": ("upsert",),
-    "verify_column": ("verify_column",),
+    "verify_column": ("verify_column", "_count_values"),
     "doctor": ("doctor",),
     "cryptokeys": (
         "create_cryptokey",
@@ -352,13 +359,13 @@ class Functions:
         """The procedures that change a column in batches."""
         from ..column.operation import Operations
 
-        return Operations(self.relations, self.encrypt_column, self._decrypt_column, self.table, self.data_keys)
+        return Operations(self.relations, self.views, self._decrypt_column, self.table, self.data_keys)
 
     @cached_property
     def _decrypt_column(self) -> "DecryptColumn":
         from ..column.decrypt_column import DecryptColumn
 
-        return DecryptColumn(self.relations, self.views, self.blind_indexes, self.encrypt_column, self.table)
+        return DecryptColumn(self.relations, self.views, self.blind_indexes, self.table)
 
     @cached_property
     def ddl(self) -> "Ddl":
@@ -386,7 +393,7 @@ class Functions:
         """The check that every value of a column can be decrypted."""
         from ..column.verify_column import VerifyColumn
 
-        return VerifyColumn(self.relations)
+        return VerifyColumn(self.relations, self.table)
 
     @cached_property
     def doctor(self) -> "Doctor":

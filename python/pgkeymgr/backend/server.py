@@ -25,6 +25,17 @@ _server.get_share_path.restype = None
 _server.get_share_path.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
 _cancel_pending = ctypes.c_int.in_dll(_server, "QueryCancelPending")
 _die_pending = ctypes.c_int.in_dll(_server, "ProcDiePending")
+_interrupts_held = ctypes.c_uint32.in_dll(_server, "InterruptHoldoffCount")
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Defer cancels and timeouts, whose errors the server could raise after each message that it writes."""
+    _interrupts_held.value += 1
+    try:
+        yield
+    finally:
+        _interrupts_held.value -= 1
 
 
 def setting(name: str) -> str | None:
@@ -105,6 +116,27 @@ def command_id() -> int:
     return command
 
 
+_transaction_xmin = ctypes.c_uint32.in_dll(_server, "TransactionXmin")
+_FIRST_NORMAL_XID = 3
+_HALF = 0x7FFFFFFF
+
+
+def precedes_snapshots(xid: int) -> bool:
+    """Return whether a transaction had ended before the oldest snapshot in use by this transaction was taken.
+
+    Args:
+        xid: the 32-bit number of a committed transaction, as in a row version.
+
+    Returns:
+        True if the transaction had certainly ended.
+    """
+    xmin = _transaction_xmin.value
+    if xmin < _FIRST_NORMAL_XID:
+        return False
+    # The numbers form a circle: a number that is more than half of the circle away comes before.
+    return _FIRST_NORMAL_XID <= xid != xmin and (xid - xmin) & 0xFFFFFFFF > _HALF
+
+
 _PGC_SUSET = 5
 _defined: list[tuple[ctypes.c_char_p, bytes, bytes]] = []
 
@@ -139,7 +171,9 @@ def define_superuser_setting(name: str, description: str) -> None:
         ctypes.c_void_p,
         ctypes.c_void_p,
     )
-    define(kept[1], kept[2], None, ctypes.addressof(kept[0]), b"", _PGC_SUSET, 0, None, None, None)
+    # Otherwise a cancel or a timeout in the meantime would raise an error after the warning.
+    with _interrupts_wait():
+        define(kept[1], kept[2], None, ctypes.addressof(kept[0]), b"", _PGC_SUSET, 0, None, None, None)
 
 
 _is_in_parallel_mode = _server.IsInParallelMode
@@ -185,6 +219,38 @@ _begins_subtransactions_in_parallel = version() >= _SUBTRANSACTIONS_IN_PARALLEL
 def refuses_subtransactions() -> bool:
     """Return whether a query through plpy would fail: in a parallel query before PostgreSQL 17, it does."""
     return not _begins_subtransactions_in_parallel and bool(_is_in_parallel_mode())
+
+
+_exit_parallel_mode = _server.ExitParallelMode
+_exit_parallel_mode.restype = None
+_exit_parallel_mode.argtypes = ()
+_enter_parallel_mode = _server.EnterParallelMode
+_enter_parallel_mode.restype = None
+_enter_parallel_mode.argtypes = ()
+_worker_number = ctypes.c_int.in_dll(_server, "ParallelWorkerNumber")
+# A server with assertions enabled requires that a parallel query does not leave parallel mode.
+_checks_itself = setting("debug_assertions") == "on"
+
+
+@contextmanager
+def parallel_mode_suspended() -> Iterator[None]:
+    """Allow read-only queries in the leader of a parallel query before PostgreSQL 17.
+
+    Before version 17, PostgreSQL refuses the subtransaction of a query through plpy in parallel mode, because the
+    workers would not know of its changes. From version 17 on, it only refuses the changes. So the caller must run
+    only queries that cannot write. In a worker, queries stay refused. The two functions only change a counter, and
+    raise no error.
+    """
+    levels = 0
+    if not _begins_subtransactions_in_parallel and _worker_number.value < 0 and not _checks_itself:
+        while _is_in_parallel_mode():
+            _exit_parallel_mode()
+            levels += 1
+    try:
+        yield
+    finally:
+        for _ in range(levels):
+            _enter_parallel_mode()
 
 
 _SPARE_BYTES = 1 << 18
@@ -239,6 +305,14 @@ def latest_snapshot() -> Iterator[None]:
         _pop_active_snapshot()
 
 
+def misses_latest_snapshot() -> bool:
+    """Return whether ``latest_snapshot`` has no effect now, as in a parallel query from PostgreSQL 17 on.
+
+    Before version 17, only the leader runs queries, and it suspends parallel mode for them.
+    """
+    return _begins_subtransactions_in_parallel and bool(_is_in_parallel_mode())
+
+
 _PLAN_MAGIC = 569278163
 _plan_is_valid = _server.SPI_plan_is_valid
 _plan_is_valid.restype = ctypes.c_bool
@@ -277,4 +351,51 @@ def invalidate_relation(oid: int) -> None:
         oid: the relation's OID.
     """
     check_memory()
-    _invalidate_relation(oid)
+    with _interrupts_wait():
+        _invalidate_relation(oid)
+
+
+_get_user_and_context = _server.GetUserIdAndSecContext
+_get_user_and_context.restype = None
+_get_user_and_context.argtypes = (ctypes.POINTER(ctypes.c_uint32), ctypes.POINTER(ctypes.c_int))
+_set_user_and_context = _server.SetUserIdAndSecContext
+_set_user_and_context.restype = None
+_set_user_and_context.argtypes = (ctypes.c_uint32, ctypes.c_int)
+_new_guc_nest_level = _server.NewGUCNestLevel
+_new_guc_nest_level.restype = ctypes.c_int
+_new_guc_nest_level.argtypes = ()
+_end_guc_nest_level = _server.AtEOXact_GUC
+_end_guc_nest_level.restype = None
+_end_guc_nest_level.argtypes = (ctypes.c_bool, ctypes.c_int)
+_LOCAL_USERID_CHANGE = 1
+_RESTRICTED_OPERATION = 2
+_NOFORCE_RLS = 4
+
+
+@contextmanager
+def acting_as(role: int, *, past_policies: bool) -> Iterator[None]:
+    """Run the block with the rights of another role, as VACUUM and REINDEX do with the rights of a table's owner.
+
+    SET ROLE is not enough, because code of that role could RESET it. In this block, the code can neither change
+    the current user nor leave a setting, a temporary table or a deferred trigger behind. The called functions of
+    the server only assign variables, and raise no error. If a query in the block fails, the abort of its
+    subtransaction restores the user at its beginning, and the end of the block restores the user before the block.
+
+    Args:
+        role: the OID of the role.
+        past_policies: whether the role ignores the policies of its own tables, even with FORCE ROW LEVEL SECURITY.
+
+    Yields:
+        Nothing.
+    """
+    user, context = ctypes.c_uint32(), ctypes.c_int()
+    _get_user_and_context(ctypes.byref(user), ctypes.byref(context))
+    changed = context.value | _LOCAL_USERID_CHANGE | _RESTRICTED_OPERATION | (_NOFORCE_RLS if past_policies else 0)
+    _set_user_and_context(role, changed)
+    level = _new_guc_nest_level()
+    try:
+        yield
+    finally:
+        with _interrupts_wait():
+            _end_guc_nest_level(False, level)
+        _set_user_and_context(user, context)

@@ -1,6 +1,7 @@
 """Runs queries for this session, with the rights of the current user or of the extension's owner."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import plpy
@@ -54,6 +55,7 @@ class Session:
     transaction = server.transaction_stamp
     subtransaction = server.subtransaction_id
     command = staticmethod(server.command_id)
+    precedes_snapshots = staticmethod(server.precedes_snapshots)
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
@@ -185,6 +187,9 @@ class Session:
                 ("boolean", with_wraps),
             )
         )
+        if server.misses_latest_snapshot():
+            # The record may be out of date already, so it is valid for this statement only.
+            self._key_watch = None
         return self._taken
 
     def is_key_watch_valid(self) -> bool:
@@ -195,13 +200,15 @@ class Session:
         """Watch the key tables for changes from now on."""
         # The query reads no row, but PostgreSQL still records that its plan depends on the table.
         self.read_as_owner(lambda: self.execute(_KEY_WATCH))
-        self._key_watch = self._plans[_KEY_WATCH, self._owner]
+        # Later queries may not see the latest changes. Then the keys are valid for this statement only.
+        self._key_watch = None if server.misses_latest_snapshot() else self._plans[_KEY_WATCH, self._owner]
 
     def invalidate_key_watches(self) -> None:
         """Report a change of the key tables to this session at once, and to all sessions at COMMIT."""
-        # This query caches the table's catalog entry, and makes PostgreSQL process pending invalidations.
-        self.execute("SELECT FROM {s}.key LIMIT 0")
         (row,) = self.execute("SELECT '{s}.key'::pg_catalog.regclass::pg_catalog.oid AS oid")
+        # This query makes PostgreSQL process pending invalidations, and caches the table's catalog entry. No other
+        # query may follow, because the session could lose the entry again.
+        self.execute("SELECT FROM {s}.key LIMIT 0")
         server.invalidate_relation(int(row["oid"]))
 
     # This is called for each statement.
@@ -211,20 +218,26 @@ class Session:
         """Let this session notice the changes that other sessions have committed by now."""
         # PostgreSQL accepts invalidations when it acquires a lock that the transaction does not hold. The function
         # locks the table and releases the lock again, and no other code keeps a lock on this table.
-        self.execute("SELECT pg_catalog.pg_relation_size('{s}.key_event_turn'::pg_catalog.regclass)")
+        with server.parallel_mode_suspended():
+            self.execute("SELECT pg_catalog.pg_relation_size('{s}.key_event_turn'::pg_catalog.regclass)")
 
     def is_member(self, roles: Sequence[int]) -> bool:
         """Return whether the current user has the privileges of all the roles with these OIDs."""
-        (row,) = self.execute(
-            "SELECT pg_catalog.bool_and(pg_catalog.pg_has_role(one, 'USAGE')) AS is_member"
-            " FROM pg_catalog.unnest($1) AS one",
-            ("oid[]", list(roles)),
-        )
+        with server.parallel_mode_suspended():
+            (row,) = self.execute(
+                "SELECT pg_catalog.bool_and(pg_catalog.pg_has_role(one, 'USAGE')) AS is_member"
+                " FROM pg_catalog.unnest($1) AS one",
+                ("oid[]", list(roles)),
+            )
         return bool(row["is_member"])
 
     def _take_key(self, fields: list[Any]) -> bool:
         self._taken = Record(*fields)
         return True
+
+    def acting_as(self, role: int, *, past_policies: bool = False) -> AbstractContextManager[None]:
+        """Run a block with the rights of another role."""
+        return server.acting_as(role, past_policies=past_policies)
 
     def as_owner(self, operation: Callable[[], Any]) -> Any:
         """Run an operation with the rights of the extension's owner."""
@@ -232,7 +245,9 @@ class Session:
 
     def read_as_owner(self, operation: Callable[[], Any]) -> Any:
         """Run a read-only operation with the rights of the extension's owner."""
-        return self._run_as_owner(operation, "SELECT {s}._read_as_owner()")
+        # The function is STABLE, so PostgreSQL refuses every change in it.
+        with server.parallel_mode_suspended():
+            return self._run_as_owner(operation, "SELECT {s}._read_as_owner()")
 
     def _run_as_owner(self, operation: Callable[[], Any], call: str) -> Any:
         pending = _Operation(operation)
@@ -272,9 +287,9 @@ def _prepare(query: str, arguments: tuple[tuple[str, Any], ...]) -> Any:
 def _check_can_query() -> None:
     """Refuse a query if PL/Python could not catch PostgreSQL's error.
 
-    Before PostgreSQL 17, a subtransaction cannot begin in a parallel query. PL/Python begins the subtransaction of
-    a query before it can catch errors. So the error would jump over the frames of the interpreter, which then
-    crashes the server.
+    Before PostgreSQL 17, a subtransaction can begin in a parallel query only in ``parallel_mode_suspended``.
+    PL/Python begins the subtransaction of a query before it can catch errors. So the error would jump over the
+    frames of the interpreter, which then crashes the server.
 
     Raises:
         UnsupportedError: this is a parallel query before PostgreSQL 17.

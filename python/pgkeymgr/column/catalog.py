@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
-from ..errors import UndefinedError
+from ..errors import UndefinedColumnError
 from ..key.database import Database
 from .quoting import quote_name
+
+SEALING_TRIGGERS = {"zzzz_pgkeymgr_insert": "INSERT", "zzzz_pgkeymgr_update": "UPDATE"}
+"""The BEFORE triggers of a base table, and their events; PostgreSQL fires triggers in the order of their names."""
+
+_IS_USERS = "t.tgname NOT IN ('" + "', '".join(SEALING_TRIGGERS) + "')"
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Table:
     name: str
     kind: str
     owner: str
+    owner_oid: int
     has_row_security: bool
     columns: tuple[Column, ...]
     has_column_grants: bool
@@ -82,6 +88,12 @@ class Table:
         """Its name as SQL takes it."""
         return f"{quote_name(self.schema)}.{quote_name(self.name)}"
 
+    @property
+    def only(self) -> str:
+        """Its name as SQL takes it where the rows of tables that inherit from it are none of its own."""
+        # A partitioned table has no other rows than those.
+        return self.qualified if self.kind == "p" else f"ONLY {self.qualified}"
+
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
 
@@ -89,12 +101,12 @@ class Table:
         """Return a column by its name.
 
         Raises:
-            UndefinedError: there is none.
+            UndefinedColumnError: there is none.
         """
         for column in self.columns:
             if column.name == name:
                 return column
-        raise UndefinedError(f'{self} has no column "{name}"')
+        raise UndefinedColumnError(f'{self} has no column "{name}"')
 
 
 def describe(database: Database, oid: int) -> Table | None:
@@ -109,16 +121,17 @@ def describe(database: Database, oid: int) -> Table | None:
     """
     rows = database.query(
         "SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,"
-        " pg_get_userbyid(c.relowner)::text AS owner, c.relrowsecurity AS has_row_security,"
+        " pg_get_userbyid(c.relowner)::text AS owner, c.relowner::bigint AS owner_oid,"
+        " c.relrowsecurity AS has_row_security,"
         " EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL"
         "  AND NOT a.attisdropped) AS has_column_grants,"
         # tgtype: 1 row, 2 before, 4 insert, 16 update
         " EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
         "  AND array_length(t.tgattr::int2[], 1) > 0) AS fires_on_columns,"
         " EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
-        "  AND t.tgtype & 7 = 7 AND t.tgname NOT LIKE 'zz\\_pgkeymgr\\_%') AS changes_inserts,"
+        f"  AND t.tgtype & 7 = 7 AND {_IS_USERS}) AS changes_inserts,"
         " EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
-        "  AND t.tgtype & 19 = 19 AND t.tgname NOT LIKE 'zz\\_pgkeymgr\\_%') AS changes_updates,"
+        f"  AND t.tgtype & 19 = 19 AND {_IS_USERS}) AS changes_updates,"
         " ARRAY(SELECT DISTINCT a.attname::text FROM pg_index AS i JOIN pg_attribute AS a"
         "  ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])"
         "  WHERE i.indrelid = c.oid AND i.indisunique) AS unique_columns"

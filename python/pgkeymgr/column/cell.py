@@ -14,6 +14,7 @@ from ..key.table import TOKEN_KEY_TYPE, KeyTable
 from ..key.token import check_current, to_text
 from ..key.use_cache import Conditions
 from .place import PLACE_PREFIX_BYTES, place_prefix
+from .transit import Transit
 
 if TYPE_CHECKING:
     from ..key.database import Database
@@ -30,6 +31,9 @@ class Cells:
         self._uses = keys.uses
         self._user = keys.database.user
         self._stamp = keys.database.stamp
+        self._transit = Transit(keys.database)
+        self._send_bytes = self._transit.send
+        self._send_text = self._transit.send_text
 
     def _open_bytes(self, token: bytes, place: bytes, family: int) -> bytes:
         """Decrypt a value.
@@ -80,6 +84,7 @@ class Cells:
             record = self._keys.lookup(key_id, with_wraps=False)
             # The same for a key that does not exist: a role learns of no key that it may not use.
             if record is None or family not in (record.family, record.parent_family):
+                self._keys.check_visible(self._keys.lookup_family(family), key_id)
                 raise DataError(f"this ciphertext is under key {key_id}, which is not a key of the column")
             self._keys.check_usable(record, key_id, TOKEN_KEY_TYPE, encrypt=False)
             cipher = self._keys.cipher(record)
@@ -112,6 +117,33 @@ class Cells:
     def _seal_deterministic(self, family: int, plaintext: bytes, place: bytes) -> bytes:
         """Encrypt a value so that equal ones have equal ciphertexts; see ``_seal_bytes``."""
         return self._sealer(family).encrypt_deterministic(plaintext, place)
+
+    def _take_bytes(self, ticket: bytes) -> bytes:
+        """Return a value that was left, and forget it; see ``Transit.take``."""
+        return self._transit.take(ticket)
+
+    def _take_text(self, ticket: bytes) -> str:
+        """Return a value that was left and is text, and forget it; see ``Transit.take``."""
+        return to_text(self._transit.take(ticket))
+
+    def _seal_sent(self, family: int, ticket: bytes, place: bytes) -> bytes:
+        """Encrypt a value that was left, and forget it; see ``_seal_bytes`` and ``Transit.take``."""
+        return self._sealer(family).encrypt(self._transit.take(ticket), place)
+
+    def _seal_sent_deterministic(self, family: int, ticket: bytes, place: bytes) -> bytes:
+        """Encrypt a value that was left, and forget it; see ``_seal_deterministic`` and ``Transit.take``."""
+        return self._sealer(family).encrypt_deterministic(self._transit.take(ticket), place)
+
+    def _is_settled(self, xmin: str) -> bool:
+        """Return whether a row version is older than all snapshots of this transaction, and so in all of them.
+
+        Args:
+            xmin: the number of the transaction that made it, as text.
+
+        Returns:
+            Whether it certainly is. A version that is not may be in them as well.
+        """
+        return self._keys.database.precedes_snapshots(int(xmin))
 
     def _sealer(self, family: int) -> TokenCipher:
         """Return the cipher that seals under the current version of a key, for the current user."""

@@ -2,9 +2,9 @@
 
 from ..errors import DataError
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
-from .definition import DECRYPTING
 from .forms import BYTES
 from .place import place_prefix
+from .registry import ColumnState
 from .relations import Relations
 
 
@@ -36,7 +36,7 @@ class Deterministic:
         _, column = self._relations.encrypted_column(relation, column_name)
         if not column.deterministic or column.key_by:
             raise DataError(f'column "{column_name}" of {relation} is not deterministic under one key')
-        if column.state == DECRYPTING:
+        if column.state is ColumnState.DECRYPTING:
             raise DataError(f'column "{column_name}" of {relation} is being decrypted')
         if not column.form.is_text:
             encoded = column.form.encoded(f"$1::pg_catalog.text::{column.sql_type}", self._database.schema)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..key.database import Database
-from .catalog import Table
+from .catalog import SEALING_TRIGGERS, Table
 from .forms import Form
 from .registry import Constraint
 
@@ -27,13 +27,12 @@ class Dependents:
     obstacles: list[str] = field(default_factory=list)
 
 
-def table_obstacles(database: Database, table: Table, key_columns: list[str]) -> list[str]:
+def table_obstacles(database: Database, table: Table) -> list[str]:
     """Return why a table can have no encrypted columns.
 
     Args:
         database: whose catalog.
         table: a relation.
-        key_columns: by which its rows are told apart.
 
     Returns:
         A phrase for each reason.
@@ -85,32 +84,6 @@ def table_obstacles(database: Database, table: Table, key_columns: list[str]) ->
         ("oid", table.oid),
     ):
         found.append(f"{row['object']} depends on its whole rows")
-    return found + moving_foreign_keys(database, table, key_columns)
-
-
-def moving_foreign_keys(database: Database, table: Table, key_columns: list[str]) -> list[str]:
-    """Return which foreign keys would change the keys of a table's rows behind the view.
-
-    Args:
-        database: whose catalog.
-        table: a table.
-        key_columns: by which its rows are told apart.
-
-    Returns:
-        A phrase for each.
-    """
-    found = []
-    for row in database.query(
-        "SELECT conname::text AS name FROM pg_constraint AS c WHERE c.conrelid = $1 AND c.contype = 'f'"
-        " AND c.confupdtype <> 'a' AND c.confupdtype <> 'r' AND EXISTS (SELECT FROM pg_attribute AS a"
-        "  WHERE a.attrelid = $1 AND a.attnum = ANY (c.conkey) AND a.attname = ANY ($2::text[]::name[]))",
-        ("oid", table.oid),
-        ("text[]", key_columns),
-    ):
-        found.append(
-            f'foreign key "{row["name"]}" with ON UPDATE changes the key of its rows, to which ciphertexts '
-            "are bound"
-        )
     return found
 
 
@@ -149,8 +122,10 @@ def dependents(database: Database, table: Table, name: str, form: Form, view: in
         # A trigger's function is text to PostgreSQL; where the text has the column's name, it most likely uses it.
         "SELECT t.tgname::text AS name, p.oid::regprocedure::text AS function, p.prosrc AS source"
         " FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid"
-        " WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgtype & 1 = 1 ORDER BY t.tgname",
+        " WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgtype & 1 = 1"
+        " AND t.tgname <> ALL ($2::text[]::name[]) ORDER BY t.tgname",
         ("oid", table.oid),
+        ("text[]", list(SEALING_TRIGGERS)),
     ):
         if _mentions(row["source"], name):
             found.obstacles.append(f'function {row["function"]} of trigger "{row["name"]}" mentions the column')

@@ -14,13 +14,15 @@ from typing import Any
 from ..errors import DataError, KeyStateError, ParameterError, UndefinedError, UnsupportedError
 from ..key.data_key import DataKeys
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
+from .base_table import sealed_check
 from .catalog import Table
 from .decrypt_column import DecryptColumn
-from .definition import DECRYPTING, ENCRYPTED, MIGRATING, ROTATING, Definition
-from .encrypt_column import EncryptColumn
-from .quoting import quote_name
-from .registry import EncryptedColumn, EncryptedTable
+from .expressions import is_there
+from .quoting import bytes_literal, quote_name
+from .registry import ColumnState, EncryptedColumn, EncryptedTable
 from .relations import Relations
+from .transit import REWRITE
+from .view import Views
 
 BATCH_SIZE_MAX = 1_000_000
 _LOCK_TIMEOUT = "100ms"
@@ -31,22 +33,26 @@ _SETTINGS = {
     "row_security": "off",
     "quote_all_identifiers": "off",
     "standard_conforming_strings": "on",
+    # Expressions are kept as text: of constants that mean the same in every session.
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
     # Our own queries on the catalog: planned once, not in each batch.
     "plan_cache_mode": "force_generic_plan",
 }
 
 
 class _Walk:
-    """What an operation does to one row, as SQL about ``b``.
+    """How an operation finds the rows that need it, and has the table's trigger write them, as SQL about ``b``.
 
     Attributes:
         needs: the condition for rows that need it.
         assignments: what it sets.
     """
 
-    def __init__(self, needs: str, assignments: str) -> None:
+    def __init__(self, column: EncryptedColumn, needs: str) -> None:
         self.needs = needs
-        self.assignments = assignments
+        self.assignments = f"{quote_name(column.cipher)} = {bytes_literal(REWRITE)}"
 
 
 class Operations:
@@ -55,13 +61,13 @@ class Operations:
     def __init__(
         self,
         relations: Relations,
-        encrypt_column: EncryptColumn,
+        views: Views,
         decrypt_column: DecryptColumn,
         keys: KeyTable,
         data_keys: DataKeys,
     ) -> None:
         self._relations = relations
-        self._encrypt_column = encrypt_column
+        self._views = views
         self._decrypt_column = decrypt_column
         self._keys = keys
         self._data_keys = data_keys
@@ -84,8 +90,8 @@ class Operations:
             UnsupportedError: it is called in a transaction.
         """
         relation = self._begin(relation, column_name, batch_size)
-        if self._start(relation, column_name, MIGRATING, None):
-            self._walk(relation, column_name, MIGRATING, batch_size)
+        if self._start(relation, column_name, ColumnState.MIGRATING, None):
+            self._walk(relation, column_name, ColumnState.MIGRATING, batch_size)
 
     def rotate_column(self, relation: str, column_name: str, batch_size: int) -> None:
         """Supersede the key of a column, and encrypt all of its rows under the new version.
@@ -102,9 +108,9 @@ class Operations:
             UnsupportedError: it is called in a transaction.
         """
         relation = self._begin(relation, column_name, batch_size)
-        if self._start(relation, column_name, ROTATING, self._supersede):
+        if self._start(relation, column_name, ColumnState.ROTATING, self._supersede):
             self._wait_for_writers(relation, column_name)
-            self._walk(relation, column_name, ROTATING, batch_size)
+            self._walk(relation, column_name, ColumnState.ROTATING, batch_size)
 
     def decrypt_column(self, relation: str, column_name: str, batch_size: int) -> None:
         """Make an encrypted column a plain one again.
@@ -120,8 +126,8 @@ class Operations:
             UnsupportedError: it is called in a transaction.
         """
         relation = self._begin(relation, column_name, batch_size)
-        if self._start(relation, column_name, DECRYPTING, self._decrypt_column.start):
-            self._walk(relation, column_name, DECRYPTING, batch_size)
+        if self._start(relation, column_name, ColumnState.DECRYPTING, self._decrypt_column.start):
+            self._walk(relation, column_name, ColumnState.DECRYPTING, batch_size)
 
     # The steps.
 
@@ -149,8 +155,11 @@ class Operations:
         self._keys.forget_checks()
         table, column = self._relations.encrypted_column(relation, column_name)
         self._relations.check_owner(table.base)
+        base = self._relations.described(table.base)
+        self._relations.check_base(table, base)
         record = self._keys.usable(column.key, TOKEN_KEY_TYPE, encrypt=True)
         record.check_usage(encrypt=False)
+        self._relations.check_owners_key(self._keys, base, column, ("encrypt", "decrypt"))
         return table, column
 
     def _load_locked(self, relation: str, column_name: str) -> tuple[EncryptedTable, EncryptedColumn] | None:
@@ -166,7 +175,7 @@ class Operations:
             return None
 
     def _load_running(
-        self, relation: str, column_name: str, operation: str
+        self, relation: str, column_name: str, operation: ColumnState
     ) -> tuple[EncryptedTable, EncryptedColumn, dict[str, Any]] | None:
         """Do ``_load_locked`` for an operation that has begun; None if another session has ended it."""
         self._registry.lock_column(self._column_id)
@@ -178,7 +187,7 @@ class Operations:
         if (
             state is None
             or column.id != self._column_id
-            or column.state != operation
+            or column.state is not operation
             or state["operation"] != operation
         ):
             self._database.commit()
@@ -189,7 +198,7 @@ class Operations:
         self,
         relation: str,
         column_name: str,
-        operation: str,
+        operation: ColumnState,
         prepare: Callable[[EncryptedTable, EncryptedColumn], None] | None,
     ) -> bool:
         """Begin an operation, or find it begun; tell whether there is something to do."""
@@ -197,21 +206,21 @@ class Operations:
         if found is None:
             return False
         table, column = found
-        if operation == MIGRATING and column.state == ENCRYPTED:
+        if operation is ColumnState.MIGRATING and column.state is ColumnState.ENCRYPTED:
             return False
-        if operation == MIGRATING and column.state != MIGRATING:
+        if operation is ColumnState.MIGRATING and column.state is not ColumnState.MIGRATING:
             raise KeyStateError(f'column "{column_name}" of {table.name} is {column.state}')
-        if operation == ROTATING and column.state not in (ENCRYPTED, ROTATING):
+        if operation is ColumnState.ROTATING and column.state not in (ColumnState.ENCRYPTED, ColumnState.ROTATING):
             raise KeyStateError(
                 f'column "{column_name}" of {table.name} is {column.state}',
-                hint="Call migrate_column() first." if column.state == MIGRATING else None,
+                hint="Call migrate_column() first." if column.state is ColumnState.MIGRATING else None,
             )
         base = self._relations.described(table.base)
-        with self._relations.without_triggers(base):
+        with self._relations.without_triggers(base, are_undone=True):
             # Whether it may, and whether it sees all rows: with row_security = off, it is refused otherwise.
-            self._database.run(f"SELECT FROM {base.qualified} LIMIT 1")
-        if prepare and column.state != operation:
-            if operation == DECRYPTING:
+            self._relations.run(base, f"SELECT FROM {base.only} LIMIT 1")
+        if prepare and column.state is not operation:
+            if operation is ColumnState.DECRYPTING:
                 self._lock_both(table)
             prepare(table, column)
             # What follows reads the whole table: not under this lock.
@@ -223,18 +232,20 @@ class Operations:
         state = self._registry.operation(column)
         if state is None or state["operation"] != operation:
             base = self._relations.described(table.base)
-            walk = self._walk_of(table, column, base, operation)
-            (row,) = self._database.run(f"SELECT count(*) AS count FROM {base.qualified} AS b WHERE {walk.needs}")
+            walk = self._walk_of(column)
+            (row,) = self._relations.run(
+                base, f"SELECT count(*) AS count FROM {base.only} AS b WHERE {walk.needs}"
+            )
             self._registry.start_operation(column, operation, row["count"])
         self._database.commit()
         return True
 
     def _supersede(self, table: EncryptedTable, column: EncryptedColumn) -> None:
         record = self._keys.find(column.key)
-        oldest = self._data_keys.supersede_data_key(record.id)
+        self._data_keys.supersede_data_key(record.id)
         for child in self._keys.children(record) if column.key_by else []:
             self._data_keys.supersede_data_key(child)
-        column.state, column.oldest_key = ROTATING, oldest
+        column.state = ColumnState.ROTATING
         self._registry.save_column(column)
 
     def _wait_for_writers(self, relation: str, column_name: str) -> None:
@@ -265,7 +276,7 @@ class Operations:
         while not self._try_lock(table, "ACCESS EXCLUSIVE"):
             self._database.pause(_PAUSE_SECONDS)
 
-    def _walk(self, relation: str, column_name: str, operation: str, batch_size: int) -> None:
+    def _walk(self, relation: str, column_name: str, operation: ColumnState, batch_size: int) -> None:
         self._densest = 1
         while True:
             passed = self._batch(relation, column_name, operation, batch_size)
@@ -275,7 +286,7 @@ class Operations:
                 # What this pass has skipped, others had locked: wait for one of it, and pass again.
                 self._wait_for_one(relation, column_name, operation)
 
-    def _batch(self, relation: str, column_name: str, operation: str, batch_size: int) -> bool | None:
+    def _batch(self, relation: str, column_name: str, operation: ColumnState, batch_size: int) -> bool | None:
         """Do one batch and commit.
 
         Returns:
@@ -287,11 +298,11 @@ class Operations:
             return None
         table, column, state = found
         base = self._relations.described(table.base)
-        walk = self._walk_of(table, column, base, operation)
+        walk = self._walk_of(column)
         self._forbid_large_plans()
         block: int = state["position_block"]
         blocks = batch_size // self._rows_per_block(base, state["rows_total"])
-        with self._relations.without_triggers(base):
+        with self._relations.without_triggers(base, are_undone=True):
             if blocks < 1:
                 written, following = self._write_some(base, walk, block, batch_size)
             else:
@@ -322,15 +333,16 @@ class Operations:
         # Usually nobody has locked any, and each is written without being locked before.
         self._relations.set_local({"lock_timeout": _LOCK_TIMEOUT})
         try:
-            written = self._database.write(f"UPDATE {base.qualified} AS b SET {walk.assignments} WHERE {within}")
+            written = self._relations.write(base, f"UPDATE {base.only} AS b SET {walk.assignments} WHERE {within}")
         except Exception as error:
             if getattr(error, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
                 raise
-            written = self._database.write(
-                f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.qualified} AS b WHERE {within}"
+            written = self._relations.write(
+                base,
+                f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.only} AS b WHERE {within}"
                 " FOR NO KEY UPDATE OF b SKIP LOCKED)"
-                f" UPDATE {base.qualified} AS b SET {walk.assignments}"
-                f" WHERE b.ctid = ANY (ARRAY(SELECT tid FROM batch)) AND {walk.needs}"
+                f" UPDATE {base.only} AS b SET {walk.assignments}"
+                f" WHERE b.ctid = ANY (ARRAY(SELECT tid FROM batch)) AND {walk.needs}",
             )
         self._relations.set_local({"lock_timeout": "0"})
         # So that the next batch is not larger than it may be.
@@ -339,25 +351,27 @@ class Operations:
 
     def _write_some(self, base: Table, walk: _Walk, block: int, batch_size: int) -> tuple[int, int | None]:
         """Write fewer rows than a block has; return how many, and the block of the last, or None for the end."""
-        (row,) = self._database.run(
-            f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.qualified} AS b"
+        (row,) = self._relations.run(
+            base,
+            f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.only} AS b"
             f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT {batch_size}"
             " FOR NO KEY UPDATE OF b SKIP LOCKED),"
-            f" written AS (UPDATE {base.qualified} AS b SET {walk.assignments}"
+            f" written AS (UPDATE {base.only} AS b SET {walk.assignments}"
             f" WHERE b.ctid = ANY (ARRAY(SELECT tid FROM batch)) AND {walk.needs} RETURNING 1)"
             " SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM batch) AS found,"
-            " (SELECT (max(tid)::text::point)[0]::bigint FROM batch) AS block"
+            " (SELECT (max(tid)::text::point)[0]::bigint FROM batch) AS block",
         )
         return row["written"], row["block"] if row["found"] == batch_size else None
 
     def _next_block(self, base: Table, walk: _Walk, block: int) -> int | None:
-        rows = self._database.run(
-            f"SELECT (b.ctid::text::point)[0]::bigint AS block FROM {base.qualified} AS b"
-            f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT 1"
+        rows = self._relations.run(
+            base,
+            f"SELECT (b.ctid::text::point)[0]::bigint AS block FROM {base.only} AS b"
+            f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT 1",
         )
         return int(rows[0]["block"]) if rows else None
 
-    def _wait_for_one(self, relation: str, column_name: str, operation: str) -> None:
+    def _wait_for_one(self, relation: str, column_name: str, operation: ColumnState) -> None:
         """Write one of the rows that others had locked, as soon as they let it go."""
         started = time.monotonic()
         try:
@@ -365,21 +379,23 @@ class Operations:
         except UndefinedError:
             self._database.commit()
             return
-        if column.state != operation:
+        if column.state is not operation:
             self._database.commit()
             return
         base = self._relations.described(table.base)
-        walk = self._walk_of(table, column, base, operation)
-        with self._relations.without_triggers(base):
-            rows = self._database.run(
-                f"SELECT b.ctid::text AS tid FROM {base.qualified} AS b WHERE {walk.needs} LIMIT 1"
-                " FOR NO KEY UPDATE OF b"
+        walk = self._walk_of(column)
+        with self._relations.without_triggers(base, are_undone=True):
+            rows = self._relations.run(
+                base,
+                f"SELECT b.ctid::text AS tid FROM {base.only} AS b WHERE {walk.needs} LIMIT 1"
+                " FOR NO KEY UPDATE OF b",
             )
             written = 0
             if rows:
-                written = self._database.write(
-                    f"UPDATE {base.qualified} AS b SET {walk.assignments}"
-                    f" WHERE b.ctid = '{rows[0]['tid']}'::tid AND {walk.needs}"
+                written = self._relations.write(
+                    base,
+                    f"UPDATE {base.only} AS b SET {walk.assignments}"
+                    f" WHERE b.ctid = '{rows[0]['tid']}'::tid AND {walk.needs}",
                 )
         # Not while the row is locked: who has the operation may wait for the table.
         self._database.commit()
@@ -388,47 +404,69 @@ class Operations:
         self._registry.advance_operation(found[1], 0, written, time.monotonic() - started)
         self._database.commit()
 
-    def _finish(self, relation: str, column_name: str, operation: str) -> bool:
+    def _finish(self, relation: str, column_name: str, operation: ColumnState) -> bool:
         """End an operation if no row needs it any more; tell whether it is ended."""
         found = self._load_running(relation, column_name, operation)
         if found is None:
             return True
         table, column, _ = found
         base = self._relations.described(table.base)
-        walk = self._walk_of(table, column, base, operation)
-        (row,) = self._database.run(
-            f"SELECT EXISTS (SELECT FROM {base.qualified} AS b WHERE {walk.needs}) AS is_left"
+        walk = self._walk_of(column)
+        (row,) = self._relations.run(
+            base, f"SELECT EXISTS (SELECT FROM {base.only} AS b WHERE {walk.needs}) AS is_left"
         )
         if row["is_left"]:
             self._database.commit()
             return False
         # No row can come to need it after this: new values are written as they are to be.
-        if operation == ROTATING:
-            column.state, column.oldest_key = ENCRYPTED, None
+        if operation is ColumnState.ROTATING:
+            column.state = ColumnState.ENCRYPTED
             self._registry.save_column(column)
             self._registry.end_operation(column)
             self._database.commit()
             return True
         self._database.commit()
-        if operation == MIGRATING:
-            self._validate(relation, column_name)
-        self._wait_for_snapshots()
+        if operation is ColumnState.MIGRATING:
+            if not self._forbid_plaintext(relation, column_name):
+                return False
+        else:
+            self._wait_for_snapshots()
         found = self._load_running(relation, column_name, operation)
         if found is None:
             return True
         table, column, _ = found
         self._lock_both(table)
-        if operation == MIGRATING:
-            with self._relations.busy():
-                self._encrypt_column.drop_plain(table, column)
-            if column.not_null:
-                name = self._present(column)
-                self._alter(self._relations.described(table.base), f"DROP CONSTRAINT {name}")
-            self._registry.end_operation(column)
+        if operation is ColumnState.MIGRATING:
+            self._end_migration(table, column)
         else:
             self._decrypt_column.end(table, column)
         self._database.commit()
         return True
+
+    def _end_migration(self, table: EncryptedTable, column: EncryptedColumn) -> None:
+        """Register a column as encrypted whose values all are, and of which no plaintext is let in."""
+        base = self._relations.described(table.base)
+        if column.not_null:
+            # The CHECK that was verified saves it from reading the table under its lock.
+            self._alter(
+                base,
+                f"ALTER COLUMN {quote_name(column.cipher)} SET NOT NULL,"
+                f" DROP CONSTRAINT {quote_name(column.present_constraint)}",
+            )
+        column.state = ColumnState.ENCRYPTED
+        self._registry.save_column(column)
+        with self._relations.busy():
+            self._views.write(table)
+        self._registry.end_operation(column)
+        # The planner's statistics are values of the column; a column that is dropped loses them, too.
+        self._database.as_owner(
+            lambda: self._database.execute(
+                "DELETE FROM pg_catalog.pg_statistic WHERE starelid OPERATOR(pg_catalog.=) $1"
+                " AND staattnum OPERATOR(pg_catalog.=) $2",
+                ("oid", base.oid),
+                ("integer", base.column(column.name).number),
+            )
+        )
 
     def _wait_for_snapshots(self) -> None:
         """Let all transactions end that see rows as they were before their batch.
@@ -437,7 +475,7 @@ class Operations:
         find a NULL in it.
         """
         (row,) = self._database.query(
-            "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text AS next"
+            "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text AS next"
         )
         while True:
             self._database.commit()
@@ -446,7 +484,9 @@ class Operations:
                     "SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
                     " AND (datname = current_database() AND backend_type <> 'autovacuum worker' OR "
                     "backend_type = 'walsender')"
-                    " AND age(backend_xmin) > age($1::xid8::xid) LIMIT 1",
+                    " AND age(backend_xmin) > age($1::xid8::xid)"
+                    # What a standby that uses a slot reports, the slot has.
+                    " UNION ALL SELECT FROM pg_replication_slots WHERE age(xmin) > age($1::xid8::xid) LIMIT 1",
                     ("text", row["next"]),
                 )
             )
@@ -454,61 +494,71 @@ class Operations:
                 return
             self._database.pause(_PAUSE_SECONDS)
 
-    def _validate(self, relation: str, column_name: str) -> None:
-        """Have what holds for all rows verified without a lock that anybody notices."""
-        if (found := self._load_running(relation, column_name, MIGRATING)) is None:
-            return
+    def _forbid_plaintext(self, relation: str, column_name: str) -> bool:
+        """Have verified, without a lock that anybody notices, that all values are encrypted, and will be.
+
+        Returns:
+            Whether they are: where session_replication_role is replica, plaintext comes in until it is forbidden.
+        """
+        if (found := self._load_running(relation, column_name, ColumnState.MIGRATING)) is None:
+            return True
         table, column, _ = found
         base = self._relations.described(table.base)
-        cipher = quote_name(column.cipher)
-        if column.not_null:
-            # With such a CHECK verified, SET NOT NULL does not read the table under its lock.
-            name = self._present(column)
-            rows = self._database.query(
-                "SELECT FROM pg_constraint WHERE conrelid = $1 AND quote_ident(conname) = $2",
-                ("oid", table.base),
-                ("text", name),
-            )
-            if not rows:
-                self._lock_both(table)
-                self._alter(base, f"ADD CONSTRAINT {name} CHECK ({cipher} IS NOT NULL) NOT VALID")
+        there = self._relations.names_of_constraints(base)
+        changes = []
+        if column.sealed_constraint not in there:
+            changes.append(f"{sealed_check(column)} NOT VALID")
+        if column.not_null and column.present_constraint not in there:
+            check = f"CHECK ({quote_name(column.cipher)} IS NOT NULL)"
+            changes.append(f"ADD CONSTRAINT {quote_name(column.present_constraint)} {check} NOT VALID")
+        if changes:
+            self._lock_both(table)
+            self._alter(base, ", ".join(changes))
+            self._database.commit()
+            if (found := self._load_running(relation, column_name, ColumnState.MIGRATING)) is None:
+                return True
+            table, column, _ = found
+            walk = self._walk_of(column)
+            if self._relations.run(base, f"SELECT FROM {base.only} AS b WHERE {walk.needs} LIMIT 1"):
                 self._database.commit()
-                if (found := self._load_running(relation, column_name, MIGRATING)) is None:
-                    return
-                table, column, _ = found
+                return False
         rows = self._database.query(
-            "SELECT quote_ident(c.conname) AS name FROM pg_constraint AS c WHERE c.conrelid = $1 AND "
-            "c.contype = 'c'"
-            " AND NOT c.convalidated AND c.conkey = ARRAY[(SELECT a.attnum FROM pg_attribute AS a"
-            "  WHERE a.attrelid = $1 AND a.attname = $2)]",
+            "SELECT c.conname::text AS name FROM pg_constraint AS c WHERE c.conrelid = $1 AND c.contype = 'c'"
+            " AND NOT c.convalidated AND c.conkey <@ (SELECT array_agg(a.attnum) FROM pg_attribute AS a"
+            "  WHERE a.attrelid = $1 AND a.attname = ANY ($2::text[]::name[]))",
             ("oid", table.base),
-            ("text", column.cipher),
+            ("text[]", [column.cipher, column.name]),
         )
         for row in rows:
-            self._alter(base, f"VALIDATE CONSTRAINT {row['name']}")
+            self._alter(base, f"VALIDATE CONSTRAINT {quote_name(row['name'])}")
         self._database.commit()
+        return True
 
     def _alter(self, base: Table, change: str) -> None:
         with self._relations.busy():
-            self._database.run(f"ALTER TABLE {base.qualified} {change}")
+            self._relations.run(base, f"ALTER TABLE {base.qualified} {change}")
 
-    @staticmethod
-    def _present(column: EncryptedColumn) -> str:
-        return f"pgkeymgr_{column.id}_present"
+    def _walk_of(self, column: EncryptedColumn) -> _Walk:
+        if column.state is ColumnState.MIGRATING:
+            return _Walk(column, is_there("b", column.name))
+        if column.state is ColumnState.DECRYPTING:
+            return _Walk(column, f"b.{quote_name(column.cipher)} IS NOT NULL")
+        # Ids are not in the order of versions, and rows under a key that was destroyed cannot be encrypted again.
+        old = ", ".join(bytes_literal(key_id.to_bytes(4, "big")) for key_id in self._old_keys(column))
+        key = f"pg_catalog.substr(b.{quote_name(column.cipher)}, 2, 4)"
+        return _Walk(column, f"{key} = ANY (ARRAY[{old}]::pg_catalog.bytea[])")
 
-    def _walk_of(self, table: EncryptedTable, column: EncryptedColumn, base: Table, operation: str) -> _Walk:
-        definition = Definition(table, base, self._database.schema)
-        cipher = quote_name(column.cipher)
-        if operation == ROTATING:
-            # Ids grow, and are written with the highest byte first.
-            is_old = f"substr(b.{cipher}, 2, 4) < int4send({column.oldest_key})"
-            resealed = (
-                f"{self._database.schema}._reseal({definition.key(column, 'b')}, b.{cipher},"
-                f" {definition.place(column, 'b')}, {column.family})"
+    def _old_keys(self, column: EncryptedColumn) -> list[int]:
+        """Return the ids of the keys whose values rotate_column is to encrypt under the current version."""
+        rows = self._database.as_owner(
+            lambda: self._database.execute(
+                "SELECT k.id FROM {s}.key AS k WHERE (k.family OPERATOR(pg_catalog.=) $1"
+                " OR k.parent_family OPERATOR(pg_catalog.=) $1) AND k.superseded_by IS NOT NULL"
+                " AND k.state::pg_catalog.text OPERATOR(pg_catalog.<>) 'destroyed'"
+                " AND EXISTS (SELECT FROM {s}.key AS c WHERE c.family OPERATOR(pg_catalog.=) k.family"
+                "  AND c.superseded_by IS NULL AND c.state::pg_catalog.text OPERATOR(pg_catalog.=) 'enabled')"
+                " ORDER BY k.id",
+                ("integer", column.family),
             )
-            return _Walk(is_old, f"{cipher} = {resealed}")
-        plain = quote_name(column.plain or column.name)
-        if operation == DECRYPTING:
-            return _Walk(f"b.{cipher} IS NOT NULL", f"{plain} = {definition.opened(column, 'b')}, {cipher} = NULL")
-        sealed = definition.sealed(column, f"b.{plain}", "b")
-        return _Walk(f"b.{plain} IS NOT NULL", f"{cipher} = {sealed}, {plain} = NULL")
+        )
+        return [row["id"] for row in rows]

@@ -1,6 +1,7 @@
 """The tables that say which columns are encrypted, read and written with the rights of the extension's owner."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from ..key.database import Database
@@ -8,15 +9,29 @@ from .catalog import sql_type
 from .forms import Form, form_of
 
 
+class ColumnState(StrEnum):
+    """The state of an encrypted column; all but ``ENCRYPTED`` are those of a procedure that has to end."""
+
+    MIGRATING = "migrating"
+    ENCRYPTED = "encrypted"
+    ROTATING = "rotating"
+    DECRYPTING = "decrypting"
+
+
 @dataclass
 class EncryptedColumn:
-    """An encrypted column; see the table ``encrypted_column``."""
+    """An encrypted column; see the table ``encrypted_column``.
+
+    Attributes:
+        name: the column of the view, and that of the base table by which plaintext comes in. In the base table it
+            is NULL, but in rows that ``migrate_column`` has not come to yet, or ``decrypt_column`` has.
+        cipher: the column of the base table that has the ciphertext.
+    """
 
     id: int
     uuid: bytes
     name: str
     cipher: str
-    plain: str | None
     type: str
     sql_type: str
     form: Form
@@ -27,12 +42,27 @@ class EncryptedColumn:
     family: int
     key_by: str | None
     deterministic: bool
-    state: str
-    oldest_key: int | None
+    state: ColumnState
+    had_plaintext: bool
     blind: str | None
     blind_key: int | None
     normalization: str | None
     blind_is_shown: bool
+
+    @property
+    def sealed_constraint(self) -> str:
+        """The CHECK of the base table that there is no plaintext."""
+        return f"pgkeymgr_{self.id}_sealed"
+
+    @property
+    def present_constraint(self) -> str:
+        """The CHECK of the base table that there is a ciphertext, until the column is NOT NULL instead."""
+        return f"pgkeymgr_{self.id}_present"
+
+    @property
+    def constraints(self) -> tuple[str, str]:
+        """The CHECKs of the base table that are pgkeymgr's own and may be there."""
+        return self.sealed_constraint, self.present_constraint
 
 
 @dataclass(frozen=True)
@@ -73,7 +103,7 @@ class EncryptedTable:
         return self.going | {
             name
             for column in self.encrypted.values()
-            for name in (column.cipher, column.blind, column.plain)
+            for name in (column.cipher, column.blind, column.name)
             if name is not None
         }
 
@@ -118,19 +148,20 @@ class Registry:
         for row in query(
             "SELECT id, pg_catalog.uuid_send(uuid) AS uuid, column_name::text AS name, cipher_column::text "
             "AS cipher,"
-            " plain_column::text AS plain, pg_catalog.format_type(data_type, type_modifier) AS type,"
+            " pg_catalog.format_type(data_type, type_modifier) AS type,"
             f" {sql_type('data_type', 'type_modifier')} AS sql_type,"
             " data_type::oid::bigint AS type_oid, collation_name AS collation, not_null, column_default AS "
             "default,"
             " key_name AS key, key_family AS family, key_by::text AS key_by, deterministic,"
-            " state::text AS state, oldest_key,"
+            " state::text AS state, had_plaintext,"
             " blind_column::text AS blind, blind_key, normalization,"
             " blind_is_shown FROM {s}.encrypted_column WHERE relation_id OPERATOR(pg_catalog.=) $1 ORDER BY id",
             ("integer", table.id),
         ):
             form = form_of(self._database, row.pop("type_oid"))
             assert form is not None  # it was not when the column was encrypted
-            table.encrypted[row["name"]] = EncryptedColumn(form=form, **row)
+            state = ColumnState(row.pop("state"))
+            table.encrypted[row["name"]] = EncryptedColumn(form=form, state=state, **row)
         for row in query(
             "SELECT name::text AS name, kind::text AS kind, columns::text[] AS columns, definition"
             " FROM {s}.encrypted_constraint WHERE relation_id OPERATOR(pg_catalog.=) $1 ORDER BY name",
@@ -152,8 +183,9 @@ class Registry:
             The table, without encrypted columns.
         """
         (row,) = self._write(
-            "INSERT INTO {s}.encrypted_relation (base, relation, name, columns, key_columns, key_encodings)"
-            " VALUES ($1, $1, $2, $3::text[]::name[], $4::text[]::name[], $5) RETURNING id",
+            "INSERT INTO {s}.encrypted_relation (id, base, relation, name, columns, key_columns, key_encodings)"
+            " VALUES ($1, $2, $2, $3, $4::text[]::name[], $5::text[]::name[], $6) RETURNING id",
+            ("integer", self._free_id()),
             ("oid", base),
             ("text", name),
             ("text[]", columns),
@@ -163,6 +195,18 @@ class Registry:
         return EncryptedTable(
             row["id"], base, base, name, columns, [name for name, _ in keys], [encoding for _, encoding in keys]
         )
+
+    def _free_id(self) -> int:
+        """Return an id that no table has, nor the functions of one that came without the registry's rows."""
+        while True:
+            (row,) = self._write(
+                "SELECT n.id, EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace"
+                " OPERATOR(pg_catalog.=) '{s}'::pg_catalog.regnamespace::pg_catalog.oid AND p.proname"
+                " OPERATOR(pg_catalog.=) ('_insert_' OPERATOR(pg_catalog.||) n.id::pg_catalog.text)) AS is_taken"
+                " FROM (SELECT pg_catalog.nextval('{s}.encrypted_relation_id_seq') AS id OFFSET 0) AS n"
+            )
+            if not row["is_taken"]:
+                return int(row["id"])
 
     def save_table(self, table: EncryptedTable) -> None:
         """Write what may change of a table."""
@@ -187,15 +231,14 @@ class Registry:
     def add_column(self, table: EncryptedTable, column: EncryptedColumn, type_oid: int, modifier: int) -> None:
         """Register an encrypted column, and give it its id and uuid."""
         (row,) = self._write(
-            "INSERT INTO {s}.encrypted_column (relation_id, column_name, cipher_column, plain_column, data_type,"
+            "INSERT INTO {s}.encrypted_column (relation_id, column_name, cipher_column, data_type,"
             " type_modifier, collation_name, not_null, column_default, key_name, key_by, deterministic, state,"
-            " key_family)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::{s}.column_state, $14)"
+            " key_family, had_plaintext)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::{s}.column_state, $13, $14)"
             " RETURNING id, pg_catalog.uuid_send(uuid) AS uuid",
             ("integer", table.id),
             ("text", column.name),
             ("text", column.cipher),
-            ("text", column.plain),
             ("oid", type_oid),
             ("integer", modifier),
             ("text", column.collation),
@@ -206,6 +249,7 @@ class Registry:
             ("boolean", column.deterministic),
             ("text", column.state),
             ("integer", column.family),
+            ("boolean", column.had_plaintext),
         )
         column.id, column.uuid = row["id"], row["uuid"]
         table.encrypted[column.name] = column
@@ -213,18 +257,15 @@ class Registry:
     def save_column(self, column: EncryptedColumn) -> None:
         """Write what may change of a column."""
         self._write(
-            "UPDATE {s}.encrypted_column SET column_name = $2, plain_column = $3, column_default = $4, "
-            "key_by = $5,"
-            " state = $6::{s}.column_state, oldest_key = $7, blind_column = $8, blind_key = $9, "
-            "normalization = $10,"
-            " blind_is_shown = $11 WHERE id OPERATOR(pg_catalog.=) $1",
+            "UPDATE {s}.encrypted_column SET column_name = $2, not_null = $3, column_default = $4, key_by = $5,"
+            " state = $6::{s}.column_state, blind_column = $7, blind_key = $8, normalization = $9,"
+            " blind_is_shown = $10 WHERE id OPERATOR(pg_catalog.=) $1",
             ("integer", column.id),
             ("text", column.name),
-            ("text", column.plain),
+            ("boolean", column.not_null),
             ("text", column.default),
             ("text", column.key_by),
             ("text", column.state),
-            ("integer", column.oldest_key),
             ("text", column.blind),
             ("integer", column.blind_key),
             ("text", column.normalization),

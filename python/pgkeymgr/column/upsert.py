@@ -11,6 +11,7 @@ from .registry import EncryptedTable
 from .relations import Relations, without_values
 
 _UNIQUE_VIOLATION = "23505"
+_ATTEMPTS = 100
 _EQUAL = "OPERATOR(pg_catalog.=)"
 
 
@@ -73,7 +74,7 @@ class Upserts:
 
     def _write(self, update: str, insert: str, find: str, new_row: str) -> bool:
         row = ("jsonb", new_row)
-        while True:
+        for _ in range(_ATTEMPTS):
             if self._database.write(update, row):
                 return False
             try:
@@ -86,6 +87,8 @@ class Upserts:
                 )
                 if not is_found:
                     raise
+        # There it is, and a trigger or a policy keeps it from being updated, as it would in ON CONFLICT DO UPDATE.
+        return False
 
     @staticmethod
     def _keys_of(new_row: str) -> list[str]:

@@ -28,6 +28,7 @@ CHECKS: dict[str, Check] = {
     "key_use": keys.check_use,
     "key_numbers": keys.check_numbers,
     "columns_unfinished": columns.check_unfinished,
+    "column_writes": columns.check_writes,
     "plaintext_left": columns.check_plaintext,
     "standby": replication.check_standby,
     "roles": roles.check_roles,

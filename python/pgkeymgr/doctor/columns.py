@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ..column.catalog import SEALING_TRIGGERS
 from .finding import NOTICE, WARNING, Context, Finding, listed
 
 _PROCEDURES = {"migrating": "migrate_column", "rotating": "rotate_column", "decrypting": "decrypt_column"}
@@ -66,6 +67,43 @@ def _sessions(context: Context, column_id: int, procedure: str) -> list[str]:
     ]
 
 
+def check_writes(context: Context) -> Iterator[Finding]:
+    """Find what keeps the triggers of encrypted tables from firing."""
+    if not context.rows("SELECT FROM {s}.encrypted_relation LIMIT 1"):
+        return
+    hint = (
+        "An INSERT, an UPDATE or a COPY through the view of an encrypted table is reported as done, and stores "
+        "nothing. Write to the base table there, which seals what it gets."
+    )
+    for row in context.rows(
+        "SELECT DISTINCT coalesce('role ' OPERATOR(pg_catalog.||) r.rolname::text,"
+        " 'database ' OPERATOR(pg_catalog.||) d.datname::text, 'all roles') AS who"
+        " FROM pg_catalog.pg_db_role_setting AS s LEFT JOIN pg_catalog.pg_roles AS r"
+        " ON r.oid OPERATOR(pg_catalog.=) s.setrole LEFT JOIN pg_catalog.pg_database AS d"
+        " ON d.oid OPERATOR(pg_catalog.=) s.setdatabase WHERE (s.setdatabase OPERATOR(pg_catalog.=) 0"
+        "  OR d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
+        " AND 'session_replication_role=replica' OPERATOR(pg_catalog.=) ANY (s.setconfig) ORDER BY 1"
+    ):
+        yield Finding(WARNING, row["who"], "session_replication_role is replica: triggers do not fire", hint)
+    if context.setting("session_replication_role") == "replica":
+        yield Finding(WARNING, "this session", "session_replication_role is replica: triggers do not fire", hint)
+    for row in context.rows(
+        "SELECT r.base::text AS name FROM {s}.encrypted_relation AS r JOIN pg_catalog.pg_class AS b"
+        " ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid WHERE (SELECT pg_catalog.count(*)"
+        " FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid OPERATOR(pg_catalog.=) b.oid"
+        " AND t.tgname OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[]::pg_catalog.name[])"
+        " AND t.tgenabled OPERATOR(pg_catalog.=) 'A') OPERATOR(pg_catalog.<>) pg_catalog.cardinality($1)"
+        " ORDER BY 1",
+        ("text[]", list(SEALING_TRIGGERS)),
+    ):
+        yield Finding(
+            WARNING,
+            row["name"],
+            "the triggers that seal its values are not enabled ALWAYS: what they would have sealed is refused",
+            f"SELECT refresh_encrypted_view('{row['name']}');",
+        )
+
+
 def check_plaintext(context: Context) -> Iterator[Finding]:
     """Find where plaintext of encrypted columns lies beside them, or may still lie."""
     yield from _beside(context)
@@ -81,7 +119,7 @@ def _beside(context: Context) -> Iterator[Finding]:
         " FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
         " ON r.id OPERATOR(pg_catalog.=) c.relation_id JOIN pg_catalog.pg_attribute AS a"
         " ON a.attrelid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
-        " AND a.attname OPERATOR(pg_catalog.=) c.plain_column AND NOT a.attisdropped"
+        " AND a.attname OPERATOR(pg_catalog.=) c.column_name AND NOT a.attisdropped"
         " WHERE c.state::text OPERATOR(pg_catalog.=) 'migrating' ORDER BY c.id"
     ):
         called = f"{column['base_name']}.{column['name']}"
@@ -132,25 +170,23 @@ def _rewritten(context: Context) -> Iterator[Finding]:
     not been rewritten after it. A VACUUM FULL between the two ends of a migration is not told from one after it.
     """
     for row in context.rows(
-        "SELECT b.oid::pg_catalog.regclass::text AS name, pg_catalog.pg_relation_size(b.oid) AS bytes,"
-        " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute AS a"
-        "  WHERE a.attrelid OPERATOR(pg_catalog.=) b.oid AND a.attisdropped) AS dropped"
+        "SELECT b.oid::pg_catalog.regclass::text AS name, pg_catalog.pg_relation_size(b.oid) AS bytes"
         " FROM {s}.encrypted_relation AS r JOIN pg_catalog.pg_class AS b"
         " ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
         " WHERE EXISTS (SELECT FROM {s}.encrypted_column AS c WHERE c.relation_id OPERATOR(pg_catalog.=) r.id"
-        "  AND c.plain_column IS NULL)"
+        "  AND c.had_plaintext AND c.state::text OPERATOR(pg_catalog.<>) 'migrating')"
         " AND (pg_catalog.pg_relation_filenode(b.oid) OPERATOR(pg_catalog.=) b.oid"
         "  OR EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace OPERATOR(pg_catalog.=)"
         "   '{s}'::pg_catalog.regnamespace::pg_catalog.oid AND p.proname OPERATOR(pg_catalog.=)"
         "   ('_insert_' OPERATOR(pg_catalog.||) r.id::text) AND pg_catalog.pg_relation_filenode(b.oid)"
         "   OPERATOR(pg_catalog.<) p.oid)) ORDER BY r.id"
     ):
-        if row["dropped"] and row["bytes"]:
+        if row["bytes"]:
             yield Finding(
                 WARNING,
                 row["name"],
-                "its plaintext columns were dropped, and its file has not been rewritten since it was encrypted: "
-                "it may still hold plaintext in dead rows",
+                "it had rows when it was encrypted, and its file has not been rewritten since: it may still hold "
+                "plaintext in dead rows",
                 f"VACUUM FULL {row['name']}; and for the rest of the data directory see {_DOCUMENT}.",
             )
 

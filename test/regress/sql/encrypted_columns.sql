@@ -49,8 +49,11 @@ SELECT id, name, ssn FROM customer WHERE ssn_bidx = blind_index('customer', 'ssn
 SELECT upsert('customer', '{"email": "bob@example.org", "ssn": "444-55-6666"}', '{email}') AS inserted;
 SELECT id, name, ssn FROM customer WHERE ssn_bidx = blind_index('customer', 'ssn', '444-55-6666');
 
--- Ciphertext that is moved to another row does not open.
+-- Ciphertext that is moved to another row is refused there; moved behind the triggers' back, it does not open.
+UPDATE customer_encrypted AS thief SET ssn_encrypted = victim.ssn_encrypted
+FROM customer_encrypted AS victim WHERE thief.name = 'Bob' AND victim.name = 'Ann';
 BEGIN;
+SET LOCAL session_replication_role = replica;
 UPDATE customer_encrypted AS thief SET ssn_encrypted = victim.ssn_encrypted
 FROM customer_encrypted AS victim WHERE thief.name = 'Bob' AND victim.name = 'Ann';
 SELECT ssn FROM customer WHERE name = 'Bob';

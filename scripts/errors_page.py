@@ -44,8 +44,8 @@ except psycopg.errors.DataException:
 """
 
 _FOOT = """
-The condition name is what `WHEN` takes in PL/pgSQL; psycopg has a class of the same name, in camel case. The
-Python class, of `pgkeymgr.errors`, is what `pgkeymgr.client` and the key providers raise. The classes are a tree:
+`WHEN` in PL/pgSQL accepts the condition name, and psycopg has a class of the same name in camel case.
+`pgkeymgr.client` and the key providers raise the Python classes, which are in `pgkeymgr.errors`. They form a tree:
 
 ```text
 {tree}

@@ -1,8 +1,8 @@
 -- The two roles. They belong to the cluster, not to the extension: another database may use them, so
 -- DROP EXTENSION leaves them.
 
--- Another database of the cluster may be doing the same at this moment. Whoever comes second waits for the first to
--- commit, and finds that there is nothing to do.
+-- Another database of the cluster may create the roles at the same moment. The second transaction then waits for the
+-- first to commit, and finds the roles.
 DO $$
 BEGIN
     BEGIN
@@ -29,7 +29,7 @@ BEGIN
 END
 $$;
 
--- So that one GRANT of a role is all that an application's role needs.
+-- With this, a single GRANT of the role is enough for an application's role.
 DO $$
 BEGIN
     IF NOT pg_catalog.has_schema_privilege(

@@ -1,4 +1,4 @@
--- The root key, and the keys derived from it. Python: root_key.py, getkey.py
+-- Keys derived from the root key. Python: backend/root_key.py, root_key/getkey.py
 
 CREATE FUNCTION @extschema@.derive_key(
     key_id bigint,
@@ -14,8 +14,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.derive_key(bigint, integer, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.derive_key(bigint, integer, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.derive_key(bigint, integer, bytea) IS
-    'The key of this number and context (8 bytes) that is derived from the root key; 16 to 64 bytes. '
-    'Whoever may call this holds every derived key.';
+    'Derive a key of 16 to 64 bytes from the root key, with this number and context (8 bytes). A role that may call '
+    'this has every derived key.';
 
 CREATE FUNCTION @extschema@.pgkeymgr_derive(
     key_id bigint,
@@ -48,5 +48,5 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.derive_key_under(bigint, integer, bytea, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.derive_key_under(bigint, integer, bytea, text) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.derive_key_under(bigint, integer, bytea, text) IS
-    'As derive_key, from the root key of this fingerprint, the newest or a previous one: for what was encrypted with keys by '
-    'number before the root key was rotated.';
+    'Derive a key as derive_key does, from the root key with this fingerprint, the newest or a previous one. This '
+    'opens data that was encrypted with keys by number before the root key was rotated.';

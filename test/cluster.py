@@ -284,8 +284,8 @@ class Cluster:
 
     @property
     def log(self) -> str:
-        """The text that the server has logged so far."""
-        return self.log_file.read_text(errors="replace")
+        """The text that the server has logged so far; empty if it was never started."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
 
 def _is_gone(pid: int) -> bool:

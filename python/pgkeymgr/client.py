@@ -1,15 +1,17 @@
-"""Clients that send secrets sealed, for psycopg 3: a call each, as pgkeymgr's SQL functions have it.
+"""Clients for psycopg 3 that send secrets sealed. A method calls the SQL function of the same name.
 
     client = Client(connection, fingerprint)
     client.unlock_data_key("customers", getpass("Passphrase: "))
 
-Each call asks the server for an offer, checks that the pinned server has signed it, seals the secrets to it, and
-sends only that: see ``sealed/message.py``. What is in a log of the server, or on its way, opens nothing.
+Each method asks the server for an offer, checks that the pinned server has signed the offer, seals the secrets to
+it, and sends only the sealed message: see ``sealed/message.py``. A copy of that message, from the network or from
+the server's log, opens nothing.
 
-Nothing is committed here: unless the connection is in autocommit mode, the first call begins a transaction, as any
-statement of psycopg does, and what was done in it, unlocking included, is undone if it is rolled back.
+The clients commit nothing. Unless the connection is in autocommit mode, the first call begins a transaction, as
+every statement of psycopg does. A rollback of that transaction undoes the calls, and locks again the keys that
+they unlocked.
 
-Install ``pgkeymgr[client]``, which brings psycopg.
+Install ``pgkeymgr[client]``, which includes psycopg.
 """
 
 import asyncio
@@ -30,10 +32,10 @@ from .sealed.message import Offer, seal
 from .sealed.typed import secret_bytes
 
 Key = str | int
-"""A data key: by its name, or by its id."""
+"""The name or the id of a data key."""
 
 Secret = str | bytes
-"""A passphrase: text, which is normalised to NFC (``sealed/typed.py`` says why), or its UTF-8, taken as it is."""
+"""A passphrase, as text or as UTF-8. Text is normalized to NFC (``sealed/typed.py`` says why), UTF-8 is not."""
 
 _T = TypeVar("_T")
 _Row = tuple[Any, ...]
@@ -45,7 +47,10 @@ class _Statement(NamedTuple):
 
 
 _Steps = Generator[_Statement, _Row, _T]
-"""A call: it yields statements, gets the row of each, and returns the result. It does not know who runs them."""
+"""A generator that yields statements, receives the row of each, and returns the result of the call.
+
+The same generator serves both clients: one of them runs the statements, the other awaits them.
+"""
 
 
 class _Argument(NamedTuple):
@@ -55,10 +60,10 @@ class _Argument(NamedTuple):
 
 
 class _Calls:
-    """What both clients do, without doing it: each function as a generator of statements.
+    """The methods that both clients have, each as a generator of statements that it does not run itself.
 
     Args:
-        connection: to a database that has the extension.
+        connection: a connection to a database that has the extension.
         fingerprint: see ``Client``.
         allow_plain: see ``Client``.
     """
@@ -66,7 +71,7 @@ class _Calls:
     def __init__(
         self, connection: psycopg.BaseConnection[Any], fingerprint: str, allow_plain: bool = False
     ) -> None:
-        # A pin that no key can have would else be told like an attack.
+        # Reject malformed pins here; otherwise they would be reported as a possible attack.
         if not isinstance(fingerprint, str) or not re.fullmatch(
             r"[0-9A-Fa-f]{64}", re.sub("[: ]", "", fingerprint)
         ):
@@ -81,12 +86,13 @@ class _Calls:
 
     def _require_confidential(self) -> None:
         info = self._connection.info
-        # Where there is an address, it is TCP, even if the host is a path: libpq then only looks it up.
+        # With an address the connection is TCP, even if the host is a path: libpq then uses the path only as a
+        # name.
         is_socket = not info.hostaddr and info.host.startswith(("/", "@"))
         if not (self._allow_plain or is_socket or self._connection.pgconn.ssl_in_use):
             raise ChallengeError(
                 "the connection is neither TLS nor a Unix socket: nothing was sent",
-                hint="Connect with sslmode=verify-full, or give allow_plain=True, if the network is as good.",
+                hint="Connect with sslmode=verify-full. If the network is confidential, pass allow_plain=True.",
             )
 
     def _call(self, function: str, *arguments: _Argument) -> _Steps[Any]:
@@ -142,11 +148,11 @@ class _Calls:
         wrap: str,
         passphrase: Secret | None,
     ) -> _Steps[int]:
-        # As text it would be normalised, which makes another key of it.
+        # A text would be normalized, which would change the key.
         if not isinstance(secret, bytes):
             raise DataError(f"the secret must be bytes, not {type(secret).__name__}")
         if (passphrase is not None) != (wrap == "passphrase"):
-            raise ParameterError("a passphrase is needed with wrap => 'passphrase', and only then")
+            raise ParameterError("a passphrase must be given if wrap is 'passphrase', and only then")
         return int(
             (
                 yield from self._sealed(
@@ -197,7 +203,7 @@ def _for_transaction(value: bool) -> _Argument:
 
 
 def _find_schema() -> _Steps[sql.Identifier]:
-    # The search path may lead to a namesake that somebody else made.
+    # Through the search path, another user's function of the same name could be found.
     (schema,) = yield _Statement(
         sql.SQL(
             "SELECT (SELECT nspname::pg_catalog.text FROM pg_catalog.pg_extension"
@@ -206,13 +212,15 @@ def _find_schema() -> _Steps[sql.Identifier]:
         )
     )
     if schema is None:
-        raise UndefinedError("this database has no extension pgkeymgr", hint="CREATE EXTENSION pgkeymgr CASCADE")
-    # psycopg looks for placeholders in names, too.
+        raise UndefinedError(
+            'extension "pgkeymgr" does not exist in this database', hint="Run CREATE EXTENSION pgkeymgr CASCADE."
+        )
+    # psycopg also looks for placeholders in names.
     return sql.Identifier(_text(schema).replace("%", "%%"))
 
 
 def _text(value: str | bytes) -> str:
-    # psycopg gives bytes where the client's encoding is SQL_ASCII.
+    # psycopg returns bytes if the client's encoding is SQL_ASCII.
     return value.decode() if isinstance(value, bytes) else value
 
 
@@ -223,7 +231,7 @@ def _fingerprint() -> _Steps[str]:
 
 
 def _run(connection: psycopg.Connection[Any], steps: _Steps[_T]) -> _T:
-    # Not connection.cursor(), whose class, placeholders and rows are the application's choice.
+    # The application may have set another class, placeholders and rows for connection.cursor().
     with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
         try:
             statement = next(steps)
@@ -246,16 +254,16 @@ async def _run_async(connection: psycopg.AsyncConnection[Any], steps: _Steps[_T]
 
 
 def fetch_fingerprint(connection: psycopg.Connection[Any]) -> str:
-    """Ask the server for the fingerprint of its exchange key, to be pinned from then on: trust on first use.
+    """Return the fingerprint of the server's exchange key. Pin it from then on (trust on first use).
 
-    It is whoever answers that tells it, so do this once, over a connection that you trust: a Unix socket on the
-    server's machine, or TLS with ``sslmode=verify-full``. Then keep it with the application's settings. A client
-    that fetches it anew for each connection pins nothing.
+    An attacker between client and server could answer in the server's place. So call this once, over a connection
+    that you trust: a Unix socket on the server's machine, or TLS with ``sslmode=verify-full``. Then keep the
+    fingerprint with the application's settings. A client that fetches it for each connection pins nothing.
 
-    The first call of all makes the exchange key: commit it.
+    The first call in a database creates the exchange key: commit its transaction.
 
     Args:
-        connection: to a database that has the extension.
+        connection: a connection to a database that has the extension.
 
     Returns:
         64 hexadecimal digits.
@@ -268,31 +276,31 @@ def fetch_fingerprint(connection: psycopg.Connection[Any]) -> str:
 
 
 async def fetch_fingerprint_async(connection: psycopg.AsyncConnection[Any]) -> str:
-    """Ask the server for the fingerprint of its exchange key: ``fetch_fingerprint``, which says when to."""
+    """Return the fingerprint of the server's exchange key; call this only when ``fetch_fingerprint`` says so."""
     return await _run_async(connection, _fingerprint())
 
 
 class Client:
-    """pgkeymgr's functions that take secrets, for a ``psycopg.Connection``.
+    """Calls pgkeymgr's functions that have secrets as arguments, over a ``psycopg.Connection``.
 
-    Each method raises what the server raises, as psycopg has it: ``InvalidPassword`` (28P01) for a wrong
-    passphrase, ``InsufficientPrivilege``, ``UndefinedObject`` and so on. Before anything is sealed or sent, it
+    Each method raises the server's errors as psycopg's classes: ``InvalidPassword`` (28P01) for a wrong
+    passphrase, ``InsufficientPrivilege``, ``UndefinedObject`` and so on. Before it seals or sends a secret, it
     raises
 
-    - FingerprintError: the server is not the pinned one;
+    - FingerprintError: the server does not have the pinned exchange key;
     - ChallengeError: the connection is neither TLS nor a Unix socket;
     - DataError: a secret is not text or bytes, or is too long;
     - UndefinedError: the database does not have the extension.
 
-    No exception has a secret in it. Threads may share a client; two clients of one connection may disturb each
-    other, since each offer of a session replaces the one before.
+    No exception has a secret in it. Threads may share a client. Two clients of one connection may disturb each
+    other, since each offer of a session replaces the previous offer.
 
     Args:
-        connection: to a database that has the extension. Its row and cursor factories do not matter.
-        fingerprint: of the server's exchange key, from its administrator or from ``fetch_fingerprint``; in either
-            case, with colons or spaces if you like.
-        allow_plain: go on where the connection is neither TLS nor a Unix socket. The server, too, refuses that by
-            default.
+        connection: a connection to a database that has the extension. Its row and cursor factories do not matter.
+        fingerprint: the fingerprint of the server's exchange key, 64 hexadecimal digits, from the server's
+            administrator or from ``fetch_fingerprint``. It may contain colons and spaces.
+        allow_plain: whether to use a connection that is neither TLS nor a Unix socket. By default, the server
+            refuses such a connection as well.
 
     Raises:
         ParameterError: the fingerprint is not 64 hexadecimal digits.
@@ -303,7 +311,7 @@ class Client:
     ) -> None:
         self._connection = connection
         self._calls = _Calls(connection, fingerprint, allow_plain)
-        # An offer and its message must not have another offer between them.
+        # No other offer may be requested between an offer and its message.
         self._lock = threading.Lock()
 
     def _run(self, steps: _Steps[_T]) -> _T:
@@ -311,21 +319,22 @@ class Client:
             return _run(self._connection, steps)
 
     def add_passphrase(self, key: Key, passphrase: Secret) -> None:
-        """Wrap a data key under a passphrase too.
+        """Wrap a data key under an additional passphrase.
 
         Args:
-            key: its name or id.
-            passphrase: of any length but 0.
+            key: the name or the id of the key.
+            passphrase: the additional passphrase, at least one character.
         """
         self._run(self._calls.add_passphrase(key, passphrase))
 
     def unlock_data_key(self, key: Key, passphrase: Secret, *, for_transaction: bool = False) -> None:
-        """Unlock a data key in this session, with a passphrase of it.
+        """Unlock a data key in this session with one of its passphrases.
 
         Args:
-            key: its name or id.
-            passphrase: what ``add_passphrase`` or ``change_passphrase`` got.
-            for_transaction: until the end of the transaction, rather than of the session.
+            key: the name or the id of the key.
+            passphrase: a passphrase of the key.
+            for_transaction: whether the key is locked again at the end of the transaction; by default, it stays
+                unlocked until the session ends.
         """
         self._run(self._calls.unlock_data_key(key, passphrase, for_transaction=for_transaction))
 
@@ -333,21 +342,23 @@ class Client:
         """Change a data key's passphrase.
 
         Args:
-            key: its name or id.
-            old: the present one.
-            new: the new one, of any length but 0.
+            key: the name or the id of the key.
+            old: the present passphrase.
+            new: the new passphrase, at least one character.
         """
         self._run(self._calls.change_passphrase(key, old, new))
 
     def supersede_data_key(self, key: Key, passphrase: Secret) -> int:
-        """Make a new version of a data key that has a passphrase. One without needs no secret: call it in SQL.
+        """Create a new version of a data key that has a passphrase.
+
+        For a key without a passphrase this needs no secret: call the SQL function.
 
         Args:
-            key: its name or id.
-            passphrase: the key's; the new version is wrapped under it too.
+            key: the name or the id of the key.
+            passphrase: the passphrase of the key, under which the new version is wrapped as well.
 
         Returns:
-            The new version's id.
+            The id of the new version.
         """
         return self._run(self._calls.supersede_data_key(key, passphrase))
 
@@ -360,85 +371,87 @@ class Client:
         wrap: str = "root",
         passphrase: Secret | None = None,
     ) -> int:
-        """Make a data key of a secret from elsewhere.
+        """Create a data key from an existing secret.
 
         Args:
-            name: of the new key.
-            secret: the key itself, 16 to 64 bytes.
-            expires: when it expires, if it does. Without a time zone, it is of the session's.
-            comment: what it is for.
-            wrap: ``"root"``; ``"user"``, for the current role's own pair; or ``"passphrase"``, which needs one.
-            passphrase: for ``wrap="passphrase"`` only.
+            name: the name of the new key.
+            secret: the secret of the key, 16 to 64 bytes.
+            expires: the time at which the key expires, or None. A time without a zone is in the session's zone.
+            comment: a description of the key, or None.
+            wrap: ``"root"`` for the root key, ``"user"`` for the key pair of the current role, or
+                ``"passphrase"``.
+            passphrase: the passphrase, which is required with ``wrap="passphrase"`` and refused without it.
 
         Returns:
-            Its id.
+            The id of the new key.
 
         Raises:
-            ParameterError: a passphrase without ``wrap="passphrase"``, or the other way round.
+            ParameterError: the passphrase is missing, or was given without ``wrap="passphrase"``.
         """
         return self._run(self._calls.import_data_key(name, secret, expires, comment, wrap, passphrase))
 
     def export_data_key(self, key: Key) -> bytes:
-        """Get a data key itself, sealed to a key pair made for this call.
+        """Return the secret of a data key. The server seals it to a key pair that is made for this call.
 
-        So it is in no log. Against somebody who stands between you and the server, and could put in a key pair of
-        their own, only ``sslmode=verify-full`` or a Unix socket protects it.
+        So no log has the secret. An attacker between client and server could replace the key pair; only
+        ``sslmode=verify-full`` or a Unix socket prevents this.
 
         Args:
-            key: its name or id.
+            key: the name or the id of the key.
 
         Returns:
-            The key itself.
+            The secret of the key, 16 to 64 bytes.
         """
         return self._run(self._calls.export_data_key(key))
 
     def create_user_key(self, passphrase: Secret) -> None:
-        """Make the current role's own key pair.
+        """Create the key pair of the current role.
 
         Args:
-            passphrase: its secret half is wrapped under this; of any length but 0.
+            passphrase: the passphrase that wraps the secret key, at least one character.
         """
         self._run(self._calls.create_user_key(passphrase))
 
     def unlock_user_key(self, passphrase: Secret, *, for_transaction: bool = False) -> None:
-        """Unlock the current role's own key pair in this session, and with it what was shared with that role.
+        """Unlock the key pair of the current role in this session, and with it the data keys shared with the role.
 
         Args:
-            passphrase: the user's.
-            for_transaction: until the end of the transaction, rather than of the session.
+            passphrase: the passphrase of the key pair.
+            for_transaction: whether the pair is locked again at the end of the transaction; by default, it stays
+                unlocked until the session ends.
         """
         self._run(self._calls.unlock_user_key(passphrase, for_transaction=for_transaction))
 
     def change_user_passphrase(self, old: Secret, new: Secret) -> None:
-        """Change the passphrase of the current role's own key pair.
+        """Change the passphrase of the current role's key pair.
 
         Args:
-            old: the present one.
-            new: the new one, of any length but 0.
+            old: the present passphrase.
+            new: the new passphrase, at least one character.
         """
         self._run(self._calls.change_user_passphrase(old, new))
 
     def rotate_user_key(self, passphrase: Secret, new_passphrase: Secret | None = None) -> None:
-        """Make a new key pair of the current role, and seal to it what was shared with that role.
+        """Replace the key pair of the current role, and seal the shared data keys to the new pair.
 
         Args:
-            passphrase: the present one.
-            new_passphrase: for the new pair; by default the present one stays.
+            passphrase: the present passphrase.
+            new_passphrase: the passphrase of the new pair; None keeps the present passphrase.
         """
         self._run(self._calls.rotate_user_key(passphrase, new_passphrase))
 
     def lock(self) -> None:
-        """Forget everything that is unlocked in this session."""
+        """Lock everything that is unlocked in this session."""
         self._run(self._calls.lock())
 
 
 class AsyncClient:
-    """pgkeymgr's functions that take secrets, for a ``psycopg.AsyncConnection``: ``Client``, with awaiting.
+    """The asynchronous twin of ``Client``, over a ``psycopg.AsyncConnection``.
 
     Tasks may share a client.
 
     Args:
-        connection: to a database that has the extension.
+        connection: a connection to a database that has the extension.
         fingerprint: as for ``Client``; or from ``fetch_fingerprint_async``.
         allow_plain: as for ``Client``.
 
@@ -458,19 +471,19 @@ class AsyncClient:
             return await _run_async(self._connection, steps)
 
     async def add_passphrase(self, key: Key, passphrase: Secret) -> None:
-        """Wrap a data key under a passphrase too: ``Client.add_passphrase``."""
+        """Wrap a data key under an additional passphrase; see ``Client.add_passphrase``."""
         await self._run(self._calls.add_passphrase(key, passphrase))
 
     async def unlock_data_key(self, key: Key, passphrase: Secret, *, for_transaction: bool = False) -> None:
-        """Unlock a data key in this session: ``Client.unlock_data_key``."""
+        """Unlock a data key in this session; see ``Client.unlock_data_key``."""
         await self._run(self._calls.unlock_data_key(key, passphrase, for_transaction=for_transaction))
 
     async def change_passphrase(self, key: Key, old: Secret, new: Secret) -> None:
-        """Change a data key's passphrase: ``Client.change_passphrase``."""
+        """Change a data key's passphrase; see ``Client.change_passphrase``."""
         await self._run(self._calls.change_passphrase(key, old, new))
 
     async def supersede_data_key(self, key: Key, passphrase: Secret) -> int:
-        """Make a new version of a data key that has a passphrase: ``Client.supersede_data_key``."""
+        """Create a new version of a data key that has a passphrase; see ``Client.supersede_data_key``."""
         return await self._run(self._calls.supersede_data_key(key, passphrase))
 
     async def import_data_key(
@@ -482,29 +495,29 @@ class AsyncClient:
         wrap: str = "root",
         passphrase: Secret | None = None,
     ) -> int:
-        """Make a data key of a secret from elsewhere: ``Client.import_data_key``."""
+        """Create a data key from an existing secret; see ``Client.import_data_key``."""
         return await self._run(self._calls.import_data_key(name, secret, expires, comment, wrap, passphrase))
 
     async def export_data_key(self, key: Key) -> bytes:
-        """Get a data key itself: ``Client.export_data_key``."""
+        """Return the secret of a data key; see ``Client.export_data_key``."""
         return await self._run(self._calls.export_data_key(key))
 
     async def create_user_key(self, passphrase: Secret) -> None:
-        """Make the current role's own key pair: ``Client.create_user_key``."""
+        """Create the key pair of the current role; see ``Client.create_user_key``."""
         await self._run(self._calls.create_user_key(passphrase))
 
     async def unlock_user_key(self, passphrase: Secret, *, for_transaction: bool = False) -> None:
-        """Unlock the current role's own key pair in this session: ``Client.unlock_user_key``."""
+        """Unlock the key pair of the current role in this session; see ``Client.unlock_user_key``."""
         await self._run(self._calls.unlock_user_key(passphrase, for_transaction=for_transaction))
 
     async def change_user_passphrase(self, old: Secret, new: Secret) -> None:
-        """Change the passphrase of the current role's own key pair: ``Client.change_user_passphrase``."""
+        """Change the passphrase of the current role's key pair; see ``Client.change_user_passphrase``."""
         await self._run(self._calls.change_user_passphrase(old, new))
 
     async def rotate_user_key(self, passphrase: Secret, new_passphrase: Secret | None = None) -> None:
-        """Make a new key pair of the current role: ``Client.rotate_user_key``."""
+        """Replace the key pair of the current role; see ``Client.rotate_user_key``."""
         await self._run(self._calls.rotate_user_key(passphrase, new_passphrase))
 
     async def lock(self) -> None:
-        """Forget everything that is unlocked in this session."""
+        """Lock everything that is unlocked in this session."""
         await self._run(self._calls.lock())

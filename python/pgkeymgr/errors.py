@@ -1,7 +1,10 @@
-"""Every error of pgkeymgr: its class, its SQLSTATE and what it means.
+"""The errors of pgkeymgr, each with its SQLSTATE and its meaning.
 
-The messages name what is wrong and where, start in lower case, and never hold a key, a plaintext, a
-passphrase or what a getkey script printed.
+Messages follow PostgreSQL's error style guide. A message never holds a key, a plaintext, a passphrase or the
+output of a getkey script.
+
+Sources: https://www.postgresql.org/docs/current/error-style-guide.html and, for the SQLSTATEs,
+https://www.postgresql.org/docs/current/errcodes-appendix.html
 
 The classes and their SQLSTATEs:
 
@@ -35,8 +38,8 @@ class Error(Exception):
     """The root of all errors below.
 
     Args:
-        message: what is wrong, with which object.
-        hint: what to do about it.
+        message: the fault and the object that has it.
+        hint: the remedy, or None.
     """
 
     sqlstate: ClassVar[str] = "XX000"
@@ -48,7 +51,7 @@ class Error(Exception):
 
 
 class DataError(Error):
-    """A value is NULL, has the wrong length, is malformed, or does not open."""
+    """A value is NULL, has the wrong length, is malformed, or cannot be decrypted."""
 
     sqlstate = "22000"
 
@@ -56,12 +59,13 @@ class DataError(Error):
 class InvalidValueError(DataError):
     """A value is not valid for its type.
 
-    It stands in the place of an error of PostgreSQL whose message would show the value, and has its SQLSTATE.
+    This error replaces an error of PostgreSQL whose message would show the value, and has the SQLSTATE of that
+    error.
     """
 
     def __init__(self, message: str, sqlstate: str) -> None:
         super().__init__(message)
-        self.sqlstate = sqlstate  # type: ignore[misc]  # one class for the SQLSTATEs of many types
+        self.sqlstate = sqlstate  # type: ignore[misc]  # Each type has SQLSTATEs of its own.
 
 
 class ParameterError(Error):
@@ -77,13 +81,13 @@ class PassphraseError(Error):
 
 
 class ChallengeError(Error):
-    """The connection is not confidential, or a sealed message is stale or was sealed for somebody else."""
+    """The connection is not confidential, or a sealed message is stale or was made for another session."""
 
     sqlstate = "28000"
 
 
 class FingerprintError(Error):
-    """The server's exchange key is not the one that the client has pinned, or has not signed the offer."""
+    """The server's exchange key differs from the key that the client has pinned, or has not signed the offer."""
 
     sqlstate = "28000"
 
@@ -95,19 +99,19 @@ class PrivilegeError(Error):
 
 
 class UndefinedError(Error):
-    """There is no such key, or no such role."""
+    """The key or the role does not exist."""
 
     sqlstate = "42704"
 
 
 class UndefinedColumnError(Error):
-    """There is no such column."""
+    """The column does not exist."""
 
     sqlstate = "42703"
 
 
 class DuplicateKeyError(Error):
-    """The name is taken."""
+    """An object of this name already exists."""
 
     sqlstate = "42710"
 
@@ -119,7 +123,7 @@ class KeyStateError(Error):
 
 
 class LimitError(Error):
-    """A value is, or would become, larger than PostgreSQL can hold."""
+    """A value or a result is larger than PostgreSQL can hold."""
 
     sqlstate = "54000"
 
@@ -131,55 +135,55 @@ class UnsupportedError(Error):
 
 
 class RootKeyError(Error):
-    """There is no root key, or it is not the one that is needed."""
+    """There is no root key, or the operation needs another root key."""
 
     sqlstate = "55000"
 
 
 class GetkeyError(Error):
-    """The getkey script was refused, or did not give a root key."""
+    """The getkey script was refused, failed, or did not print a root key."""
 
     sqlstate = "58000"
 
 
 class AgentError(Error):
-    """The agent cannot be reached, is locked, or did not answer."""
+    """The agent could not be reached, is locked, or did not answer."""
 
     sqlstate = "58000"
 
 
 class ProviderError(Error):
-    """A key provider did not give the root key, or could not store it."""
+    """A key provider did not return the root key, or could not store it."""
 
     sqlstate = "58000"
 
 
 class ProviderTakenError(ProviderError):
-    """A key provider has root keys already, and was not asked to replace them."""
+    """A key provider already has root keys, and the caller did not ask to replace them."""
 
 
 class LibraryError(Error, ImportError):
-    """A Python library of this session is missing, or is another version than pgkeymgr's own."""
+    """A Python library of this session is missing, or has another version than pgkeymgr's own."""
 
     sqlstate = "58P01"
 
 
 class CanceledError(Error):
-    """The statement was cancelled while it waited for something outside PostgreSQL."""
+    """The statement was canceled while it waited for a script, the agent or another program."""
 
     sqlstate = "57014"
 
 
 def wrong_length(name: str, value: bytes, *expected: int) -> DataError:
-    """Make the error for an argument that has the wrong length.
+    """Return the error for an argument that has the wrong length.
 
     Args:
         name: the argument's name.
-        value: what was given; only its length is told.
+        value: the argument; the message has only its length.
         expected: the lengths that are right, in bytes.
 
     Returns:
-        The error, to be raised.
+        The error, which the caller raises.
 
     Raises:
         TypeError: ``value`` has no length.
@@ -189,15 +193,14 @@ def wrong_length(name: str, value: bytes, *expected: int) -> DataError:
 
 
 def not_authentic(name: str) -> DataError:
-    """Make the error for a ciphertext or a signature that does not verify.
+    """Return the error for a ciphertext or a signature that does not verify.
 
     Args:
         name: the argument's name.
 
     Returns:
-        The error, to be raised. Why it does not verify is not known, and is not told.
+        The error, which the caller raises. Its message names no reason, since none is known.
     """
     return DataError(
-        f"{name} is not authentic: it was altered or truncated, or this is not the key, nonce or "
-        "additional data that it was made with"
+        f"{name} is not authentic: it was altered or truncated, or the key, nonce or additional data is wrong"
     )

@@ -10,7 +10,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_keygen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_keygen() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_aead_det_keygen() IS
-    'A new random key for crypto_aead_det_encrypt, 32 bytes.';
+    'Return a new random key for crypto_aead_det_encrypt, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_aead_det_noncegen()
 RETURNS bytea
@@ -22,7 +22,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_noncegen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_noncegen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_aead_det_noncegen() IS
-    'A new random nonce for crypto_aead_det_encrypt, 16 bytes.';
+    'Return a new random nonce for crypto_aead_det_encrypt, 16 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_aead_det_encrypt(
     message bytea,
@@ -40,8 +40,8 @@ REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bytea, 
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bytea, bytea) IS
     'Encrypt a message so that the same message with the same additional data gives the same ciphertext: '
-    'XChaCha20-SIV, 32 bytes longer. Additional data and nonce (16 bytes) may be NULL; the key is 32 '
-    'bytes.';
+    'XChaCha20-SIV. The result is 32 bytes longer. The additional data and the nonce (16 bytes) may be NULL; the key '
+    'has 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_aead_det_encrypt(
     message bytea,
@@ -59,8 +59,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bigint, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bigint, bytea, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bigint, bytea, bytea) IS
-    'Encrypt a message so that the same message with the same additional data gives the same ciphertext, '
-    'under the derived key of this number and context.';
+    'Encrypt a message under the derived key with this number and context, so that the same message with the same '
+    'additional data gives the same ciphertext.';
 
 CREATE FUNCTION @extschema@.crypto_aead_det_decrypt(
     ciphertext bytea,
@@ -77,7 +77,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bytea, bytea) IS
-    'Verify and decrypt what crypto_aead_det_encrypt made. An error if it does not verify.';
+    'Verify and decrypt a result of crypto_aead_det_encrypt. Raise an error if it does not verify.';
 
 CREATE FUNCTION @extschema@.crypto_aead_det_decrypt(
     message bytea,
@@ -95,5 +95,5 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bigint, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bigint, bytea, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bigint, bytea, bytea) IS
-    'Verify and decrypt what crypto_aead_det_encrypt made under the derived key of this number and '
-    'context.';
+    'Verify and decrypt a result of crypto_aead_det_encrypt under the derived key with this number and context. Raise '
+    'an error if it does not verify.';

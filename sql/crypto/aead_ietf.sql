@@ -10,7 +10,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_keygen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_keygen() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_keygen() IS
-    'A new random key for crypto_aead_ietf_encrypt, 32 bytes.';
+    'Return a new random key for crypto_aead_ietf_encrypt, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_aead_ietf_noncegen()
 RETURNS bytea
@@ -22,8 +22,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_noncegen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_noncegen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_noncegen() IS
-    'A new random nonce for crypto_aead_ietf_encrypt, 12 bytes: a key should serve no more than 2^32 of '
-    'them.';
+    'Return a new random nonce for crypto_aead_ietf_encrypt, 12 bytes. Use a key with at most 2^32 of them.';
 
 CREATE FUNCTION @extschema@.crypto_aead_ietf_encrypt(
     message bytea,
@@ -40,8 +39,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bytea) IS
-    'Encrypt a message and authenticate it with additional data, which may be NULL: ChaCha20-Poly1305, 16 '
-    'bytes longer. The nonce is 12 bytes, used once with a key; the key is 32 bytes.';
+    'Encrypt a message and authenticate it with additional data, which may be NULL: ChaCha20-Poly1305. The result is '
+    '16 bytes longer. The nonce has 12 bytes and is used once with a key; the key has 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_aead_ietf_encrypt(
     message bytea,
@@ -59,8 +58,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bigint, bytea) IS
-    'Encrypt a message and authenticate it with additional data under the derived key of this number and '
-    'context.';
+    'Encrypt a message and authenticate it with additional data, under the derived key with this number and context.';
 
 CREATE FUNCTION @extschema@.crypto_aead_ietf_decrypt(
     message bytea,
@@ -77,7 +75,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bytea) IS
-    'Verify and decrypt what crypto_aead_ietf_encrypt made. An error if it does not verify.';
+    'Verify and decrypt a result of crypto_aead_ietf_encrypt. Raise an error if it does not verify.';
 
 CREATE FUNCTION @extschema@.crypto_aead_ietf_decrypt(
     message bytea,
@@ -95,5 +93,5 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bigint, bytea) IS
-    'Verify and decrypt what crypto_aead_ietf_encrypt made under the derived key of this number and '
-    'context.';
+    'Verify and decrypt a result of crypto_aead_ietf_encrypt under the derived key with this number and context. '
+    'Raise an error if it does not verify.';

@@ -10,7 +10,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_keygen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_keygen() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_auth_keygen() IS
-    'A new random key for crypto_auth, 32 bytes.';
+    'Return a new random key for crypto_auth, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha256_keygen()
 RETURNS bytea
@@ -22,7 +22,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha256_keygen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha256_keygen() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha256_keygen() IS
-    'A new random key for crypto_auth_hmacsha256, 32 bytes.';
+    'Return a new random key for crypto_auth_hmacsha256, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha512_keygen()
 RETURNS bytea
@@ -34,7 +34,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha512_keygen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha512_keygen() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha512_keygen() IS
-    'A new random key for crypto_auth_hmacsha512, 32 bytes.';
+    'Return a new random key for crypto_auth_hmacsha512, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_auth(
     message bytea,
@@ -49,7 +49,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth(bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_auth(bytea, bytea) IS
-    'The tag of a message: the first half of the HMAC-SHA-512 under a key of 32 bytes; 32 bytes.';
+    'Return the tag of a message, 32 bytes: the first half of its HMAC-SHA-512 under a key of 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_auth(
     message bytea,
@@ -65,7 +65,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth(bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth(bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_auth(bytea, bigint, bytea) IS
-    'The tag of a message under the derived key of this number and context.';
+    'Return the tag of a message under the derived key with this number and context.';
 
 CREATE FUNCTION @extschema@.crypto_auth_verify(
     mac bytea,
@@ -81,7 +81,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_verify(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_verify(bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_auth_verify(bytea, bytea, bytea) IS
-    'Whether a tag is the one that crypto_auth gives for the message; in constant time.';
+    'Return whether crypto_auth gives this tag for the message. The comparison takes constant time.';
 
 CREATE FUNCTION @extschema@.crypto_auth_verify(
     mac bytea,
@@ -98,8 +98,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_verify(bytea, bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_verify(bytea, bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_auth_verify(bytea, bytea, bigint, bytea) IS
-    'Whether a tag is the one that crypto_auth gives for the message under the derived key of this number '
-    'and context.';
+    'Return whether crypto_auth gives this tag for the message under the derived key with this number and context.';
 
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha256(
     message bytea,
@@ -114,7 +113,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha256(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha256(bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha256(bytea, bytea) IS
-    'The tag of a message: the HMAC-SHA-256 under a key of 32 bytes; 32 bytes.';
+    'Return the tag of a message, 32 bytes: its HMAC-SHA-256 under a key of 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha256(
     message bytea,
@@ -130,7 +129,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha256(bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha256(bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha256(bytea, bigint, bytea) IS
-    'The tag of a message under the derived key of this number and context.';
+    'Return the tag of a message under the derived key with this number and context.';
 
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha256_verify(
     hash bytea,
@@ -146,7 +145,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha256_verify(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha256_verify(bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha256_verify(bytea, bytea, bytea) IS
-    'Whether a tag is the one that crypto_auth_hmacsha256 gives for the message; in constant time.';
+    'Return whether crypto_auth_hmacsha256 gives this tag for the message. The comparison takes constant time.';
 
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha256_verify(
     hash bytea,
@@ -163,8 +162,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha256_verify(bytea, bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha256_verify(bytea, bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha256_verify(bytea, bytea, bigint, bytea) IS
-    'Whether a tag is the one that crypto_auth_hmacsha256 gives for the message under the derived key of '
-    'this number and context.';
+    'Return whether crypto_auth_hmacsha256 gives this tag for the message under the derived key with this number and '
+    'context.';
 
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha512(
     message bytea,
@@ -179,7 +178,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha512(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha512(bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha512(bytea, bytea) IS
-    'The tag of a message: the HMAC-SHA-512 under a key of 32 bytes; 64 bytes.';
+    'Return the tag of a message, 64 bytes: its HMAC-SHA-512 under a key of 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha512(
     message bytea,
@@ -195,7 +194,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha512(bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha512(bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha512(bytea, bigint, bytea) IS
-    'The tag of a message under the derived key of this number and context.';
+    'Return the tag of a message under the derived key with this number and context.';
 
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha512_verify(
     hash bytea,
@@ -211,7 +210,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha512_verify(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha512_verify(bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha512_verify(bytea, bytea, bytea) IS
-    'Whether a tag is the one that crypto_auth_hmacsha512 gives for the message; in constant time.';
+    'Return whether crypto_auth_hmacsha512 gives this tag for the message. The comparison takes constant time.';
 
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha512_verify(
     hash bytea,
@@ -228,5 +227,5 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha512_verify(bytea, bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha512_verify(bytea, bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha512_verify(bytea, bytea, bigint, bytea) IS
-    'Whether a tag is the one that crypto_auth_hmacsha512 gives for the message under the derived key of '
-    'this number and context.';
+    'Return whether crypto_auth_hmacsha512 gives this tag for the message under the derived key with this number and '
+    'context.';

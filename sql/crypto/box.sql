@@ -5,7 +5,8 @@ CREATE TYPE @extschema@.crypto_box_keypair AS (
     secret bytea
 );
 GRANT USAGE ON TYPE @extschema@.crypto_box_keypair TO PUBLIC;
-COMMENT ON TYPE @extschema@.crypto_box_keypair IS 'A key pair for crypto_box, 32 bytes each. Keep secret secret.';
+COMMENT ON TYPE @extschema@.crypto_box_keypair IS
+    'A key pair for crypto_box, with keys of 32 bytes. Never reveal the secret key.';
 
 CREATE FUNCTION @extschema@.crypto_box_new_seed()
 RETURNS bytea
@@ -17,7 +18,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_box_new_seed() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_box_new_seed() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_box_new_seed() IS
-    'A new random seed for crypto_box_seed_new_keypair, 32 bytes.';
+    'Return a new random seed for crypto_box_seed_new_keypair, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_box_noncegen()
 RETURNS bytea
@@ -29,7 +30,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_box_noncegen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_box_noncegen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_box_noncegen() IS
-    'A new random nonce for crypto_box, 24 bytes.';
+    'Return a new random nonce for crypto_box, 24 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_box_new_keypair()
 RETURNS @extschema@.crypto_box_keypair
@@ -41,7 +42,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_box_new_keypair() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_box_new_keypair() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_box_new_keypair() IS
-    'A new random key pair for crypto_box.';
+    'Return a new random key pair for crypto_box.';
 
 CREATE FUNCTION @extschema@.crypto_box_seed_new_keypair(
     seed bytea
@@ -55,7 +56,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_box_seed_new_keypair(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_box_seed_new_keypair(bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_box_seed_new_keypair(bytea) IS
-    'The key pair for crypto_box that a seed of 32 bytes gives.';
+    'Return the key pair for crypto_box that a seed of 32 bytes gives.';
 
 CREATE FUNCTION @extschema@.crypto_box(
     message bytea,
@@ -72,8 +73,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_box(bytea, bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_box(bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_box(bytea, bytea, bytea, bytea) IS
-    'Encrypt a message to the owner of a public key, authenticated as from the owner of a secret key: 16 '
-    'bytes longer. The nonce is 24 bytes, used once between the two.';
+    'Encrypt a message to the owner of a public key, and authenticate it as coming from the owner of a secret key. '
+    'The result is 16 bytes longer. The nonce has 24 bytes and is used once between the two key pairs.';
 
 CREATE FUNCTION @extschema@.crypto_box_open(
     ciphertext bytea,
@@ -90,8 +91,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_box_open(bytea, bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_box_open(bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_box_open(bytea, bytea, bytea, bytea) IS
-    'Verify and decrypt what crypto_box made, with the sender''s public key and the recipient''s secret '
-    'key. An error if it does not verify.';
+    'Verify and decrypt a result of crypto_box, with the sender''s public key and the recipient''s secret key. Raise '
+    'an error if it does not verify.';
 
 CREATE FUNCTION @extschema@.crypto_box_seal(
     message bytea,
@@ -106,7 +107,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_box_seal(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_box_seal(bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_box_seal(bytea, bytea) IS
-    'Encrypt a message to the owner of a public key, who alone can open it: 48 bytes longer.';
+    'Encrypt a message to the owner of a public key; only the owner can open it. The result is 48 bytes longer.';
 
 CREATE FUNCTION @extschema@.crypto_box_seal_open(
     ciphertext bytea,
@@ -122,5 +123,5 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_box_seal_open(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_box_seal_open(bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_box_seal_open(bytea, bytea, bytea) IS
-    'Verify and decrypt what crypto_box_seal made, with the recipient''s key pair. An error if it does '
-    'not verify.';
+    'Verify and decrypt a result of crypto_box_seal, with the recipient''s key pair. Raise an error if it does not '
+    'verify.';

@@ -10,7 +10,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_generichash_keygen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_generichash_keygen() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_generichash_keygen() IS
-    'A new random key for crypto_generichash, 32 bytes.';
+    'Return a new random key for crypto_generichash, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_generichash(
     message bytea,
@@ -25,7 +25,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_generichash(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_generichash(bytea, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_generichash(bytea, bytea) IS
-    'The BLAKE2b-256 of a message, under a key of 16 to 64 bytes if one is given; 32 bytes.';
+    'Return the BLAKE2b-256 of a message, 32 bytes. The key has 16 to 64 bytes; NULL is a hash without a key.';
 
 CREATE FUNCTION @extschema@.crypto_generichash(
     message bytea,
@@ -41,5 +41,5 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_generichash(bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_generichash(bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_generichash(bytea, bigint, bytea) IS
-    'The BLAKE2b-256 of a message under the derived key of this number and context. Without a key where '
-    'the number is NULL.';
+    'Return the BLAKE2b-256 of a message under the derived key with this number and context. If the number is NULL, '
+    'the hash has no key.';

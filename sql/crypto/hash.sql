@@ -1,4 +1,4 @@
--- SHA-2. Python: crypto/hash.py
+-- SHA-256 and SHA-512. Python: crypto/hash.py
 
 CREATE FUNCTION @extschema@.crypto_hash_sha256(
     message bytea
@@ -12,7 +12,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_hash_sha256(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_hash_sha256(bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_hash_sha256(bytea) IS
-    'The SHA-256 of a message, 32 bytes.';
+    'Return the SHA-256 of a message, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_hash_sha512(
     message bytea
@@ -26,4 +26,4 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_hash_sha512(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_hash_sha512(bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_hash_sha512(bytea) IS
-    'The SHA-512 of a message, 64 bytes.';
+    'Return the SHA-512 of a message, 64 bytes.';

@@ -1,4 +1,4 @@
--- Keys derived from a given key, by number. Python: crypto/kdf.py
+-- Derivation of keys from a given key, by number. Python: crypto/kdf.py
 
 CREATE FUNCTION @extschema@.crypto_kdf_keygen()
 RETURNS bytea
@@ -10,7 +10,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_kdf_keygen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_kdf_keygen() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_kdf_keygen() IS
-    'A new random key for crypto_kdf_derive_from_key, 32 bytes.';
+    'Return a new random key for crypto_kdf_derive_from_key, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_kdf_derive_from_key(
     subkey_size bigint,
@@ -27,5 +27,4 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_kdf_derive_from_key(bigint, bigint, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_kdf_derive_from_key(bigint, bigint, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_kdf_derive_from_key(bigint, bigint, bytea, bytea) IS
-    'The key of this number and context (8 bytes) that is derived from a primary key (32 bytes); 16 to 64 '
-    'bytes.';
+    'Derive a key of 16 to 64 bytes from a primary key (32 bytes), with this number and context (8 bytes).';

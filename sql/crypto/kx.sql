@@ -5,14 +5,16 @@ CREATE TYPE @extschema@.crypto_kx_keypair AS (
     secret bytea
 );
 GRANT USAGE ON TYPE @extschema@.crypto_kx_keypair TO PUBLIC;
-COMMENT ON TYPE @extschema@.crypto_kx_keypair IS 'A key pair for key exchange, 32 bytes each. Keep secret secret.';
+COMMENT ON TYPE @extschema@.crypto_kx_keypair IS
+    'A key pair for key exchange, with keys of 32 bytes. Never reveal the secret key.';
 
 CREATE TYPE @extschema@.crypto_kx_session AS (
     rx bytea,
     tx bytea
 );
 GRANT USAGE ON TYPE @extschema@.crypto_kx_session TO PUBLIC;
-COMMENT ON TYPE @extschema@.crypto_kx_session IS 'The keys to receive with and to transmit with, 32 bytes each, both secret.';
+COMMENT ON TYPE @extschema@.crypto_kx_session IS
+    'A key to receive with (rx) and a key to transmit with (tx), 32 bytes each. Both are secret.';
 
 CREATE FUNCTION @extschema@.crypto_kx_new_seed()
 RETURNS bytea
@@ -24,7 +26,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_kx_new_seed() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_kx_new_seed() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_kx_new_seed() IS
-    'A new random seed for crypto_kx_seed_new_keypair, 32 bytes.';
+    'Return a new random seed for crypto_kx_seed_new_keypair, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_kx_new_keypair()
 RETURNS @extschema@.crypto_kx_keypair
@@ -36,7 +38,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_kx_new_keypair() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_kx_new_keypair() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_kx_new_keypair() IS
-    'A new random key pair for key exchange.';
+    'Return a new random key pair for key exchange.';
 
 CREATE FUNCTION @extschema@.crypto_kx_seed_new_keypair(
     seed bytea
@@ -50,7 +52,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_kx_seed_new_keypair(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_kx_seed_new_keypair(bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_kx_seed_new_keypair(bytea) IS
-    'The key pair for key exchange that a seed of 32 bytes gives. NULL gives NULL, as in pgsodium.';
+    'Return the key pair for key exchange that a seed of 32 bytes gives. A NULL seed gives NULL, as in pgsodium.';
 
 CREATE FUNCTION @extschema@.crypto_kx_client_session_keys(
     client_pk bytea,
@@ -66,7 +68,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_kx_client_session_keys(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_kx_client_session_keys(bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_kx_client_session_keys(bytea, bytea, bytea) IS
-    'The client''s session keys: its rx is the server''s tx.';
+    'Return the client''s session keys. The client''s rx is the server''s tx.';
 
 CREATE FUNCTION @extschema@.crypto_kx_server_session_keys(
     server_pk bytea,
@@ -82,4 +84,4 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_kx_server_session_keys(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_kx_server_session_keys(bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_kx_server_session_keys(bytea, bytea, bytea) IS
-    'The server''s session keys: its rx is the client''s tx.';
+    'Return the server''s session keys. The server''s rx is the client''s tx.';

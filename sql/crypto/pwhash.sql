@@ -10,7 +10,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_pwhash_saltgen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_pwhash_saltgen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_pwhash_saltgen() IS
-    'A new random salt for crypto_pwhash, 16 bytes.';
+    'Return a new random salt for crypto_pwhash, 16 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_pwhash(
     password bytea,
@@ -25,8 +25,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_pwhash(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_pwhash(bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_pwhash(bytea, bytea) IS
-    'The key that a password and a salt (16 bytes) give: Argon2id, 256 MiB, 3 passes; 32 bytes. The '
-    'password stands in the statement: mind the log.';
+    'Return the key that a password and a salt (16 bytes) give, 32 bytes: Argon2id with 256 MiB and 3 passes. The '
+    'statement has the password in it, and may be logged.';
 
 CREATE FUNCTION @extschema@.crypto_pwhash_str(
     password bytea
@@ -40,8 +40,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_pwhash_str(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_pwhash_str(bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_pwhash_str(bytea) IS
-    'A verifier of a password, to be stored: Argon2id, 256 MiB, 3 passes; 128 bytes. The password stands '
-    'in the statement: mind the log.';
+    'Return a verifier of a password, 128 bytes, which can be stored: Argon2id with 256 MiB and 3 passes. The '
+    'statement has the password in it, and may be logged.';
 
 CREATE FUNCTION @extschema@.crypto_pwhash_str_verify(
     hashed_password bytea,
@@ -56,5 +56,5 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_pwhash_str_verify(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_pwhash_str_verify(bytea, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_pwhash_str_verify(bytea, bytea) IS
-    'Whether a verifier from crypto_pwhash_str is that of the password. The password stands in the '
-    'statement: mind the log.';
+    'Return whether a result of crypto_pwhash_str was made from this password. The statement has the password in it, '
+    'and may be logged.';

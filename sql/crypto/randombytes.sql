@@ -10,7 +10,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.randombytes_random() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.randombytes_random() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.randombytes_random() IS
-    'A random integer of 32 bits, signed.';
+    'Return a random 32-bit integer, signed.';
 
 CREATE FUNCTION @extschema@.randombytes_uniform(
     upper_bound integer
@@ -24,7 +24,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.randombytes_uniform(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.randombytes_uniform(integer) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.randombytes_uniform(integer) IS
-    'A random integer from 0 to upper_bound - 1, each as likely as any other.';
+    'Return a random integer from 0 to upper_bound - 1; all are equally likely.';
 
 CREATE FUNCTION @extschema@.randombytes_buf(
     size integer
@@ -38,7 +38,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.randombytes_buf(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.randombytes_buf(integer) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.randombytes_buf(integer) IS
-    'That many random bytes.';
+    'Return this number of random bytes.';
 
 CREATE FUNCTION @extschema@.randombytes_new_seed()
 RETURNS bytea
@@ -50,7 +50,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.randombytes_new_seed() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.randombytes_new_seed() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.randombytes_new_seed() IS
-    'A new random seed for randombytes_buf_deterministic, 32 bytes.';
+    'Return a new random seed for randombytes_buf_deterministic, 32 bytes.';
 
 CREATE FUNCTION @extschema@.randombytes_buf_deterministic(
     size integer,
@@ -65,4 +65,4 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.randombytes_buf_deterministic(integer, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.randombytes_buf_deterministic(integer, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.randombytes_buf_deterministic(integer, bytea) IS
-    'The first bytes of the stream that a seed of 32 bytes gives: ChaCha20, always the same.';
+    'Return the first bytes of the ChaCha20 stream that a seed of 32 bytes gives. A seed always gives the same bytes.';

@@ -10,7 +10,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox_keygen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox_keygen() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_secretbox_keygen() IS
-    'A new random key for crypto_secretbox, 32 bytes.';
+    'Return a new random key for crypto_secretbox, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_secretbox_noncegen()
 RETURNS bytea
@@ -22,7 +22,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox_noncegen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox_noncegen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_secretbox_noncegen() IS
-    'A new random nonce for crypto_secretbox, 24 bytes.';
+    'Return a new random nonce for crypto_secretbox, 24 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_secretbox(
     message bytea,
@@ -38,8 +38,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bytea) IS
-    'Encrypt and authenticate a message: XSalsa20-Poly1305, 16 bytes longer. The nonce is 24 bytes, used '
-    'once with a key; the key is 32 bytes.';
+    'Encrypt and authenticate a message: XSalsa20-Poly1305. The result is 16 bytes longer. The nonce has 24 bytes and '
+    'is used once with a key; the key has 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_secretbox(
     message bytea,
@@ -56,7 +56,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bigint, bytea) IS
-    'Encrypt and authenticate a message under the derived key of this number and context.';
+    'Encrypt and authenticate a message under the derived key with this number and context.';
 
 CREATE FUNCTION @extschema@.crypto_secretbox_open(
     ciphertext bytea,
@@ -72,7 +72,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bytea) IS
-    'Verify and decrypt what crypto_secretbox made. An error if it does not verify.';
+    'Verify and decrypt a result of crypto_secretbox. Raise an error if it does not verify.';
 
 CREATE FUNCTION @extschema@.crypto_secretbox_open(
     message bytea,
@@ -89,4 +89,5 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bigint, bytea) IS
-    'Verify and decrypt what crypto_secretbox made under the derived key of this number and context.';
+    'Verify and decrypt a result of crypto_secretbox under the derived key with this number and context. Raise an '
+    'error if it does not verify.';

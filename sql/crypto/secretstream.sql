@@ -1,4 +1,4 @@
--- Encrypted streams: the key generator, all that pgsodium has of them. Python: crypto/secretstream.py
+-- The key generator of encrypted streams; pgsodium has no more of them. Python: crypto/secretstream.py
 
 CREATE FUNCTION @extschema@.crypto_secretstream_keygen()
 RETURNS bytea
@@ -10,4 +10,4 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_secretstream_keygen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretstream_keygen() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_secretstream_keygen() IS
-    'A new random key for libsodium''s crypto_secretstream, 32 bytes.';
+    'Return a new random key for libsodium''s crypto_secretstream, 32 bytes.';

@@ -10,7 +10,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_shorthash_keygen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_shorthash_keygen() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_shorthash_keygen() IS
-    'A new random key for crypto_shorthash, 16 bytes.';
+    'Return a new random key for crypto_shorthash, 16 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_shorthash(
     message bytea,
@@ -25,7 +25,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_shorthash(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_shorthash(bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_shorthash(bytea, bytea) IS
-    'The SipHash-2-4 of a message under a key of 16 bytes; 8 bytes, too few for a tag.';
+    'Return the SipHash-2-4 of a message under a key of 16 bytes. The hash has 8 bytes, which is too short to '
+    'authenticate a message.';
 
 CREATE FUNCTION @extschema@.crypto_shorthash(
     message bytea,
@@ -41,4 +42,4 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_shorthash(bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_shorthash(bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_shorthash(bytea, bigint, bytea) IS
-    'The SipHash-2-4 of a message under the derived key of this number and context.';
+    'Return the SipHash-2-4 of a message under the derived key with this number and context.';

@@ -5,7 +5,9 @@ CREATE TYPE @extschema@.crypto_sign_keypair AS (
     secret bytea
 );
 GRANT USAGE ON TYPE @extschema@.crypto_sign_keypair TO PUBLIC;
-COMMENT ON TYPE @extschema@.crypto_sign_keypair IS 'A key pair for crypto_sign, 32 and 64 bytes. Keep secret secret.';
+COMMENT ON TYPE @extschema@.crypto_sign_keypair IS
+    'A key pair for crypto_sign, with a public key of 32 bytes and a secret key of 64. Keep the field secret to '
+    'yourself.';
 
 CREATE FUNCTION @extschema@.crypto_sign_new_seed()
 RETURNS bytea
@@ -17,7 +19,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_new_seed() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_new_seed() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_sign_new_seed() IS
-    'A new random seed for crypto_sign_seed_new_keypair, 32 bytes.';
+    'Return a new random seed for crypto_sign_seed_new_keypair, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_sign_new_keypair()
 RETURNS @extschema@.crypto_sign_keypair
@@ -29,7 +31,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_new_keypair() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_new_keypair() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_sign_new_keypair() IS
-    'A new random key pair for crypto_sign.';
+    'Return a new random key pair for crypto_sign.';
 
 CREATE FUNCTION @extschema@.crypto_sign_seed_new_keypair(
     seed bytea
@@ -43,7 +45,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_seed_new_keypair(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_seed_new_keypair(bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_sign_seed_new_keypair(bytea) IS
-    'The key pair for crypto_sign that a seed of 32 bytes gives.';
+    'Return the key pair for crypto_sign that a seed of 32 bytes gives.';
 
 CREATE FUNCTION @extschema@.crypto_sign(
     message bytea,
@@ -58,7 +60,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign(bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_sign(bytea, bytea) IS
-    'A message with its Ed25519 signature before it: 64 bytes longer. The secret key is 64 bytes.';
+    'Return a message with its Ed25519 signature before it, 64 bytes longer. The secret key has 64 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_sign_open(
     signed_message bytea,
@@ -73,7 +75,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_open(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_open(bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_open(bytea, bytea) IS
-    'The message, if what crypto_sign made verifies under the public key; otherwise an error.';
+    'Verify a result of crypto_sign with the public key, and return the message. Raise an error if it does not '
+    'verify.';
 
 CREATE FUNCTION @extschema@.crypto_sign_detached(
     message bytea,
@@ -88,7 +91,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_detached(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_detached(bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_sign_detached(bytea, bytea) IS
-    'The Ed25519 signature of a message, 64 bytes. The secret key is 64 bytes.';
+    'Return the Ed25519 signature of a message, 64 bytes. The secret key has 64 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_sign_verify_detached(
     sig bytea,
@@ -104,7 +107,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_verify_detached(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_verify_detached(bytea, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_verify_detached(bytea, bytea, bytea) IS
-    'Whether a signature is that of the message under the public key.';
+    'Return whether a signature belongs to the message under the public key.';
 
 CREATE FUNCTION @extschema@.crypto_sign_init()
 RETURNS bytea
@@ -116,7 +119,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_init() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_init() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_init() IS
-    'The state of a message in parts before its first part, 208 bytes.';
+    'Return the state of a message in parts before its first part, 208 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_sign_update(
     state bytea,
@@ -131,7 +134,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_update(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_update(bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_update(bytea, bytea) IS
-    'The state of a message in parts after one more part.';
+    'Return the state of a message in parts after one more part.';
 
 CREATE FUNCTION @extschema@.crypto_sign_update_agg1(
     state bytea,
@@ -146,7 +149,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_update_agg1(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_update_agg1(bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_update_agg1(bytea, bytea) IS
-    'What crypto_sign_update_agg(message) does for each row.';
+    'Add a row to the state of the aggregate crypto_sign_update_agg(message).';
 
 CREATE FUNCTION @extschema@.crypto_sign_update_agg2(
     cur_state bytea,
@@ -162,7 +165,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_update_agg2(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_update_agg2(bytea, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_update_agg2(bytea, bytea, bytea) IS
-    'What crypto_sign_update_agg(state, message) does for each row.';
+    'Add a row to the state of the aggregate crypto_sign_update_agg(state, message).';
 
 CREATE FUNCTION @extschema@.crypto_sign_final_create(
     state bytea,
@@ -177,7 +180,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_final_create(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_final_create(bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_sign_final_create(bytea, bytea) IS
-    'The Ed25519ph signature of a message in parts, 64 bytes. The secret key is 64 bytes.';
+    'Return the Ed25519ph signature of a message in parts, 64 bytes. The secret key has 64 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_sign_final_verify(
     state bytea,
@@ -193,7 +196,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_final_verify(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_final_verify(bytea, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_sign_final_verify(bytea, bytea, bytea) IS
-    'Whether a signature is that of the message in parts under the public key.';
+    'Return whether a signature belongs to the message in parts under the public key.';
 
 CREATE AGGREGATE @extschema@.crypto_sign_update_agg(message bytea) (
     SFUNC = @extschema@.crypto_sign_update_agg1,
@@ -203,7 +206,7 @@ CREATE AGGREGATE @extschema@.crypto_sign_update_agg(message bytea) (
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_update_agg(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_update_agg(bytea) TO PUBLIC;
 COMMENT ON AGGREGATE @extschema@.crypto_sign_update_agg(bytea) IS
-    'The state of a message whose parts are the rows, in the order of the aggregate''s ORDER BY.';
+    'Return the state of a message whose parts are the rows, in the order of the aggregate''s ORDER BY.';
 
 CREATE AGGREGATE @extschema@.crypto_sign_update_agg(state bytea, message bytea) (
     SFUNC = @extschema@.crypto_sign_update_agg2,
@@ -213,5 +216,5 @@ CREATE AGGREGATE @extschema@.crypto_sign_update_agg(state bytea, message bytea) 
 REVOKE ALL ON FUNCTION @extschema@.crypto_sign_update_agg(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_sign_update_agg(bytea, bytea) TO PUBLIC;
 COMMENT ON AGGREGATE @extschema@.crypto_sign_update_agg(bytea, bytea) IS
-    'The state of a message that goes on from a state with the rows, in the order of the aggregate''s '
-    'ORDER BY.';
+    'Return the state of a message that continues a given state with the rows, in the order of the aggregate''s ORDER '
+    'BY.';

@@ -1,18 +1,20 @@
--- Signcryption over ristretto255; needs libsodium on the server's machine. Python: crypto/signcrypt.py
+-- Signcryption over ristretto255, which needs libsodium on the server's machine. Python: crypto/signcrypt.py
 
 CREATE TYPE @extschema@.crypto_signcrypt_state_key AS (
     state bytea,
     shared_key bytea
 );
 GRANT USAGE ON TYPE @extschema@.crypto_signcrypt_state_key TO PUBLIC;
-COMMENT ON TYPE @extschema@.crypto_signcrypt_state_key IS 'A state to finish with, and the key to encrypt or decrypt the message with.';
+COMMENT ON TYPE @extschema@.crypto_signcrypt_state_key IS
+    'A state for the second step, and the key that encrypts or decrypts the message.';
 
 CREATE TYPE @extschema@.crypto_signcrypt_keypair AS (
     public bytea,
     secret bytea
 );
 GRANT USAGE ON TYPE @extschema@.crypto_signcrypt_keypair TO PUBLIC;
-COMMENT ON TYPE @extschema@.crypto_signcrypt_keypair IS 'A key pair for signcryption, 32 bytes each. Keep secret secret.';
+COMMENT ON TYPE @extschema@.crypto_signcrypt_keypair IS
+    'A key pair for signcryption, with keys of 32 bytes. Never reveal the secret key.';
 
 CREATE FUNCTION @extschema@.crypto_signcrypt_new_keypair()
 RETURNS @extschema@.crypto_signcrypt_keypair
@@ -24,7 +26,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_new_keypair() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_new_keypair() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_signcrypt_new_keypair() IS
-    'A new random key pair for signcryption.';
+    'Return a new random key pair for signcryption.';
 
 CREATE FUNCTION @extschema@.crypto_signcrypt_sign_before(
     sender bytea,
@@ -42,8 +44,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_sign_before(bytea, bytea, bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_sign_before(bytea, bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_signcrypt_sign_before(bytea, bytea, bytea, bytea, bytea) IS
-    'Begin to send: a state for crypto_signcrypt_sign_after, to be used once, and the key to encrypt the '
-    'message with. Identities and additional data are at most 255 bytes each.';
+    'Begin to send a message: return a state for crypto_signcrypt_sign_after, which is used once, and the key that '
+    'encrypts the message. The identities and the additional data have at most 255 bytes each.';
 
 CREATE FUNCTION @extschema@.crypto_signcrypt_sign_after(
     state bytea,
@@ -59,7 +61,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_sign_after(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_sign_after(bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_signcrypt_sign_after(bytea, bytea, bytea) IS
-    'Finish to send: the signature of the ciphertext, 64 bytes.';
+    'Finish sending a message: return the signature of the ciphertext, 64 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_signcrypt_verify_before(
     signature bytea,
@@ -78,8 +80,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_verify_before(bytea, bytea, bytea, bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_verify_before(bytea, bytea, bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_signcrypt_verify_before(bytea, bytea, bytea, bytea, bytea, bytea) IS
-    'Begin to receive: a state for crypto_signcrypt_verify_after and the key to decrypt the message with. '
-    'Nothing is verified yet.';
+    'Begin to receive a message: return a state for crypto_signcrypt_verify_after, and the key that decrypts the '
+    'message. Nothing is verified yet.';
 
 CREATE FUNCTION @extschema@.crypto_signcrypt_verify_after(
     state bytea,
@@ -96,7 +98,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_verify_after(bytea, bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_verify_after(bytea, bytea, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_signcrypt_verify_after(bytea, bytea, bytea, bytea) IS
-    'Finish to receive: true if the signature is that of the ciphertext; otherwise an error.';
+    'Finish receiving a message: return true if the signature belongs to the ciphertext, and raise an error '
+    'otherwise.';
 
 CREATE FUNCTION @extschema@.crypto_signcrypt_verify_public(
     signature bytea,
@@ -115,5 +118,5 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_verify_public(bytea, bytea, bytea, bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_verify_public(bytea, bytea, bytea, bytea, bytea, bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_signcrypt_verify_public(bytea, bytea, bytea, bytea, bytea, bytea) IS
-    'True if the signature is that of the ciphertext, without the means to decrypt it; otherwise an '
-    'error.';
+    'Return true if the signature belongs to the ciphertext, and raise an error otherwise. This needs no secret key, '
+    'and cannot decrypt the message.';

@@ -10,7 +10,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_keygen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_keygen() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_keygen() IS
-    'A new random key for crypto_stream_xchacha20, 32 bytes.';
+    'Return a new random key for crypto_stream_xchacha20, 32 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20_noncegen()
 RETURNS bytea
@@ -22,7 +22,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_noncegen() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_noncegen() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_noncegen() IS
-    'A new random nonce for crypto_stream_xchacha20, 24 bytes.';
+    'Return a new random nonce for crypto_stream_xchacha20, 24 bytes.';
 
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20(
     size bigint,
@@ -38,7 +38,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bytea) IS
-    'The first bytes of the XChaCha20 keystream of a nonce (24 bytes) and a key (32 bytes).';
+    'Return the first bytes of the XChaCha20 keystream of a nonce (24 bytes) and a key (32 bytes).';
 
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20(
     size bigint,
@@ -55,7 +55,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bigint, bytea) IS
-    'The first bytes of the XChaCha20 keystream of a nonce, under the derived key of this number and '
+    'Return the first bytes of the XChaCha20 keystream of a nonce, under the derived key with this number and '
     'context.';
 
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20_xor(
@@ -72,8 +72,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bytea) IS
-    'XOR a message with the XChaCha20 keystream: encrypts and decrypts, authenticates nothing. The nonce '
-    'is 24 bytes, the key 32.';
+    'XOR a message with the XChaCha20 keystream, which encrypts a plaintext and decrypts a ciphertext. Nothing is '
+    'authenticated. The nonce has 24 bytes, the key 32.';
 
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20_xor(
     message bytea,
@@ -90,8 +90,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bigint, bytea) IS
-    'XOR a message with the XChaCha20 keystream under the derived key of this number and context. The '
-    'default context is misspelt, pgosdium, as it is in pgsodium: data has been encrypted with it.';
+    'XOR a message with the XChaCha20 keystream under the derived key with this number and context. The default '
+    'context is misspelled as in pgsodium (pgosdium), because data has been encrypted with it.';
 
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(
     message bytea,
@@ -108,7 +108,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bytea) IS
-    'XOR a message with the XChaCha20 keystream from its 64-byte block number ic on.';
+    'XOR a message with the XChaCha20 keystream, from its 64-byte block number ic on.';
 
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(
     message bytea,
@@ -126,5 +126,5 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bigint, bytea) TO pgkeymgr_user;
 COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bigint, bytea) IS
-    'XOR a message with the XChaCha20 keystream from its 64-byte block number ic on, under the derived '
-    'key of this number and context.';
+    'XOR a message with the XChaCha20 keystream, from its 64-byte block number ic on, under the derived key with this '
+    'number and context.';

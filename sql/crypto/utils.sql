@@ -13,7 +13,8 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.crypto_cmp(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.crypto_cmp(text, text) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.crypto_cmp(text, text) IS
-    'Whether two texts are equal, in a time that depends on their lengths only. NULL if either is.';
+    'Return whether two texts are equal. The time of the comparison depends on their lengths only. The result is NULL '
+    'if a text is NULL.';
 
 CREATE FUNCTION @extschema@.sodium_bin2base64(
     bin bytea
@@ -27,7 +28,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.sodium_bin2base64(bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.sodium_bin2base64(bytea) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.sodium_bin2base64(bytea) IS
-    'Bytes as base64: URL-safe alphabet, no padding.';
+    'Return bytes as base64 in the URL-safe alphabet, without padding.';
 
 CREATE FUNCTION @extschema@.sodium_base642bin(
     base64 text
@@ -41,4 +42,4 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.sodium_base642bin(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.sodium_base642bin(text) TO PUBLIC;
 COMMENT ON FUNCTION @extschema@.sodium_base642bin(text) IS
-    'The bytes of a base64 text: URL-safe alphabet, no padding, no white space.';
+    'Return the bytes of a base64 text in the URL-safe alphabet, without padding and white space.';

@@ -75,7 +75,7 @@ def receive(connection: socket.socket) -> tuple[int, list[bytes]]:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Tell whether the other side closes, once what it has sent is read."""
+    """Return whether the other side closes the connection after the bytes that it has sent."""
     try:
         while connection.recv(1 << 20):
             pass
@@ -192,7 +192,7 @@ def test_other_users_are_refused() -> None:
         server = as_user(agent, "postgres")
         assert server[:4] == ["done"] * 4
         assert len(server) == 7
-        assert all("42501 only root and the agent's own user may" in line for line in server[4:])
+        assert all("42501 permission denied: only root and the agent's own user" in line for line in server[4:])
         with pytest.raises(AgentError, match="does not serve user id 0"):
             agent.root_key().derive(1, 32, CONTEXT)
         assert agent.control().status()["state"] == "unlocked"
@@ -224,7 +224,7 @@ def test_the_other_side_is_checked_too(tmp_path: Path) -> None:
     try:
         assert impostor.stdout is not None
         impostor.stdout.readline()
-        with pytest.raises(AgentError, match="belongs to user id 65534, and is not trusted"):
+        with pytest.raises(AgentError, match="belongs to user id 65534, which is not trusted"):
             RemoteRootKey(str(path)).wrap(b"secret", b"")
         assert impostor.stdout.readline() == "b''\n"
     finally:
@@ -310,7 +310,7 @@ def test_no_start_without_locked_memory() -> None:
             text=True,
         )
         assert done.returncode == 1
-        assert "cannot lock the agent's memory" in done.stderr
+        assert "could not lock the agent's memory" in done.stderr
         assert "LimitMEMLOCK=infinity" in done.stderr
         assert "--no-lock-memory" in done.stderr
         assert not agent.socket.exists()
@@ -350,19 +350,19 @@ def test_reload() -> None:
         assert remote.unwrap(wrapped, b"", print_of(OLD)) == b"secret"
         assert remote.derive(1, 32, CONTEXT) == local(OLD).derive(1, 32, CONTEXT)
         # The caller may have taken its fingerprint already, to store it beside the wrap.
-        replaced = f"is {print_of(NEW)} by now, and no longer {print_of(OLD)}"
+        replaced = f"is now {print_of(NEW)}, no longer {print_of(OLD)}"
         with pytest.raises(RootKeyError, match=replaced):
             remote.wrap(b"secret", b"")
         with pytest.raises(RootKeyError, match=replaced):
             remote.rewrap(wrapped, b"", print_of(OLD))
         assert remote.fingerprint == print_of(OLD)
-        anew = remote.anew()
-        assert (anew.fingerprint, anew.previous) == (print_of(NEW), (print_of(OLD),))
-        assert local(NEW).unwrap(anew.rewrap(wrapped, b"", print_of(OLD)), b"", print_of(NEW)) == b"secret"
+        renewed = remote.renew()
+        assert (renewed.fingerprint, renewed.previous) == (print_of(NEW), (print_of(OLD),))
+        assert local(NEW).unwrap(renewed.rewrap(wrapped, b"", print_of(OLD)), b"", print_of(NEW)) == b"secret"
 
 
 def test_reload_while_others_wrap() -> None:
-    """Whatever happens in between, a wrap opens under the fingerprint that goes with it."""
+    """A wrap opens under the fingerprint beside it, even if the root key changes in between."""
     with Agent([OLD]) as agent:
         end = time.monotonic() + 3
         first = agent.root_key()
@@ -371,7 +371,7 @@ def test_reload_while_others_wrap() -> None:
             made = refused = 0
             remote = agent.root_key()
             while time.monotonic() < end:
-                root_key = remote.anew()
+                root_key = remote.renew()
                 made_under = root_key.fingerprint
                 try:
                     wrapped = root_key.wrap(b"secret", b"")
@@ -392,7 +392,7 @@ def test_reload_while_others_wrap() -> None:
                 reloads += 1
             assert all(made > 100 for made, _ in counts)
         assert reloads > 10
-        assert first.anew().fingerprint in (print_of(OLD), print_of(NEW))
+        assert first.renew().fingerprint in (print_of(OLD), print_of(NEW))
 
 
 @pytest.mark.parametrize("text", ["#!/bin/sh\nexit 1\n", f"#!/bin/sh\necho {NEW}x\n", "#!/no/such\n"])
@@ -427,11 +427,11 @@ def test_a_lock_while_the_keys_are_fetched_has_the_last_word(tmp_path: Path) -> 
         with ThreadPoolExecutor(1) as pool:
             reload = pool.submit(agent.control().reload, lambda prompt: b"")
             started.read_text()
-            # It serves meanwhile.
+            # The agent serves during the reload.
             assert agent.root_key().fingerprint == print_of(OLD)
             agent.control().lock()
             go.write_text("\n")
-            with pytest.raises(AgentError, match="locked meanwhile"):
+            with pytest.raises(AgentError, match="was locked while it fetched"):
                 reload.result()
         assert agent.control().status()["state"] == "locked"
 
@@ -543,7 +543,7 @@ def test_a_lock_file_that_another_user_left() -> None:
                 agent.start()
             with lock.open() as held:
                 fcntl.flock(held, fcntl.LOCK_EX)
-                with pytest.raises(RuntimeError, match=rf"{report}[^$]*If none does, it left the file: rm {lock}"):
+                with pytest.raises(RuntimeError, match=rf"{report}[^$]*If not, it left the file: run rm {lock}"):
                     agent.start()
         lock.unlink()
         agent.start()
@@ -697,7 +697,7 @@ def test_unknown_version(agent: Agent) -> None:
         connection.sendall(bytes.fromhex("000000020701"))
         status, fields = receive(connection)
         assert status == Status.ERROR
-        assert "does not speak version 7 of the protocol, but 1" in protocol.decode_error(fields).message
+        assert "does not support version 7 of the protocol, only 1" in protocol.decode_error(fields).message
         # And may go on in one that is known.
         connection.sendall(protocol.encode(Operation.IDENTIFY))
         assert receive(connection)[0] == Status.OK
@@ -724,7 +724,7 @@ def test_malformed(agent: Agent, sent: bytes) -> None:
         connection.sendall(sent)
         status, fields = receive(connection)
         assert status == Status.ERROR
-        assert "not a request" in protocol.decode_error(fields).message
+        assert "malformed request" in protocol.decode_error(fields).message
         assert is_closed(connection)
     check_health(agent)
 
@@ -827,7 +827,7 @@ def test_what_is_unfinished_is_bounded(agent: Agent) -> None:
 )
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_fuzz(agent: Agent, pieces: list[bytes]) -> None:
-    """Whatever comes: it answers with frames, and goes on for others."""
+    """The agent answers all bytes with frames, and goes on for other clients."""
     with connect(agent) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for piece in pieces:
@@ -864,7 +864,7 @@ def test_garbage_from_many(agent: Agent) -> None:
     agent.control().unlock(lambda prompt: b"")
     check_health(agent)
     assert resident_bytes(agent.pid) - before < 64 << 20
-    assert "an error that nobody thought of" not in agent.log
+    assert "unexpected error" not in agent.log
 
 
 def test_ten_thousand_clients() -> None:
@@ -937,7 +937,7 @@ def test_configuration(tmp_path: Path) -> None:
         ("socket = 1", 'wrong type of value for "socket"'),
         ("max_clients = true", 'wrong type of value for "max_clients"'),
         ("max_clients = 0", "allows no clients"),
-        ("allow_users = [1.5]", "something else than names and numbers"),
+        ("allow_users = [1.5]", "must have only names and numbers"),
         ('getkey = "/g"\n[provider]\nkind = "file"', "names a getkey script and a provider"),
         ("pin = 'secret", "is not TOML"),
     ):
@@ -946,7 +946,7 @@ def test_configuration(tmp_path: Path) -> None:
         assert "secret" not in wrong.value.message + str(wrong.value.hint)
     with pytest.raises(AgentError, match="can be written by its group or by others"):
         read(write("", 0o664))
-    with pytest.raises(AgentError, match="cannot be read"):
+    with pytest.raises(AgentError, match="could not be read"):
         read(str(tmp_path / "none"))
     with pytest.raises(AgentError, match="user id 65534 cannot be allowed"):
         user_ids(("nobody",))

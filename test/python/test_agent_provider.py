@@ -125,7 +125,7 @@ def test_nobody_waits_for_who_is_asked(asking: AgentWithProvider) -> None:
         connection.sendall(protocol.encode(Operation.STATUS))
         status, fields = receive(connection)
         assert status == Status.ERROR
-        assert "before the last one was answered" in protocol.decode_error(fields).message
+        assert "before the previous one was answered" in protocol.decode_error(fields).message
 
 
 def test_two_unlock_at_once(asking: AgentWithProvider) -> None:
@@ -174,7 +174,7 @@ def test_without_a_terminal_unlock_says_so(asking: AgentWithProvider) -> None:
     [
         ("fail", "the provider is away"),
         ("crash", "the provider failed: ValueError"),
-        ("short", "did not give root keys of 32 bytes"),
+        ("short", "did not return root keys of 32 bytes"),
     ],
 )
 def test_a_broken_provider(behaviour: str, reason: str) -> None:

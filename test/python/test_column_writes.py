@@ -37,7 +37,7 @@ Connect = Callable[..., Connection]
 
 @pytest.fixture
 def connect(server: Cluster) -> Iterator[Connect]:
-    """What opens sessions in a new database."""
+    """The function that opens sessions in a new database."""
     name = f"writes_{next(_DATABASES)}"
     opened = []
 
@@ -71,7 +71,7 @@ def encrypt(connection: Connection, table: str, *columns: str, options: str = ""
 
 
 class Statement(threading.Thread):
-    """A statement that another session runs meanwhile."""
+    """A statement that another session runs at the same time."""
 
     def __init__(self, watcher: Connection, connection: Connection, sql: str) -> None:
         super().__init__(daemon=True)
@@ -644,7 +644,7 @@ def test_what_a_column_keeps(admin: Connection, connect: Connect) -> None:
 
 @pytest.mark.parametrize("procedure", ["migrate", "rotate", "decrypt"])
 def test_an_owner_whose_table_has_a_trigger(connect: Connect, procedure: str) -> None:
-    """What BEFORE triggers do to the rows of a procedure is undone; others are refused before the start."""
+    """A procedure undoes changes of BEFORE triggers to its rows; it refuses others before the start."""
     owner = connect("writes_owner")
     owner.execute(
         "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.at := now(); NEW.n := 0;"

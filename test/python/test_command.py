@@ -354,7 +354,7 @@ def test_init_into_a_provider(tmp_path: Path) -> None:
     assert made["fingerprint"] == fingerprint(bytes.fromhex(key))
     again = run("init", *options)
     assert (again.returncode, again.stdout) == (3, "")
-    assert f'"{file}" is there already' in again.stderr
+    assert f'"{file}" already exists' in again.stderr
     assert file.read_text().strip() == key
     split = run("escrow", "split", *options, "--threshold", "2", "--shares", "2",
                 "--output-directory", tmp_path / "shares", "--json")  # fmt: skip

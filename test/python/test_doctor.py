@@ -204,7 +204,7 @@ def test_root_key_is_not_loaded(server: Server) -> None:
     assert named(found, ERROR) == {("root_key", ERROR, str(server.script))}
     finding = one(found, "root_key")
     assert "can be written by its group" in finding.message
-    assert finding.hint == f"chmod go-w {server.script}"
+    assert finding.hint == f"Run chmod go-w {server.script}."
     server.script.chmod(0o500)
     if os.geteuid() == 0:
         os.chown(server.script, 1, -1)

@@ -59,7 +59,7 @@ def test_search_order(tmp_path: Path) -> None:
     assert find() == str(beside)
     named.touch()
     assert find(PGKEYMGR_GETKEY=str(named)) == str(named)
-    # What is named and not there is not made up for by another: that could be another root key.
+    # No other script replaces a named script that is missing, since it could print another root key.
     with pytest.raises(GetkeyError, match="does not exist"):
         find(PGKEYMGR_GETKEY=str(tmp_path / "elsewhere"))
     with pytest.raises(GetkeyError, match="not an absolute path"):
@@ -69,7 +69,7 @@ def test_search_order(tmp_path: Path) -> None:
     beside.unlink()
     beside.symlink_to(tmp_path / "gone")
     assert find() == str(beside)
-    with pytest.raises(GetkeyError, match="cannot be read"):
+    with pytest.raises(GetkeyError, match="could not be read"):
         getkey.run(str(beside))
 
 
@@ -169,12 +169,12 @@ def test_whatever_its_descriptor_is(script: Callable[..., str], free: int) -> No
     """Descriptor 3 is free for it, or something of this process."""
     path = script("for file in /proc/$$/fd/*; do readlink $file; done; exit 0")
     program = (
-        "import os, sys\nfrom pgkeymgr import getkey\n"
+        "import os, sys\nfrom pgkeymgr.root_key import getkey\n"
         f"while os.open('/dev/zero', os.O_RDONLY) < {free}: pass\n"
         f"os.closerange({free}, 100)\n"
         "sys.stdout.buffer.write(getkey.run(sys.argv[1]))"
     )
-    environment = {"PYTHONPATH": str(Path(getkey.__file__).parents[1])}
+    environment = {"PYTHONPATH": str(Path(getkey.__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", program, path], env=environment, capture_output=True, text=True, check=True
     )
@@ -215,7 +215,7 @@ def test_no_interpreter(tmp_path: Path) -> None:
     path = tmp_path / "getkey"
     path.write_text("#!/no/such/interpreter\n")
     path.chmod(0o500)
-    with pytest.raises(GetkeyError, match="cannot be run: No such file"):
+    with pytest.raises(GetkeyError, match="could not be run: No such file"):
         getkey.run(str(path))
 
 
@@ -224,12 +224,12 @@ def _is_alive(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return False
-    # What was killed stays a zombie until init, or whoever stands in for it, has reaped it.
+    # A killed process stays a zombie until init, or its substitute, has reaped it.
     return state != "Z"
 
 
 def _ends(pid: int) -> bool:
-    """Tell whether a process that was sent SIGKILL is gone, within a time in which it must be."""
+    """Return whether a process that was sent SIGKILL ends within the time in which it must."""
     deadline = time.monotonic() + 10
     while _is_alive(pid):
         if time.monotonic() > deadline:

@@ -59,7 +59,7 @@ def key() -> str:
     return secrets.token_hex(32)
 
 
-# What the tests do with a script.
+# The steps that the tests of all scripts share.
 
 
 def install(
@@ -334,7 +334,7 @@ def test_gnupg(place: Cluster, key: str) -> None:
 
 
 def test_gnupg_passphrase_in_a_file(place: Cluster, key: str) -> None:
-    """What the header says of a key with a passphrase, and what happens without that."""
+    """Test the header's advice for a key with a passphrase, and a script that does not follow it."""
     home, file = str(make_directory(place, "gnupg")), str(place.directory / "root_key.gpg")
     secret = str(write(place, "passphrase", PASSPHRASE))
     sample = SCRIPTS / "getkey-gnupg.sample"
@@ -691,7 +691,7 @@ def test_passphrase(place: Cluster, memory: Path) -> None:
     before = wrapped.read_bytes()
     status, said = talk(place, script, "init")
     assert status == 1
-    assert "is there already" in said
+    assert "already exists" in said
     assert wrapped.read_bytes() == before
 
     status, said = talk(place, script, "unlock", ("Passphrase: ", PASSPHRASE[:-1] + "\n"))
@@ -763,10 +763,10 @@ def test_passphrase_not_set(place: Cluster, memory: Path) -> None:
     new, again = "New passphrase: ", "The same again: "
     status, said = talk(place, script, "init", (new, "too short\n"))
     assert status == 1
-    assert "needs 12 characters" in said
+    assert "must be at least 12 characters long" in said
     status, said = talk(place, script, "init", (new, PASSPHRASE + "\n"), (again, PASSPHRASE + "!\n"))
     assert status == 1
-    assert "they differ" in said
+    assert "the two passphrases differ" in said
     # Ctrl-C, and Ctrl-D.
     for stop in ("\x03", "\x04"):
         status, said = talk(place, script, "init", (new, stop))

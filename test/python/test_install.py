@@ -288,7 +288,9 @@ def test_missing_python_package(connection: Connection) -> None:
 
 def test_another_version_of_the_python_package(connection: Connection) -> None:
     _copy_of(connection, "crypto_hash_sha256(bytea)", (f"GD, '{pgkeymgr.__version__}'", "GD, '9.9.9'"))
-    with pytest.raises(errors.UndefinedFile, match=r"SQL is of version 9\.9\.9, its Python package of") as other:
+    with pytest.raises(
+        errors.UndefinedFile, match=r"SQL has version 9\.9\.9, but its Python package has"
+    ) as other:
         connection.execute("SELECT pg_temp.copy('')")
     assert other.value.diag.message_hint is not None
     assert "Reconnect" in other.value.diag.message_hint
@@ -298,9 +300,9 @@ def test_a_function_that_came_with_an_update(connection: Connection) -> None:
     """A session that loaded the package before ALTER EXTENSION UPDATE says what to do."""
     connection.execute("SELECT crypto_hash_sha256('')")
     _copy_of(connection, "crypto_hash_sha256(bytea)", ("].crypto_hash_sha256(", "].crypto_hash_sha1024("))
-    with pytest.raises(errors.UndefinedFile, match="which has no function crypto_hash_sha1024") as missing:
+    with pytest.raises(errors.UndefinedFile, match="has no function crypto_hash_sha1024") as missing:
         connection.execute("SELECT pg_temp.copy('')")
-    assert missing.value.diag.message_hint == "The extension was updated since. Reconnect."
+    assert missing.value.diag.message_hint == "The extension has been updated since this session began. Reconnect."
 
 
 def _python(connection: Connection, body: str) -> Any:
@@ -372,9 +374,11 @@ def test_a_package_that_went_away(connection: Connection) -> None:
         ("uuid", "create_data_key('x')"),
     ):
         _python(connection, f"import sys; sys.modules['{module}'] = None")
-        with pytest.raises(errors.UndefinedFile, match=f"cannot import {module} any more") as gone:
+        with pytest.raises(errors.UndefinedFile, match=f"can no longer import {module}") as gone:
             connection.execute(f"SELECT {call}")
-        assert gone.value.diag.message_hint == "The extension was updated since. Reconnect."
+        assert (
+            gone.value.diag.message_hint == "The extension has been updated since this session began. Reconnect."
+        )
     assert value(connection, "SELECT crypto_hash_sha256('')")
 
 

@@ -1,10 +1,10 @@
-"""The key providers, each with the real thing where there is one that can be had here.
+"""Tests of the key providers, with real servers and tokens as far as they run on this machine.
 
-PKCS#11 is SoftHSM2. KMIP is PyKMIP's own server, with TLS. AWS KMS is moto's server. Vault is twofold: OpenBao
-itself where its binary is there, and a small HTTP server of this file, a stand-in, which does what the
-documentation of the transit engine says, and fails in more ways than one can ask OpenBao to.
+PKCS#11 is SoftHSM2. KMIP is PyKMIP's own server, with TLS. AWS KMS is moto's server. Vault is OpenBao, if its
+binary is there, and also a small HTTP server in this file. That server follows the documentation of the transit
+engine, and can fail in more ways than OpenBao.
 
-Whatever fails here is searched for the secrets, and so is what was logged or printed meanwhile.
+Each failure is searched for the secrets, and so are the log and the output.
 """
 
 import base64
@@ -46,8 +46,8 @@ from pgkeymgr.errors import (
 from pgkeymgr.provider import AVAILABLE, Provider, aws_kms, guard, kmip, open_provider, vault
 from pgkeymgr.provider.files import FILE_BYTES_MAX
 from pgkeymgr.provider.kept import KeptInFile
+from pgkeymgr.provider.pkcs11 import library_name
 from pgkeymgr.provider.plain import KEYS_MAX
-from pgkeymgr.provider.token import library_name
 from pgkeymgr.root_key import getkey
 from test_getkey_scripts import SOFTHSM, find_tool, free_port, service
 
@@ -63,7 +63,7 @@ OTHER_USER = 12345
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 
 
-# What must not be seen, and where it is looked for.
+# The secrets that must not be seen, and the places that are searched for them.
 
 
 def notations(secret: bytes) -> list[str]:
@@ -122,7 +122,7 @@ class Logged(logging.Handler):
         self.text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a record."""
+        """Keep a record."""
         self.text += self.format(record) + "\n"
 
 
@@ -171,7 +171,7 @@ def test_the_search_finds() -> None:
             assert_hidden(secret)
 
 
-# One of each kind.
+# Each kind of provider has a definition here.
 
 
 class Made(NamedTuple):
@@ -447,7 +447,7 @@ def write(path: Path, content: str | bytes, mode: int = 0o600) -> None:
     path.chmod(mode)
 
 
-# What all of them do.
+# The tests that all providers with a file must pass.
 
 
 def test_kinds() -> None:
@@ -465,7 +465,7 @@ def test_store_and_load(kept: Made) -> None:
     assert kept.open().kind == kept.settings["kind"]
     # None is lost: not this way, and not by a name that leads nowhere.
     before = kept.file.read_bytes()
-    fails(lambda: kept.open().store([OTHER_KEY]), "there already", ProviderTakenError)
+    fails(lambda: kept.open().store([OTHER_KEY]), "already exists", ProviderTakenError)
     assert kept.file.read_bytes() == before
     # Nor if it is to be replaced.
     kept.open().store([OTHER_KEY, *KEYS], replace=True)
@@ -483,7 +483,7 @@ def test_damaged_file(kept: Made) -> None:
             write(kept.file, damaged)
             fails(kept.open().load, "damaged" if kind != "file" else "nothing|characters on line 1")
     write(kept.file, b"x" * (FILE_BYTES_MAX + 1))
-    fails(kept.open().load, f"more than {FILE_BYTES_MAX} bytes")
+    fails(kept.open().load, f"at most {FILE_BYTES_MAX} bytes")
     write(kept.file, whole)
     for mode in (0o640, 0o604, 0o620, 0o602, 0o610):
         kept.file.chmod(mode)
@@ -500,7 +500,7 @@ def test_altered_fields(request: pytest.FixtureRequest, name: str) -> None:
     fields = json.loads(made.file.read_text())
     reasons = {
         "passphrase": (PassphraseError, "wrong passphrase|out of range"),
-        "pkcs11": (ProviderError, "fails|damaged"),
+        "pkcs11": (ProviderError, "failed|damaged"),
         "kmip_server": (ProviderError, "ITEM_NOT_FOUND"),
         "kms": (ProviderError, "InvalidCiphertext"),
         "vault_server": (ProviderError, "HTTP status 400"),
@@ -550,7 +550,7 @@ def test_what_is_not_a_file(plain_file: Made) -> None:
     plain_file.file.unlink()
     plain_file.file.symlink_to("nowhere")
     fails(plain_file.open().load, "No such file")
-    fails(lambda: plain_file.open().store(KEYS), "there already", ProviderTakenError)
+    fails(lambda: plain_file.open().store(KEYS), "already exists", ProviderTakenError)
     fails(lambda: plain_file.open(file=str(plain_file.file.parent / "no" / "file")).store(KEYS), "No such file")
 
 
@@ -565,7 +565,7 @@ def test_keys_that_are_none(kept: Made) -> None:
 
 @pytest.mark.parametrize("replace", [False, True])
 def test_nobody_can_read_it_at_any_moment(tmp_path: Path, replace: bool) -> None:
-    """What is there when the new file is verified: private whatever the umask, and the old one in place."""
+    """During the verification, the new file is private under every umask, and the old file is in place."""
     seen: dict[str, int] = {}
 
     class Watching:
@@ -610,7 +610,7 @@ def test_not_switched_unless_it_opens(tmp_path: Path, replace: bool) -> None:
 
     if replace:
         write(file, OTHER_KEY.hex())
-    for gives, reason in ((OTHER_KEY.hex().encode(), "does not give back"), (b"", "holds nothing")):
+    for gives, reason in ((OTHER_KEY.hex().encode(), "does not return"), (b"", "holds nothing")):
         provider = KeptInFile("file", "the file", str(file), partial(Forgetful, gives))
         fails(partial(provider.store, KEYS, replace), reason)
         assert [path.name for path in tmp_path.iterdir()] == (["root_key"] if replace else [])
@@ -628,7 +628,9 @@ def test_a_file_that_comes_meanwhile_is_not_lost(tmp_path: Path) -> None:
             write(file, OTHER_KEY.hex())
             return content
 
-    fails(lambda: KeptInFile("file", "the file", str(file), Late).store(KEYS), "there already", ProviderTakenError)
+    fails(
+        lambda: KeptInFile("file", "the file", str(file), Late).store(KEYS), "already exists", ProviderTakenError
+    )
     assert file.read_text() == OTHER_KEY.hex()
     assert [path.name for path in tmp_path.iterdir()] == ["root_key"]
 
@@ -667,7 +669,7 @@ def test_settings(kind: str) -> None:
         for wrong in [*bad, *(["relative"] if value[0] == "/" else [])]:
             changed = {**good, name: wrong}
             fails(partial(open_provider, changed), f'"{name}" of the provider', ParameterError)
-    # One that is in the wrong place, whose value is a secret.
+    # The PIN is a secret in the wrong place.
     fails(lambda: open_provider({**good, "pin": PIN}), '"pin" of the provider .* is unknown', ParameterError)
 
 
@@ -711,7 +713,7 @@ def test_without_the_library(
     made.open().store(KEYS)
     monkeypatch.setitem(sys.modules, module, None)
     extra = AVAILABLE[made.settings["kind"]].extra
-    fails(made.open().load, rf'cannot import {module}: .* pip install "pgkeymgr\[{extra}\]"')
+    fails(made.open().load, rf'could not import {module}: .* pip install "pgkeymgr\[{extra}\]"')
 
 
 def test_importing_needs_no_library() -> None:
@@ -745,7 +747,7 @@ def test_file_holds_no_root_keys(plain_file: Made, text: str, reason: str) -> No
 def test_command(tmp_path: Path) -> None:
     script = tmp_path / "getkey"
     provider = open_provider({"kind": "command", "script": str(script)})
-    fails(provider.load, "cannot be read", GetkeyError)
+    fails(provider.load, "could not be read", GetkeyError)
     for body, reason in (
         (f"echo {KEYS[0].hex()}; exit 1", "exited with status 1"),
         (f"echo {KEYS[0].hex()}0", "printed 65 characters"),
@@ -789,8 +791,8 @@ def test_passphrase(passphrase: Made) -> None:
 
 def test_new_passphrase(passphrase: Made) -> None:
     for typed, reason in (
-        ((PASSPHRASE, WRONG_PASSPHRASE), "not the same"),
-        (("too short",), "needs 12 characters"),
+        ((PASSPHRASE, WRONG_PASSPHRASE), "the two inputs differ"),
+        (("too short",), "must be at least 12 characters long"),
         (("",), "empty"),
     ):
         made = passphrase._replace(ask=types(*typed))
@@ -822,12 +824,12 @@ def test_pkcs11(pkcs11: Made, tmp_path: Path) -> None:
         with pytest.raises(library.AttributeSensitive):
             _ = key[library.Attribute.VALUE]
     fails(pkcs11.open(pin_file=None).load, "nobody")
-    fails(pkcs11.open(token_label="no such").load, 'no token "no such"')
+    fails(pkcs11.open(token_label="no such").load, 'token "no such" does not exist')
     fails(pkcs11.open(key_label="no such").load, 'has no AES key "no such"')
     fails(pkcs11.open(module=str(tmp_path / "no.so")).load, "No such file")
     no_module = tmp_path / "module.so"
     write(no_module, "not a library")
-    fails(pkcs11.open(module=str(no_module)).load, "fails")
+    fails(pkcs11.open(module=str(no_module)).load, "failed")
     no_module.chmod(0o622)
     fails(pkcs11.open(module=str(no_module)).load, "can be written by its group or by others")
     pin = Path(pkcs11.settings["pin_file"])
@@ -849,7 +851,7 @@ def test_pkcs11_with_another_key(pkcs11: Made, softhsm: Callable[[], str], tmp_p
     other = pkcs11.open(token_label=softhsm(), file=str(tmp_path / "other"))
     other.store([OTHER_KEY])
     shutil.copy2(pkcs11.file, tmp_path / "other")
-    fails(other.load, "fails: GeneralError")
+    fails(other.load, "failed: GeneralError")
 
 
 def test_pkcs11_with_two_keys(pkcs11: Made) -> None:
@@ -869,10 +871,10 @@ def test_pkcs11_with_two_keys(pkcs11: Made) -> None:
 def test_kmip_connections(kmip_server: Made, certificates: Path, tmp_path: Path) -> None:
     kmip_server.open().store(KEYS)
     fails(kmip_server.open(port=free_port()).load, "Connection refused")
-    fails(kmip_server.open(ca=str(certificates / "wrong.crt")).load, "not good for this host")
+    fails(kmip_server.open(ca=str(certificates / "wrong.crt")).load, "not valid for this host")
     strange = {"cert": str(certificates / "stranger.crt"), "key": str(certificates / "stranger.key")}
-    fails(kmip_server.open(**strange).load, "fails")
-    fails(kmip_server.open(key=str(certificates / "stranger.key")).load, "fails: SSLError")
+    fails(kmip_server.open(**strange).load, "failed")
+    fails(kmip_server.open(key=str(certificates / "stranger.key")).load, "failed: SSLError")
     readable = tmp_path / "client.key"
     write(readable, (certificates / "client.key").read_bytes(), 0o640)
     fails(kmip_server.open(key=str(readable)).load, "by its group or by others")
@@ -886,7 +888,7 @@ def test_kmip_server_with_another_name(certificates: Path, tmp_path: Path) -> No
     process, port = start_kmip(tmp_path, certificates, "other")
     try:
         made = Made({**kmip_settings(certificates, port), "uids": ["1"]})
-        fails(made.open().load, "not good for this host")
+        fails(made.open().load, "not valid for this host")
     finally:
         stop_kmip(process)
 
@@ -916,7 +918,7 @@ def test_kmip_objects(kmip_server: Made, kmip_port: int, certificates: Path) -> 
         ([first, zeros], "zeros on line 2"),
         ([raw], "characters on line 1"),
         (["4711"], "ITEM_NOT_FOUND"),
-        (["x"], "fails"),
+        (["x"], "failed"),
     ):
         fails(kmip_server.open(file=None, uids=uids).load, reason)
     fails(lambda: kmip_server.open(file=None, uids=[first]).store(KEYS, replace=True), "only read")
@@ -949,7 +951,7 @@ def test_kmip_server_answers_garbage(kmip_server: Made, certificates: Path, answ
 
         thread = threading.Thread(target=serve)
         thread.start()
-        fails(kmip_server.open(port=listener.getsockname()[1], file=None, uids=["1"]).load, "fails")
+        fails(kmip_server.open(port=listener.getsockname()[1], file=None, uids=["1"]).load, "failed")
         thread.join()
 
 
@@ -996,8 +998,8 @@ def test_vault_errors(vault_server: Made, transit: Transit, tmp_path: Path) -> N
     for token, reason in (
         ("wrong", "HTTP status 403"),
         ("", "is empty"),
-        (f"{TOKEN}\nX-Evil: {TOKEN}", "characters that no token has"),
-        (b"\xff", "characters that no token has"),
+        (f"{TOKEN}\nX-Evil: {TOKEN}", "invalid characters"),
+        (b"\xff", "invalid characters"),
     ):
         write(token_file, token)
         fails(provider.load, reason)
@@ -1040,24 +1042,30 @@ def raw(answer: bytes) -> Callable[[_TransitRequest, bytes], None]:
 
 BAD_ANSWERS: list[tuple[Callable[[_TransitRequest, bytes], None], str]] = [
     (echo(400), "HTTP status 400"),
-    (echo(403), "HTTP status 403 the token"),
+    (echo(403), "HTTP status 403 Check that the token"),
     (echo(429), "HTTP status 429"),
     (echo(500), "HTTP status 500"),
-    (echo(503), "HTTP status 503 it is sealed"),
+    (echo(503), "HTTP status 503 The server is sealed"),
     # The token must not follow.
     (echo(307, Location="http://127.0.0.1:1/"), "HTTP status 307"),
     (echo(301, Location="http://127.0.0.1:1/"), "HTTP status 301"),
-    (echo(200), "not one of the transit engine"),
-    (text(b""), "not one of the transit engine"),
-    (text(b"\xff<html>" + TOKEN.encode()), "not one of the transit engine"),
-    (text(b"[" * 100_000), "not one of the transit engine"),
-    (text([]), "not one of the transit engine"),
-    (text({"data": None}), "not one of the transit engine"),
-    (text({"data": {"plaintext": 7, "ciphertext": 7}}), "not one of the transit engine"),
-    (text({"data": {"plaintext": f"?{PIN}", "ciphertext": KEYS[0].hex()}}), "not one of the transit engine"),
-    (text({"data": {"plaintext": "äöü", "ciphertext": "vault:v1:ä"}}), "not one of the transit engine"),
+    (echo(200), "unexpected response from the transit engine"),
+    (text(b""), "unexpected response from the transit engine"),
+    (text(b"\xff<html>" + TOKEN.encode()), "unexpected response from the transit engine"),
+    (text(b"[" * 100_000), "unexpected response from the transit engine"),
+    (text([]), "unexpected response from the transit engine"),
+    (text({"data": None}), "unexpected response from the transit engine"),
+    (text({"data": {"plaintext": 7, "ciphertext": 7}}), "unexpected response from the transit engine"),
+    (
+        text({"data": {"plaintext": f"?{PIN}", "ciphertext": KEYS[0].hex()}}),
+        "unexpected response from the transit engine",
+    ),
+    (
+        text({"data": {"plaintext": "äöü", "ciphertext": "vault:v1:ä"}}),
+        "unexpected response from the transit engine",
+    ),
     (raw(b"garbage " + TOKEN.encode() + b"\r\n"), "BadStatusLine"),
-    (lambda request, body: request.connection.close(), "fails"),
+    (lambda request, body: request.connection.close(), "failed"),
 ]
 
 
@@ -1097,11 +1105,11 @@ def test_vault_tls(vault_server: Made, transit: Transit, certificates: Path) -> 
     made = Made({**vault_server.settings, "address": address, "ca": str(certificates / "ca.crt")})
     made.open().store(KEYS)
     assert made.open().load() == KEYS
-    fails(made.open(ca=str(certificates / "wrong.crt")).load, "certificate is not good")
-    fails(made.open(ca=None).load, "certificate is not good")
+    fails(made.open(ca=str(certificates / "wrong.crt")).load, "certificate is not valid")
+    fails(made.open(ca=None).load, "certificate is not valid")
     fails(made.open(ca="/no/such.crt").load, "No such file")
     context.load_cert_chain(certificates / "other.crt", certificates / "other.key")
-    fails(made.open().load, "certificate is not good")
+    fails(made.open().load, "certificate is not valid")
 
 
 def test_openbao(tmp_path: Path) -> None:
@@ -1142,6 +1150,6 @@ def test_guarded_errors_lead_nowhere() -> None:
         raise ValueError(KEYS[0].hex())
 
     with pytest.raises(ProviderError) as failed:
-        guard.guarded(leak, lambda error: ProviderError(f"failed: {type(error).__name__}"))
+        guard.call_safely(leak, lambda error: ProviderError(f"failed: {type(error).__name__}"))
     assert failed.value.__cause__ is None
     assert failed.value.__context__ is None

@@ -21,11 +21,11 @@ import pytest
 from pgkeymgr.agent import service, settings
 from pgkeymgr.agent.remote import RemoteRootKey, UnreachableError
 from pgkeymgr.errors import Error, GetkeyError
-from pgkeymgr.provider import files, token
+from pgkeymgr.provider import files, pkcs11
 from pgkeymgr.root_key import getkey, trusted_path
 
 KEY = "0123456789abcdef" * 4
-PACKAGE = Path(trusted_path.__file__).parents[1]
+PACKAGE = Path(trusted_path.__file__).parents[2]
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 OTHER = next(user for user in pwd.getpwall() if user.pw_uid not in (0, os.geteuid(), 65534))
@@ -53,12 +53,12 @@ def _close(descriptor: int) -> None:
 
 
 def _use_certificate(path: str) -> None:
-    with files.opened(path) as name:
+    with files.open_checked(path) as name:
         assert Path(name).read_text() == "certificate"
 
 
 def _use_tls_key(path: str) -> None:
-    with files.opened(path, is_private=True) as name:
+    with files.open_checked(path, is_private=True) as name:
         assert Path(name).read_text() == "key"
 
 
@@ -78,7 +78,7 @@ def _claim(path: str) -> None:
 
 def _connect(path: str) -> None:
     # Nobody listens there. Before that is noticed, the directories are looked at.
-    with pytest.raises(UnreachableError, match="cannot be reached"):
+    with pytest.raises(UnreachableError, match="could not be reached"):
         _ = RemoteRootKey(path).fingerprint
 
 
@@ -244,10 +244,10 @@ def test_a_link_of_another_user_in_a_sticky_directory(everything: Tree) -> None:
 
 def test_links_that_lead_nowhere(a_file: Tree) -> None:
     loop = a_file.link(a_file.two / "loop", "loop")
-    refuses(a_file.use, loop, "cannot be read: Too many levels of symbolic links")
+    refuses(a_file.use, loop, "could not be read: Too many levels of symbolic links")
     dangling = a_file.link(a_file.two / "dangling", "nothing")
-    refuses(a_file.use, dangling, "cannot be read: No such file or directory")
-    refuses(a_file.use, a_file.file / "below", "cannot be read: Not a directory")
+    refuses(a_file.use, dangling, "could not be read: No such file or directory")
+    refuses(a_file.use, a_file.file / "below", "could not be read: Not a directory")
 
 
 # Files
@@ -366,20 +366,20 @@ def test_libraries_are_loaded_from_what_was_checked(tmp_path: Path) -> None:
     library = next(Path(path) for path in _loaded_files() if "/libm.so" in path or "/libc.so" in path)
     shutil.copy(library, tree.file)
     tree.file.chmod(0o644)
-    name = token.library_name(str(tree.file))
+    name = pkcs11.library_name(str(tree.file))
     inode = tree.file.stat().st_ino
-    assert token.library_name(str(tree.file)) == name
+    assert pkcs11.library_name(str(tree.file)) == name
     # A link to it is the same library, which the dynamic loader must not initialize twice.
-    assert token.library_name(str(tree.link(tree.two / "link", "file"))) == name
+    assert pkcs11.library_name(str(tree.link(tree.two / "link", "file"))) == name
     evil = tree.two / "evil"
     evil.write_text("not a library")
     evil.rename(tree.file)
     ctypes.CDLL(name)
     assert inode in _loaded_inodes()
     # The file is another library now, and is loaded by another name.
-    assert token.library_name(str(tree.file)) != name
+    assert pkcs11.library_name(str(tree.file)) != name
     with pytest.raises(OSError, match=r"file too short|invalid ELF header"):
-        ctypes.CDLL(token.library_name(str(tree.file)))
+        ctypes.CDLL(pkcs11.library_name(str(tree.file)))
 
 
 def _loaded_files() -> list[str]:
@@ -461,7 +461,7 @@ def test_without_proc(tmp_path: Path) -> None:
     """Nothing is run that was not checked, where the kernel's names of descriptors are missing."""
     tree = Tree(tmp_path, FILES["getkey"])
     program = (
-        "import sys\nfrom pgkeymgr import getkey\nfrom pgkeymgr.errors import GetkeyError\n"
+        "import sys\nfrom pgkeymgr.root_key import getkey\nfrom pgkeymgr.errors import GetkeyError\n"
         "try:\n    getkey.run(sys.argv[1])\nexcept GetkeyError as error:\n    print(error.message, error.hint)"
     )
     hidden = 'mount -t tmpfs none /proc && exec "$@"'

@@ -1,1 +1,1 @@
-"""The agent: a process outside PostgreSQL that holds the root key, and what backends ask it with."""
+"""The agent, a process outside PostgreSQL that holds the root key, and its clients in the backends."""

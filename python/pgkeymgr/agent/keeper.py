@@ -1,4 +1,4 @@
-"""The root keys in the agent: fetched, held, forgotten."""
+"""Fetches the root keys for the agent, holds them, and forgets them."""
 
 import asyncio
 import contextlib
@@ -17,38 +17,38 @@ _Result = TypeVar("_Result")
 
 
 class NobodyToAskError(ProviderError):
-    """The provider wants a passphrase, and nobody is there to type it."""
+    """The provider needs a passphrase or a PIN, and nobody can be asked for it."""
 
 
-def nobody(prompt: str) -> bytes:
-    """Answer a provider's question where nobody can be asked.
+def refuse_to_ask(prompt: str) -> bytes:
+    """Refuse a provider's question, because nobody can be asked.
 
     Args:
-        prompt: what it asks for.
+        prompt: the question.
 
     Raises:
         NobodyToAskError: always.
     """
     raise NobodyToAskError(
-        f"the provider asks: {prompt}", hint="Type it for a running agent: pgkeymgr agent unlock, or reload."
+        f"the provider asks: {prompt}", hint="Run pgkeymgr agent unlock or reload, and type the answer there."
     )
 
 
 def fetch(settings: Settings, ask: Ask, is_canceled: Callable[[], bool]) -> LocalRootKey:
-    """Get the root keys, from a getkey script or a provider.
+    """Get the root keys from the getkey script or the provider in the settings.
 
     Args:
-        settings: one of the two is in them.
-        ask: given a prompt, returns what somebody typed; may raise NobodyToAskError.
-        is_canceled: asked while a getkey script runs.
+        settings: the settings of the agent.
+        ask: shows a prompt and returns the input of a person. It may raise NobodyToAskError.
+        is_canceled: returns whether to give up; it is called while a getkey script runs.
 
     Returns:
-        The root key.
+        The root key, with the previous root keys.
 
     Raises:
-        GetkeyError: the script was refused, or did not give a root key.
-        ProviderError: the provider did not give one.
-        AgentError: the settings name neither.
+        GetkeyError: the script was refused, failed, or did not print a root key.
+        ProviderError: the provider did not return a root key.
+        AgentError: the settings name neither a script nor a provider.
     """
     if settings.getkey is not None:
         output = getkey.run(settings.getkey, is_canceled)
@@ -61,15 +61,15 @@ def fetch(settings: Settings, ask: Ask, is_canceled: Callable[[], bool]) -> Loca
         keys, source = _load(settings.provider, ask)
     else:
         raise AgentError(
-            "nothing says where the root key is",
-            hint="Name a getkey script with --getkey, or a provider in the configuration; see docs/agent.md.",
+            "the agent has neither a getkey script nor a provider",
+            hint="Name a getkey script with --getkey, or a provider in the configuration. See docs/agent.md.",
         )
     return LocalRootKey(keys, f"agent {settings.socket} ({source})")
 
 
 def _load(settings: Mapping[str, Any], ask: Ask) -> tuple[list[bytes], str]:
     try:
-        from ..provider import open_provider  # not needed with a getkey script
+        from ..provider import open_provider  # An agent with a getkey script does not need this module.
 
         provider = open_provider(settings, ask)
         keys, source = provider.load(), provider.source
@@ -79,24 +79,25 @@ def _load(settings: Mapping[str, Any], ask: Ask) -> tuple[list[bytes], str]:
         kind = type(error).__name__
     else:
         if not keys or any(len(key) != KEY_BYTES or not any(key) for key in keys):
-            raise ProviderError(f"{source} did not give root keys of {KEY_BYTES} bytes that are not zero")
+            raise ProviderError(f"{source} did not return root keys of {KEY_BYTES} bytes that are not all zeros")
         return keys, source
-    # Not inside the handler: the text of that exception could hold anything.
+    # Inside the handler, the unexpected exception would be the context of this error. Its text could hold a
+    # secret.
     raise ProviderError(f"the provider failed: {kind}")
 
 
 class Keeper:
-    """Who holds the root keys, in one event loop.
+    """Holds the root keys for one event loop.
 
     Attributes:
         root_key: the root key; None while the agent is locked.
     """
 
     def __init__(self, fetch_with: Callable[[Ask], LocalRootKey]) -> None:
-        """Take where they are fetched from.
+        """Initialize a keeper without keys, which is a locked agent.
 
         Args:
-            fetch_with: fetches them; called in a thread of its own, with whom to ask.
+            fetch_with: fetches the keys; its argument asks a person. It is called in a thread of its own.
         """
         self.root_key: LocalRootKey | None = None
         self._fetch = fetch_with
@@ -104,13 +105,13 @@ class Keeper:
         self._locks = 0
 
     async def unlock(self, ask: Ask) -> None:
-        """Get the keys if they are not there.
+        """Get the keys if the agent is locked.
 
         Args:
-            ask: see ``fetch``; called in a thread.
+            ask: see ``fetch``; it is called in a thread.
 
         Raises:
-            Error: they cannot be had; the agent stays locked.
+            Error: the keys could not be fetched; the agent stays locked.
         """
         locks = self._locks
         async with self._fetching:
@@ -118,28 +119,30 @@ class Keeper:
                 self._take(await _in_thread(lambda: self._fetch(ask)), locks)
 
     async def reload(self, ask: Ask) -> None:
-        """Get the keys anew; those that are there go on serving meanwhile, and if that fails.
+        """Get the keys again. The present keys stay in use until then, and if an error occurs.
 
         Args:
-            ask: see ``fetch``; called in a thread.
+            ask: see ``fetch``; it is called in a thread.
 
         Raises:
-            AgentError: the agent is locked, or was locked meanwhile.
-            Error: they cannot be had.
+            AgentError: the agent is locked, or was locked during the reload.
+            Error: the keys could not be fetched.
         """
         locks = self._locks
         async with self._fetching:
             if self.root_key is None:
-                raise AgentError("the agent is locked", hint="pgkeymgr agent unlock gets the keys anew.")
+                raise AgentError("the agent is locked", hint="Unlock it with pgkeymgr agent unlock.")
             old = self.root_key
             self._take(await _in_thread(lambda: self._fetch(ask)), locks)
             old.forget()
 
     def _take(self, root_key: LocalRootKey, locks: int) -> None:
         if self._locks != locks:
-            # Whoever locked the agent meanwhile has the last word.
+            # A lock that was requested during the fetch must not be undone.
             root_key.forget()
-            raise AgentError("the agent was locked meanwhile", hint="pgkeymgr agent unlock gets the keys anew.")
+            raise AgentError(
+                "the agent was locked while it fetched the root keys", hint="Unlock it with pgkeymgr agent unlock."
+            )
         self.root_key = root_key
 
     def lock(self) -> None:
@@ -151,7 +154,7 @@ class Keeper:
 
 
 async def _in_thread(function: Callable[[], _Result]) -> _Result:
-    # Not the loop's own threads: the agent would wait for them when it ends, and a provider may be slow.
+    # The agent would wait for the loop's own threads when it ends, and a provider may be slow.
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_Result] = loop.create_future()
 
@@ -164,7 +167,7 @@ async def _in_thread(function: Callable[[], _Result]) -> _Result:
             done.set_exception(error)
 
     def run() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the agent has ended
+        with contextlib.suppress(RuntimeError):  # If the agent has ended, the loop is closed.
             try:
                 result = function()
             except BaseException as error:

@@ -1,8 +1,13 @@
-"""The wire format between the agent and its clients, as functions of bytes; docs/agent.md describes it.
+"""The wire format between the agent and its clients, as functions of bytes. docs/agent.md describes it.
 
-A frame is its length (4 bytes, big-endian, without these 4), a version, a code, and fields, each with its length
-(4 bytes) before it. The code of a request is an operation, that of a response a status. A client sends a request
-and waits for the response; responses come in the order of the requests.
+The layout of a frame; numbers are big-endian:
+
+- the length of the rest of the frame, 4 bytes;
+- the version, 1 byte;
+- the code, 1 byte: an operation in a request, a status in a response;
+- the fields, each with its length before it in 4 bytes.
+
+A client sends a request and waits for the response. Responses have the order of the requests.
 """
 
 from collections.abc import Sequence
@@ -25,13 +30,14 @@ from ..root_key.wrap import OVERHEAD_BYTES
 
 VERSION = 1
 VERSIONS = (1,)
-"""The versions that this agent answers; a client speaks the newest."""
+"""The versions that this agent answers. A client uses the newest."""
 
 LENGTH_BYTES = 4
 SECRET_BYTES_MAX = 1 << 20
-"""The largest secret that goes through the agent, in bytes."""
+"""The length of the largest secret that the agent wraps, in bytes."""
 FRAME_BYTES_MAX = SECRET_BYTES_MAX + (1 << 16)
-"""The longest frame, in bytes without its length: the largest secret, and room for what goes with it."""
+"""The length of the longest frame, without the length field: the largest secret, and 64 KiB for the other
+fields."""
 FIELDS_MAX = 4
 
 _LENGTH = Struct(">I")
@@ -41,7 +47,7 @@ _DERIVE = Struct(">qi")
 
 
 class Operation(IntEnum):
-    """What a request asks for."""
+    """The operations that a client can request."""
 
     IDENTIFY = 1
     DERIVE = 2
@@ -67,11 +73,11 @@ FIELDS = {
     Operation.RELOAD: 0,
     Operation.ANSWER: 1,
 }
-"""How many fields each operation has."""
+"""The number of fields of each operation."""
 
 
 class Status(IntEnum):
-    """What a response is."""
+    """The kinds of responses."""
 
     OK = 0
     ERROR = 1
@@ -95,11 +101,11 @@ _ERRORS: dict[str, type[Error]] = {
 
 
 class FormatError(Exception):
-    """What came is not a frame of this format; the message says how, without the content."""
+    """The received bytes are not a frame of this format. The message describes the fault without the content."""
 
 
 class VersionError(FormatError):
-    """It is a frame of a version that is not known here."""
+    """The frame has an unknown version."""
 
     def __init__(self, version: int) -> None:
         super().__init__(f"version {version}")
@@ -107,17 +113,17 @@ class VersionError(FormatError):
 
 
 def encode(code: int, fields: Sequence[bytes] = ()) -> bytes:
-    """Make a frame.
+    """Return a frame.
 
     Args:
         code: an operation or a status.
-        fields: at most FIELDS_MAX.
+        fields: at most FIELDS_MAX fields.
 
     Returns:
-        The frame, its length included.
+        The frame, with its length field.
 
     Raises:
-        LimitError: it would be longer than FRAME_BYTES_MAX.
+        LimitError: the frame would be longer than FRAME_BYTES_MAX.
     """
     body = b"".join([part for field in fields for part in (_LENGTH.pack(len(field)), field)])
     length = _HEAD_BYTES + len(body)
@@ -127,28 +133,28 @@ def encode(code: int, fields: Sequence[bytes] = ()) -> bytes:
 
 
 def too_large(size: int) -> LimitError:
-    """Make the error for what the agent does not take.
+    """Return the error for a request that is too large for the agent.
 
     Args:
-        size: in bytes.
+        size: the length of the secret, the wrap or the frame in bytes.
 
     Returns:
-        The error, to be raised.
+        The error, which the caller raises.
     """
     return LimitError(
-        f"this is too large for the agent: {size} bytes, where a secret may have {SECRET_BYTES_MAX}",
-        hint="Encrypt it under a data key: token_encrypt() has no such limit.",
+        f"secret is too large for the agent: {size} bytes, but at most {SECRET_BYTES_MAX} are allowed",
+        hint="Encrypt it under a data key with token_encrypt(), which has no such limit.",
     )
 
 
 def check_secret(secret: bytes) -> None:
-    """Refuse a secret whose wrap could not be sent back.
+    """Refuse a secret whose wrap would not fit into a response.
 
     Args:
-        secret: what is to be wrapped.
+        secret: the secret to wrap.
 
     Raises:
-        LimitError: it is larger than SECRET_BYTES_MAX.
+        LimitError: the secret is larger than SECRET_BYTES_MAX.
     """
     if len(secret) > SECRET_BYTES_MAX:
         raise too_large(len(secret))
@@ -158,49 +164,49 @@ def check_wrapped(wrapped: bytes) -> None:
     """Refuse a wrap that the agent cannot have made.
 
     Args:
-        wrapped: what is to be opened.
+        wrapped: the wrap to open.
 
     Raises:
-        LimitError: its secret is larger than SECRET_BYTES_MAX.
+        LimitError: the secret in the wrap is larger than SECRET_BYTES_MAX.
     """
     if len(wrapped) > SECRET_BYTES_MAX + OVERHEAD_BYTES:
         raise too_large(len(wrapped))
 
 
 def frame_length(start: bytes | bytearray) -> int:
-    """Read the length of a frame.
+    """Return the length of a frame.
 
     Args:
-        start: its first LENGTH_BYTES bytes, or more.
+        start: the first LENGTH_BYTES bytes of the frame, or more.
 
     Returns:
-        How many bytes follow these four.
+        The number of bytes after the length field.
 
     Raises:
-        FormatError: no frame has that length.
+        FormatError: the length is out of range.
     """
     length: int = _LENGTH.unpack_from(start)[0]
     if not _HEAD_BYTES <= length <= FRAME_BYTES_MAX:
-        raise FormatError(f"a frame of {length} bytes; it must have {_HEAD_BYTES} to {FRAME_BYTES_MAX}")
+        raise FormatError(f"a frame must be {_HEAD_BYTES} to {FRAME_BYTES_MAX} bytes long, not {length}")
     return length
 
 
 def decode(body: bytes) -> tuple[int, list[bytes]]:
-    """Take a frame apart.
+    """Return the code and the fields of a frame.
 
     Args:
-        body: the frame without its length.
+        body: the frame without its length field.
 
     Returns:
-        Its code and its fields.
+        The code and the fields.
 
     Raises:
-        VersionError: it is of another version.
-        FormatError: the fields do not fill it.
+        VersionError: the frame has another version.
+        FormatError: the fields do not fill the frame.
     """
     size = len(body)
     if size < _HEAD_BYTES:
-        raise FormatError("a frame without a code")
+        raise FormatError("the frame has no code")
     if body[0] not in VERSIONS:
         raise VersionError(body[0])
     fields: list[bytes] = []
@@ -208,88 +214,88 @@ def decode(body: bytes) -> tuple[int, list[bytes]]:
     while at < size:
         start = at + LENGTH_BYTES
         if start > size:
-            raise FormatError("a field without its length")
+            raise FormatError("a field has no length")
         at = start + _LENGTH.unpack_from(body, start - LENGTH_BYTES)[0]
         if at > size:
-            raise FormatError("a field longer than its frame")
+            raise FormatError("a field is longer than its frame")
         if len(fields) == FIELDS_MAX:
-            raise FormatError(f"more than {FIELDS_MAX} fields")
+            raise FormatError(f"the frame has more than {FIELDS_MAX} fields")
         fields.append(body[start:at])
     return body[1], fields
 
 
 def decode_request(body: bytes) -> tuple[int, list[bytes]]:
-    """Take a request apart.
+    """Return the operation and the fields of a request.
 
     Args:
-        body: the frame without its length.
+        body: the frame without its length field.
 
     Returns:
-        Its operation, a known one, and as many fields as that has.
+        A known operation, and the number of fields that it has.
 
     Raises:
-        VersionError: it is of another version.
-        FormatError: it is not a request.
+        VersionError: the frame has another version.
+        FormatError: the frame is not a request.
     """
     operation, fields = decode(body)
     wanted = FIELDS.get(operation)  # type: ignore[call-overload]  # an IntEnum is its number
     if wanted is None:
-        raise FormatError(f"there is no operation {operation}")
+        raise FormatError(f"operation {operation} does not exist")
     if len(fields) != wanted:
-        raise FormatError(f"operation {operation} has {wanted} fields, not {len(fields)}")
+        raise FormatError(f"operation {operation} must have {wanted} fields, not {len(fields)}")
     return operation, fields
 
 
 def encode_derive(key_id: int, length: int, context: bytes, under: str | None) -> bytes:
-    """Make the request for a derived key; see ``RootKey.derive``."""
+    """Return the request for a derived key; see ``RootKey.derive``."""
     return encode(Operation.DERIVE, (_DERIVE.pack(key_id, length), context, (under or "").encode()))
 
 
 def decode_derive(fields: Sequence[bytes]) -> tuple[int, int, bytes, str | None]:
-    """Read the fields of that request.
+    """Return the arguments in a request for a derived key.
 
     Args:
-        fields: three.
+        fields: the three fields of the request.
 
     Returns:
         The arguments of ``RootKey.derive``.
 
     Raises:
-        FormatError: the first field does not have 12 bytes, or the last is not text.
+        FormatError: the first field is not 12 bytes long, or the last field is not text.
     """
     if len(fields[0]) != _DERIVE.size:
-        raise FormatError(f"number and length have {_DERIVE.size} bytes, not {len(fields[0])}")
+        raise FormatError(f"the number and the length must be {_DERIVE.size} bytes long, not {len(fields[0])}")
     key_id, length = _DERIVE.unpack(fields[0])
     return key_id, length, fields[1], text(fields[2]) or None
 
 
 def text(field: bytes) -> str:
-    """Read a field that is text.
+    """Return the text in a field.
 
     Args:
-        field: UTF-8.
+        field: the text as UTF-8.
 
     Returns:
         The text.
 
     Raises:
-        FormatError: it is not UTF-8.
+        FormatError: the field is not UTF-8.
     """
     try:
         return field.decode()
     except UnicodeDecodeError:
-        pass  # raised below: this exception has the field in it
-    raise FormatError("a field that must be text, and is not UTF-8")
+        pass  # The error is raised below, because this exception has the field in it.
+    raise FormatError("a field that must be text is not UTF-8")
 
 
 def encode_error(error: Error) -> bytes:
-    """Make the response that is an error.
+    """Return the response for an error.
 
     Args:
-        error: of one of the classes that go over the wire; another arrives as AgentError.
+        error: the error. If its class is not in the protocol, the client gets an AgentError.
 
     Returns:
-        The frame: the name of the class, the message, the hint.
+        The frame, with the name of the class, the message and the hint.
     """
     return encode(
         Status.ERROR, (type(error).__name__.encode(), error.message.encode(), (error.hint or "").encode())
@@ -297,50 +303,50 @@ def encode_error(error: Error) -> bytes:
 
 
 def decode_error(fields: Sequence[bytes]) -> Error:
-    """Make that error again.
+    """Return the error in a response.
 
     Args:
-        fields: of the response.
+        fields: the fields of the response.
 
     Returns:
-        The error, to be raised.
+        The error, which the caller raises.
 
     Raises:
-        FormatError: these are not three texts.
+        FormatError: the fields are not three texts.
     """
-    if len(fields) != 3:  # noqa: PLR2004  # class, message, hint
-        raise FormatError(f"an error has 3 fields, not {len(fields)}")
+    if len(fields) != 3:  # noqa: PLR2004  # These are the class, the message and the hint.
+        raise FormatError(f"an error must have 3 fields, not {len(fields)}")
     kind, message, hint = map(text, fields)
     return _ERRORS.get(kind, AgentError)(message, hint or None)
 
 
 def unknown_version(version: int) -> AgentError:
-    """Make the agent's answer to a version that it does not know.
+    """Return the agent's answer to a request of an unknown version.
 
     Args:
-        version: what the client speaks.
+        version: the version of the request.
 
     Returns:
-        The error, to be sent.
+        The error, which the agent sends.
     """
     known = ", ".join(map(str, VERSIONS))
     return AgentError(
-        f"the agent does not speak version {version} of the protocol, but {known}",
+        f"the agent does not support version {version} of the protocol, only {known}",
         hint="Install the same version of pgkeymgr for the agent and for the server, and restart the agent.",
     )
 
 
-def replaced(meant: str, newest: str) -> RootKeyError:
-    """Make the agent's answer to a wrap under a root key that is not its newest any more.
+def stale_root_key(named: str, newest: str) -> RootKeyError:
+    """Return the agent's answer to a request to wrap under a root key that is no longer the newest.
 
     Args:
-        meant: the fingerprint that the client named.
-        newest: the one of the newest root key.
+        named: the fingerprint in the request.
+        newest: the fingerprint of the newest root key.
 
     Returns:
-        The error, to be sent.
+        The error, which the agent sends.
     """
     return RootKeyError(
-        f"the agent's root key is {newest} by now, and no longer {meant}",
-        hint="Try again: the agent was given a new root key while this was going on.",
+        f"the agent's root key is now {newest}, no longer {named}",
+        hint="The agent has got a new root key in the meantime. Try again.",
     )

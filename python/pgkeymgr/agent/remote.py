@@ -1,6 +1,6 @@
-"""The root key of a process that does not hold it: it asks the agent.
+"""The client of the agent: a root key that another process holds, and the administrator's requests.
 
-Every backend that uses the agent imports this: what is slow to import is imported when it is needed.
+Every backend that uses the agent imports this module. So it imports slow modules only when it needs them.
 """
 
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 10
 CONTROL_TIMEOUT_SECONDS = 300
-"""How long an unlock or a reload may take: somebody types a passphrase, or a provider is far away."""
+"""The time that an unlock or a reload may take, since a person types a passphrase, or a provider is slow."""
 
 _POLL_SECONDS = 0.05
 _RETRY_SECONDS = 0.005
@@ -28,13 +28,13 @@ _CREDENTIALS = Struct("iII")
 
 
 def peer(connection: "socket.socket") -> tuple[int, int]:
-    """Tell who is at the other end of a Unix socket.
+    """Return the process and the user at the other end of a Unix socket; see SO_PEERCRED in unix(7).
 
     Args:
-        connection: a connected one.
+        connection: a connected socket.
 
     Returns:
-        The numbers of the process and of its user, as the kernel noted them when it connected or listened.
+        The process id and the user id, which the kernel has recorded at connect(2) or listen(2).
     """
     import socket
 
@@ -44,15 +44,15 @@ def peer(connection: "socket.socket") -> tuple[int, int]:
 
 
 class UnreachableError(AgentError):
-    """There is no agent at the socket, or it does not answer."""
+    """No agent listens at the socket, or the agent does not answer."""
 
 
 class _ClosedError(Exception):
-    """The agent has closed the connection, as it does with those idle longest, and when it ends."""
+    """The agent has closed the connection. It does so when it ends, and with the longest idle connections."""
 
 
 class _Connection:
-    """A connection to the agent: made when it is needed, and made anew when the agent has closed it."""
+    """A connection to the agent, made on the first request, and made again if the agent has closed it."""
 
     def __init__(self, path: str, is_canceled: Callable[[], bool], timeout: float) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class _Connection:
         self._socket: socket.socket | None = None
 
     def close(self) -> None:
-        """Close it; the next request connects again."""
+        """Close the connection. The next request connects again."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -74,9 +74,9 @@ class _Connection:
         """Send a request, and return the status and the fields of the response.
 
         Raises:
-            Error: the one that the agent answered with.
-            AgentError: it cannot be reached, does not answer, or is not to be trusted.
-            CanceledError: ``is_canceled`` was true.
+            Error: the error in the agent's response.
+            AgentError: the agent could not be reached, did not answer, or is not trusted.
+            CanceledError: ``is_canceled`` returned true.
         """
         self._deadline = time.monotonic() + self._timeout
         was_connected = self._socket is not None
@@ -86,23 +86,23 @@ class _Connection:
             except _ClosedError:
                 self.close()
                 if not was_connected:
-                    raise self._gone("has closed the connection") from None
-                # Every operation may be asked for twice: none changes the keys' meaning.
+                    raise self._unreachable("has closed the connection") from None
+                # Every request may be repeated, because no operation changes the meaning of a key.
                 try:
                     status, fields = self._exchange(frame)
                 except _ClosedError:
-                    raise self._gone("has closed the connection") from None
+                    raise self._unreachable("has closed the connection") from None
             if status == Status.ERROR:
                 raise protocol.decode_error(fields)
         except protocol.FormatError as error:
             self.close()
             raise AgentError(
-                f"the agent at {self.path} gave an answer that is not of the protocol: {error}",
+                f"unexpected response from the agent at {self.path}: {error}",
                 hint="Install the same version of pgkeymgr for the agent and for the server.",
             ) from None
         except Error as error:
             if isinstance(error, CanceledError | AgentError):
-                # An answer may still come, and would be taken for that of the next request.
+                # A late response on this connection would be read as the response to the next request.
                 self.close()
             raise
         except BaseException:
@@ -115,7 +115,7 @@ class _Connection:
         try:
             self._send(connection, frame)
         except _ClosedError:
-            # It may have said why before it closed.
+            # The agent may have sent the reason before it closed the connection.
             return protocol.decode(self._receive(connection))
         return protocol.decode(self._receive(connection))
 
@@ -129,7 +129,7 @@ class _Connection:
             except (BrokenPipeError, ConnectionResetError):
                 raise _ClosedError from None
             except OSError as error:
-                raise self._gone(f"cannot be reached: {error.strerror}") from None
+                raise self._unreachable(f"could not be reached: {error.strerror}") from None
 
     def _receive(self, connection: "socket.socket") -> bytes:
         wanted = missing = protocol.LENGTH_BYTES
@@ -144,7 +144,7 @@ class _Connection:
             except ConnectionResetError:
                 raise _ClosedError from None
             except OSError as error:
-                raise self._gone(f"cannot be reached: {error.strerror}") from None
+                raise self._unreachable(f"could not be reached: {error.strerror}") from None
             if not chunk:
                 raise _ClosedError
             chunks.append(chunk)
@@ -159,14 +159,14 @@ class _Connection:
                 chunks = [received]
         received = b"".join(chunks)
         if len(received) != wanted:
-            raise protocol.FormatError("more than an answer")
+            raise protocol.FormatError("bytes follow the response")
         return received[protocol.LENGTH_BYTES :]
 
     def _wait(self) -> None:
         if self._is_canceled():
             raise CanceledError(f"canceled while waiting for the agent at {self.path}")
         if time.monotonic() > self._deadline:
-            raise self._gone(f"did not answer in {self._timeout:g} seconds")
+            raise self._unreachable(f"did not answer in {self._timeout:g} seconds")
 
     def _connect(self) -> "socket.socket":
         import socket
@@ -180,16 +180,17 @@ class _Connection:
                     connection.connect(self.path)
                     break
                 except (BlockingIOError, TimeoutError):
-                    # So many connect at this moment that the kernel's queue is full.
+                    # The kernel's queue is full, because many clients connect at this moment.
                     self._wait()
                     time.sleep(_RETRY_SECONDS)
                 except OSError as error:
-                    raise self._gone(f"cannot be reached: {error.strerror or error}") from None
+                    raise self._unreachable(f"could not be reached: {error.strerror or error}") from None
             _, uid = peer(connection)
             if uid not in (0, os.geteuid(), owner):
                 raise AgentError(
-                    f"the process at {self.path} belongs to user id {uid}, and is not trusted",
-                    hint="The agent must run as root, as the server's user, or as the owner of that directory.",
+                    f"the process at {self.path} belongs to user id {uid}, which is not trusted",
+                    hint="The agent must run as root, as the server's user, or as the owner of the socket's "
+                    "directory.",
                 )
         except BaseException:
             connection.close()
@@ -207,42 +208,42 @@ class _Connection:
                 any_owner=True,
             )
         except OSError as error:
-            raise self._gone(f"cannot be reached: {path}: {error.strerror}") from None
+            raise self._unreachable(f"could not be reached: {path}: {error.strerror}") from None
         try:
             return os.fstat(directory).st_uid
         finally:
             os.close(directory)
 
-    def _gone(self, how: str) -> UnreachableError:
+    def _unreachable(self, reason: str) -> UnreachableError:
         return UnreachableError(
-            f"the agent at {self.path} {how}",
-            hint="Start it: systemctl start pgkeymgr-agent, or pgkeymgr agent. Then go on in this session.",
+            f"the agent at {self.path} {reason}",
+            hint="Start it with systemctl start pgkeymgr-agent or pgkeymgr agent. This session can then go on.",
         )
 
 
 class RemoteRootKey:
-    """The agent's root key, as ``RootKey`` has it.
+    """The agent's root key, with the methods of ``RootKey``.
 
-    What the caller reads in ``fingerprint`` is what it stores beside what ``wrap`` returns. The agent may be given
-    a newer root key in between: so an object asks for the fingerprint once, and then means this root key for good.
-    The agent refuses to wrap under any but its newest. ``anew`` gives an object that asks again.
+    The caller stores the ``fingerprint`` beside the result of ``wrap``. The agent may get a newer root key in
+    between. So an object asks for the fingerprint once, and then stands for this root key. The agent refuses to
+    wrap under a root key that is not its newest. ``renew`` returns an object that asks again.
     """
 
     __slots__ = ("_connection", "_identity", "path")
 
     def __init__(self, path: str, is_canceled: Callable[[], bool] = lambda: False) -> None:
-        """Take the socket; nothing is connected yet.
+        """Initialize the object without connecting.
 
         Args:
-            path: the socket's.
-            is_canceled: asked twenty times a second while the agent does not answer.
+            path: the path of the socket.
+            is_canceled: returns whether to give up. It is called twenty times a second while the client waits.
         """
         self.path = path
         self._connection = _Connection(path, is_canceled, TIMEOUT_SECONDS)
         self._identity: tuple[str, str, tuple[str, ...]] | None = None
 
-    def anew(self) -> "RemoteRootKey":
-        """Return an object for the root key that the agent has now, with the same connection."""
+    def renew(self) -> "RemoteRootKey":
+        """Return an object with the same connection for the agent's present root key."""
         other = object.__new__(RemoteRootKey)
         other.path = self.path
         other._connection = self._connection
@@ -250,7 +251,7 @@ class RemoteRootKey:
         return other
 
     def close(self) -> None:
-        """Close the connection; the next call makes a new one."""
+        """Close the connection. The next call connects again."""
         self._connection.close()
 
     @property
@@ -279,7 +280,7 @@ class RemoteRootKey:
         if status != Status.OK or len(fields) != fields_wanted:
             self._connection.close()
             raise AgentError(
-                f"the agent at {self.path} gave an answer to something else",
+                f"unexpected response from the agent at {self.path}",
                 hint="Install the same version of pgkeymgr for the agent and for the server.",
             )
         return fields
@@ -291,11 +292,11 @@ class RemoteRootKey:
         return self._ask(protocol.encode_derive(key_id, length, context, under))[0]
 
     def wrap(self, secret: bytes, associated_data: bytes) -> bytes:
-        """Encrypt a secret, of at most SECRET_BYTES_MAX bytes; see ``RootKey.wrap``.
+        """Encrypt a secret of at most SECRET_BYTES_MAX bytes; see ``RootKey.wrap``.
 
         Raises:
             LimitError: the secret is larger.
-            RootKeyError: the agent has a newer root key than this object means.
+            RootKeyError: the agent has a newer root key than this object.
         """
         protocol.check_secret(secret)
         newest = self.fingerprint.encode()
@@ -308,10 +309,10 @@ class RemoteRootKey:
         return self._ask(request)[0]
 
     def rewrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
-        """Make a wrap anew; see ``RootKey.rewrap``.
+        """Wrap a wrapped secret again; see ``RootKey.rewrap``.
 
         Raises:
-            RootKeyError: also where the agent has a newer root key than this object means.
+            RootKeyError: the wrap was made under another root key, or the agent has a newer one than this object.
         """
         protocol.check_wrapped(wrapped)
         newest = self.fingerprint.encode()
@@ -320,21 +321,21 @@ class RemoteRootKey:
 
 
 class Control:
-    """What the agent's administrator asks of it: see, lock, unlock and reload."""
+    """The requests of the agent's administrator: status, lock, unlock and reload."""
 
     def __init__(self, path: str) -> None:
-        """Take the socket.
+        """Initialize the object without connecting.
 
         Args:
-            path: the socket's.
+            path: the path of the socket.
         """
         self._connection = _Connection(path, lambda: False, CONTROL_TIMEOUT_SECONDS)
 
     def status(self) -> dict[str, Any]:
-        """Return the agent's state, as docs/agent.md describes it.
+        """Return the agent's state as ``Service.status`` of the agent describes it.
 
         Raises:
-            AgentError: there is no agent.
+            AgentError: the agent could not be reached.
         """
         import json
 
@@ -343,29 +344,29 @@ class Control:
         return state
 
     def lock(self) -> None:
-        """Have the agent forget its keys.
+        """Make the agent forget its keys.
 
         Raises:
-            PrivilegeError: this user may not.
-            AgentError: there is no agent.
+            PrivilegeError: this user may not lock the agent.
+            AgentError: the agent could not be reached.
         """
         self._connection.request(protocol.encode(Operation.LOCK))
 
     def unlock(self, ask: Callable[[str], bytes]) -> None:
-        """Have a locked agent get its keys anew.
+        """Make a locked agent get its keys.
 
         Args:
-            ask: given a prompt, returns what somebody typed, if the provider wants that.
+            ask: shows a prompt of the provider, and returns the input of a person.
 
         Raises:
-            PrivilegeError: this user may not.
-            AgentError: there is no agent.
+            PrivilegeError: this user may not unlock the agent.
+            AgentError: the agent could not be reached.
             Error: the provider or the getkey script failed.
         """
         self._load(Operation.UNLOCK, ask)
 
     def reload(self, ask: Callable[[str], bytes]) -> None:
-        """Have the agent get its keys anew, and keep those it has if that fails; see ``unlock``."""
+        """Make the agent get its keys again. If this fails, the agent keeps its present keys; see ``unlock``."""
         self._load(Operation.RELOAD, ask)
 
     def _load(self, operation: Operation, ask: Callable[[str], bytes]) -> None:

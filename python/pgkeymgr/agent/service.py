@@ -1,7 +1,10 @@
-"""The agent process: one event loop that answers on a Unix socket.
+"""The agent process, which answers requests on a Unix socket in one event loop.
 
-What a client can make it hold is bounded: the length of a frame, the time for a frame to arrive and for an answer
-to be taken, the sum of what is unfinished in either direction, and the number of connections.
+The agent limits the memory that clients can make it use. There is a limit for the length of a frame, for the time
+in which a frame must arrive and an answer must be read, for the bytes of all unfinished frames and unread answers,
+and for the number of connections.
+
+Sources: unix(7), flock(2), systemd.exec(5)
 """
 
 import asyncio
@@ -25,16 +28,16 @@ from .. import __version__
 from ..errors import AgentError, Error, PrivilegeError, ProviderError
 from ..root_key import LocalRootKey, memory, trusted_path
 from . import protocol, systemd
-from .keeper import Ask, Keeper, NobodyToAskError, fetch, nobody
+from .keeper import Ask, Keeper, NobodyToAskError, fetch, refuse_to_ask
 from .protocol import LENGTH_BYTES, Operation, Status
 from .remote import peer
 from .settings import Settings, user_ids
 
 PATIENCE_SECONDS = 10
-"""How long a client may take to complete a frame, and to take an answer."""
+"""The time in which a client must complete a frame, and in which it must read an answer."""
 ASK_SECONDS = 240
 UNFINISHED_BYTES_MAX = 64 << 20
-"""How many bytes of frames that have begun, or of answers not taken, all clients together may leave here."""
+"""The limit for the bytes in unfinished frames of all clients, and also for the bytes in their unread answers."""
 
 _DESCRIPTORS_RESERVED = 64
 _BACKLOG = 4096
@@ -49,7 +52,7 @@ def log(message: str) -> None:
 
 
 class Service:
-    """What the connections have in common: keys, clients, limits."""
+    """The state that the connections share: the keys, the list of clients, and the limits."""
 
     def __init__(self, settings: Settings, keeper: Keeper, users: frozenset[int], max_clients: int) -> None:
         self.settings = settings
@@ -82,12 +85,17 @@ class Service:
         if self.keeper.root_key is None:
             raise AgentError(
                 f"the agent at {self.settings.socket} is locked",
-                hint="Unlock it, as root or as the agent's user: pgkeymgr agent unlock",
+                hint="Run pgkeymgr agent unlock as root or as the agent's user.",
             )
         return self.keeper.root_key
 
     def use(self, operation: int, fields: list[bytes]) -> bytes:
-        """Answer an operation that uses the root key; raises pgkeymgr's errors, and FormatError."""
+        """Return the answer to an operation that uses the root key.
+
+        Raises:
+            Error: the agent is locked, or the operation failed.
+            FormatError: a field is malformed.
+        """
         root_key = self.root_key()
         answer = self._operations[operation](root_key, fields)
         self.counts[operation] += 1
@@ -121,7 +129,7 @@ class Service:
         return (root_key.rewrap(wrapped, associated_data, protocol.text(made_under)),)
 
     def status(self) -> dict[str, Any]:
-        """Return the state for ``pgkeymgr agent status``."""
+        """Return the agent's state for ``pgkeymgr agent status``. It has no key in it."""
         root_key = self.keeper.root_key
         return {
             "state": "locked" if root_key is None else "unlocked",
@@ -144,7 +152,11 @@ class Service:
         }
 
     async def load(self, operation: int, ask: Ask, who: str) -> None:
-        """Unlock or reload, and say in the log how it went; raises what the keeper does."""
+        """Unlock or reload the agent, and log the result.
+
+        Raises:
+            Error: the keeper could not get the keys.
+        """
         name = _NAMES[operation]
         try:
             if operation == Operation.UNLOCK:
@@ -165,7 +177,7 @@ class Service:
         systemd.notify("STATUS=Locked: pgkeymgr agent unlock")
 
     def refuse(self, uid: int, pid: int) -> None:
-        """Count a client that may not use the agent, and log it, but not each one of a flood."""
+        """Count a client that may not use the agent, and log it at most once a minute for each user."""
         self.refused += 1
         now = time.monotonic()
         if now - self._refusals_logged.get(uid, -_LOG_REFUSED_SECONDS) >= _LOG_REFUSED_SECONDS:
@@ -173,12 +185,12 @@ class Service:
             log(f"refused process {pid} of user id {uid}")
 
     def make_room(self) -> None:
-        """Close the connection that has been idle longest, if there are more than there may be."""
+        """Close the longest idle connection if there are too many connections."""
         if len(self.connections) > self.max_clients:
             next(iter(self.connections)).cut()
 
     def note_outgoing(self, connection: "Connection", size: int) -> None:
-        """Note how much a client does not take, and bound the sum: who has waited longest goes first."""
+        """Record the number of bytes that a client has not read, and close the slowest clients above the limit."""
         self.outgoing_bytes += size - self._outgoing.pop(connection, 0)
         if size:
             self._outgoing[connection] = size
@@ -187,13 +199,14 @@ class Service:
 
 
 def _check_newest(root_key: LocalRootKey, named: bytes) -> None:
-    # The client stores the fingerprint that it names beside the wrap: never one that the wrap was not made under.
+    # The client stores the fingerprint that it has named beside the wrap, so the wrap must be made under that root
+    # key.
     if named != root_key.fingerprint.encode():
-        raise protocol.replaced(protocol.text(named), root_key.fingerprint)
+        raise protocol.stale_root_key(protocol.text(named), root_key.fingerprint)
 
 
 class Connection(asyncio.Protocol):
-    """One client."""
+    """The connection of one client."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -209,13 +222,13 @@ class Connection(asyncio.Protocol):
         self._may_use = self._may_control = False
         self._who = ""
 
-    # Called by the event loop
+    # The event loop calls these methods.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Look who it is."""
+        """Identify the client, and refuse it if it may do nothing."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        # Every byte that the kernel does not take at once counts as not taken.
+        # Every byte that the kernel does not accept at once counts as unread.
         transport.set_write_buffer_limits(high=0)
         pid, uid = peer(transport.get_extra_info("socket"))
         self._who = f"process {pid} of user id {uid}"
@@ -231,17 +244,17 @@ class Connection(asyncio.Protocol):
         self._service.make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Drop everything that belongs to it."""
+        """Release everything that belongs to the connection."""
         self._is_closed = True
         self._service.connections.pop(self, None)
         self._service.note_outgoing(self, 0)
         self._set_late_answer(False)
         self._keep(b"", is_new=True)
         if self._asked is not None and not self._asked.done():
-            self._asked.set_exception(ProviderError("whoever was asked for a passphrase has gone"))
+            self._asked.set_exception(ProviderError("the client that was asked for a passphrase has disconnected"))
 
     def data_received(self, data: bytes) -> None:
-        """Answer the frames that are complete."""
+        """Answer the complete frames."""
         if self._is_closed:
             return
         self._service.connections.move_to_end(self)
@@ -256,17 +269,17 @@ class Connection(asyncio.Protocol):
             self._bound_incoming()
 
     def eof_received(self) -> None:
-        """Close, once the answers have gone: a client that has said all will ask nothing more."""
+        """Close the connection when the answers are sent, since the client will send no more requests."""
 
     def pause_writing(self) -> None:
-        """Wait for the client to take its answers, but not for long."""
+        """Stop reading until the client has read its answers, for a limited time."""
         self._is_paused = True
         self._transport.pause_reading()
         self._set_late_answer(True)
         self._service.note_outgoing(self, self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """Go on with what has come meanwhile."""
+        """Continue with the frames that have arrived in the meantime."""
         self._is_paused = False
         self._service.note_outgoing(self, 0)
         self._set_late_answer(False)
@@ -275,27 +288,27 @@ class Connection(asyncio.Protocol):
             if self._unfinished:
                 self._answer_all(bytes(self._unfinished))
 
-    # Closing
+    # These methods close the connection.
 
     def end(self) -> None:
-        """Close it, once the answers have gone."""
+        """Close the connection when the answers are sent."""
         self._is_closed = True
         self._service.connections.pop(self, None)
         self._transport.close()
 
     def cut(self) -> None:
-        """Close it at once."""
+        """Close the connection at once."""
         self._is_closed = True
         self._service.connections.pop(self, None)
         self._service.note_outgoing(self, 0)
         self._transport.abort()
 
-    # Frames
+    # These methods process frames.
 
     def _answer_all(self, data: bytes) -> None:
         at = 0
         size = len(data)
-        # While the client does not take its answers, its requests wait here.
+        # While the client does not read its answers, its requests wait here.
         while size - at >= LENGTH_BYTES and not self._is_paused and not self._is_closed:
             start = at + LENGTH_BYTES
             try:
@@ -318,7 +331,8 @@ class Connection(asyncio.Protocol):
     def _keep(self, data: bytes, is_new: bool) -> None:
         self._service.incoming_bytes += len(data) - len(self._unfinished)
         self._unfinished = bytearray(data)
-        # A frame has its time from its first byte on; while the client does not take answers, that is timed.
+        # The time of a frame begins with its first byte. While the client does not read its answers, the time of
+        # the answers counts instead.
         if self._late_frame is not None and (is_new or self._is_paused or not data):
             self._late_frame.cancel()
             self._late_frame = None
@@ -338,8 +352,8 @@ class Connection(asyncio.Protocol):
             self._late_answer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self.cut)
 
     def _refuse_frame(self, error: protocol.FormatError) -> None:
-        # Where the next frame begins is not known.
-        refused = AgentError(f"the agent was sent something that is not a request: {error}")
+        # The connection ends, because the beginning of the next frame is unknown.
+        refused = AgentError(f"the agent has received a malformed request: {error}")
         self._transport.write(protocol.encode_error(refused))
         self.end()
 
@@ -347,7 +361,7 @@ class Connection(asyncio.Protocol):
         try:
             operation, fields = protocol.decode_request(body)
             if self._task is not None and operation != Operation.ANSWER:
-                raise protocol.FormatError("an operation before the last one was answered")
+                raise protocol.FormatError("an operation was requested before the previous one was answered")
             if operation >= Operation.STATUS:
                 return self._control(operation, fields)
             if not self._may_use:
@@ -366,14 +380,15 @@ class Connection(asyncio.Protocol):
             return protocol.encode(Status.OK, (json.dumps(self._service.status()).encode(),))
         if not self._may_control:
             raise PrivilegeError(
-                f"only root and the agent's own user may {_NAMES[operation]} it", hint="Run the command with sudo."
+                f"permission denied: only root and the agent's own user may {_NAMES[operation]} the agent",
+                hint="Run the command with sudo.",
             )
         if operation == Operation.LOCK:
             self._service.lock(self._who)
             return protocol.encode(Status.OK)
         if operation == Operation.ANSWER:
             if self._asked is None or self._asked.done():
-                raise protocol.FormatError("an answer without a question")
+                raise protocol.FormatError("an answer was sent without a question")
             self._asked.set_result(fields[0])
             return None
         self._task = asyncio.get_running_loop().create_task(self._load(operation))
@@ -396,7 +411,7 @@ class Connection(asyncio.Protocol):
 
     async def _ask(self, prompt: str) -> bytes:
         if self._is_closed:
-            raise ProviderError("whoever was asked for a passphrase has gone")
+            raise ProviderError("the client that was asked for a passphrase has disconnected")
         self._asked = asyncio.get_running_loop().create_future()
         self._transport.write(protocol.encode(Status.ASK, (prompt.encode(),)))
         try:
@@ -410,25 +425,25 @@ class Connection(asyncio.Protocol):
 def _not_allowed(uid: int) -> AgentError:
     return AgentError(
         f"the agent does not serve user id {uid}",
-        hint="Name the user that the server runs as in the agent's configuration, or with --allow-user.",
+        hint="Name the user of the server in allow_users of the agent's configuration, or with --allow-user.",
     )
 
 
 def _to_send(error: Exception) -> Error:
     if isinstance(error, Error):
         return error
-    # Its text could hold anything.
-    log(f"an error that nobody thought of: {type(error).__name__}")
+    # The text of an unexpected error could hold a secret, so only its type is shown.
+    log(f"unexpected error: {type(error).__name__}")
     return AgentError(f"the agent failed: {type(error).__name__}")
 
 
 def _claim(path: str) -> int:
-    # Held as long as this process lives: the kernel lets go of it, however it ends.
+    # The process holds the lock until it ends; the kernel then releases it in every case.
     directory_path = os.path.dirname(path)
     lock = f"{path}.lock"
     try:
         if not os.path.isabs(path):
-            raise AgentError(f'the socket "{path}" is not an absolute path', hint="Give the whole path.")
+            raise AgentError(f'the socket "{path}" is not an absolute path', hint="Specify an absolute path.")
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory_path, 0o755)
         directory = trusted_path.open_directory(
@@ -442,71 +457,74 @@ def _claim(path: str) -> int:
         finally:
             os.close(directory)
     except OSError as error:
-        _refuse_left(lock, "lock file")
+        _refuse_foreign(lock, "lock file")
         raise AgentError(
-            f"cannot make a socket in {directory_path}: {error.strerror}",
-            hint="The agent's user must be able to write it.",
+            f"could not create a socket in {directory_path}: {error.strerror}",
+            hint="The agent's user must be able to write this directory.",
         ) from None
     try:
-        # Whoever can open it can hold the lock.
-        _refuse_left(lock, "lock file")
+        # Every user that can open the file can hold the lock, so it must belong to this user.
+        _refuse_foreign(lock, "lock file")
         fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(claim)
-        raise _taken(path) from None
+        raise _socket_in_use(path) from None
     except AgentError:
         os.close(claim)
         raise
     return claim
 
 
-def _refuse_left(path: str, called: str) -> None:
+def _refuse_foreign(path: str, noun: str) -> None:
     try:
         owner = os.lstat(path).st_uid
     except OSError:
         return
     if owner != os.geteuid():
         raise AgentError(
-            f"the {called} {path} belongs to {trusted_path.describe_user(owner)}, not to the agent's own user",
-            hint=f"An agent of that user may run. If none does, it left the file: rm {path}",
+            f"the {noun} {path} belongs to {trusted_path.describe_user(owner)}, not to the agent's own user",
+            hint=f"An agent of that user may be running. If not, it left the file: run rm {path}.",
         )
 
 
-def _taken(path: str) -> AgentError:
+def _socket_in_use(path: str) -> AgentError:
     return AgentError(
-        f"another agent serves {path}", hint="Stop that one first, or give this one another --socket."
+        f"another agent serves {path}", hint="Stop the other agent first, or choose another --socket."
     )
 
 
 def _listen(path: str) -> socket.socket:
-    # The file stays when the agent ends: sessions say that it is gone, and do not look for a getkey script.
+    # The file stays when the agent ends. So sessions report the missing agent, and do not look for a getkey
+    # script.
     if os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise AgentError(f"{path} is there, and is not a socket", hint="Move it away, or choose another --socket.")
+        raise AgentError(f'"{path}" exists, but is not a socket', hint="Move it away, or choose another --socket.")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
             result = probe.connect_ex(path)
         except OSError as error:
-            raise AgentError(f"cannot use the socket {path}: {error}", hint="Choose another --socket.") from None
+            raise AgentError(
+                f"could not use the socket {path}: {error}", hint="Choose another --socket."
+            ) from None
     if result == errno.EACCES:
-        _refuse_left(path, "socket")
+        _refuse_foreign(path, "socket")
     if result not in (errno.ECONNREFUSED, errno.ENOENT):
-        raise _taken(path)
+        raise _socket_in_use(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     new = f"{path}.new"
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new)
         listener.bind(new)
-        os.chmod(new, 0o666)  # noqa: S103  # who connects is looked at, and must be
+        os.chmod(new, 0o666)  # noqa: S103  # Every user may connect, because the agent checks each client itself.
         listener.listen(_BACKLOG)
-        # It is there at any moment, the old one or the new one.
+        # With a rename, the path leads to the old or the new socket at every moment.
         os.rename(new, path)
     except OSError as error:
         listener.close()
         for left in (new, path):
-            _refuse_left(left, "socket")
-        raise AgentError(f"cannot make the socket {path}: {error.strerror or error}") from None
+            _refuse_foreign(left, "socket")
+        raise AgentError(f"could not create the socket {path}: {error.strerror or error}") from None
     return listener
 
 
@@ -515,22 +533,22 @@ def _raise_descriptor_limit(wanted: int) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     possible = hard - _DESCRIPTORS_RESERVED
     if wanted > possible:
-        log(f"max_clients is {possible} instead of {wanted}: there may be only {hard} open files (LimitNOFILE)")
+        log(f"max_clients is {possible} instead of {wanted}: at most {hard} files may be open (LimitNOFILE)")
     return max(1, min(wanted, possible))
 
 
 def run(settings: Settings, ask: Ask | None = None) -> None:
-    """Be the agent, until SIGTERM or SIGINT.
+    """Run the agent until SIGTERM or SIGINT.
 
     Args:
-        settings: what it serves, where and to whom.
-        ask: given a prompt, returns what somebody types at the start; None if nobody is there. Then an agent whose
-            provider asks starts locked.
+        settings: the settings of the agent.
+        ask: shows a prompt at the start, and returns the input of a person. With None, an agent whose provider
+            asks starts locked.
 
     Raises:
-        Error: it cannot start.
+        Error: the agent could not start.
     """
-    asyncio.run(_run(settings, ask or nobody))
+    asyncio.run(_run(settings, ask or refuse_to_ask))
 
 
 async def _run(settings: Settings, ask: Ask) -> None:
@@ -541,7 +559,7 @@ async def _run(settings: Settings, ask: Ask) -> None:
     max_clients = _raise_descriptor_limit(settings.max_clients)
     claim = _claim(settings.socket)
     loop = asyncio.get_running_loop()
-    # What an unknown exception says could be anything.
+    # The text of an unexpected exception could hold a secret, so only its type is logged.
     loop.set_exception_handler(lambda _, context: log(f"error: {type(context.get('exception')).__name__}"))
     stop = asyncio.Event()
     keeper = Keeper(lambda ask: fetch(settings, ask, stop.is_set))
@@ -549,8 +567,8 @@ async def _run(settings: Settings, ask: Ask) -> None:
     reloads: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
-        with contextlib.suppress(Error):  # it is in the log
-            await service.load(Operation.RELOAD, nobody, "SIGHUP")
+        with contextlib.suppress(Error):  # The service has logged the error.
+            await service.load(Operation.RELOAD, refuse_to_ask, "SIGHUP")
 
     def start_reload() -> None:
         task = loop.create_task(reload())
@@ -603,5 +621,5 @@ async def _unlock_first(service: Service, ask: Ask, stop: asyncio.Event) -> None
     try:
         await unlock
     except NobodyToAskError:
-        log("locked, until somebody types what the provider asks for: pgkeymgr agent unlock")
+        log("locked: the provider needs a passphrase or a PIN; run pgkeymgr agent unlock")
         systemd.notify("STATUS=Locked: pgkeymgr agent unlock")

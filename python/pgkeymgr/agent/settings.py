@@ -1,4 +1,4 @@
-"""The agent's settings: the file agent.toml, and what the command line has instead."""
+"""The agent's settings, from the file agent.toml and from the command line, which has precedence."""
 
 import os
 import pwd
@@ -27,15 +27,15 @@ _TYPES: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How an agent runs.
+    """The settings of an agent.
 
     Attributes:
-        socket: the path of its socket, absolute.
-        allow_users: the users, by name or number, whose processes may use the root key.
-        max_clients: how many connections it keeps.
-        getkey: the path of the getkey script that has the root key, or None.
-        provider: the settings of the provider that has it instead, or None.
-        lock_memory: refuse to run with memory that can be swapped out.
+        socket: the absolute path of the socket.
+        allow_users: the names or numbers of the users whose processes may use the root key.
+        max_clients: the largest number of connections.
+        getkey: the path of the getkey script that prints the root key, or None.
+        provider: the settings of the provider that has the root key, or None.
+        lock_memory: whether to keep the memory out of swap, and to refuse to run otherwise.
     """
 
     socket: str = SOCKET
@@ -46,69 +46,73 @@ class Settings:
     lock_memory: bool = True
 
     def changed(self, **given: Any) -> "Settings":
-        """Return these settings, with those that were given, not None, in their place."""
+        """Return these settings with some of them replaced; an argument of None replaces nothing."""
         changes = {name: value for name, value in given.items() if value is not None}
         if "getkey" in changes:
             changes["provider"] = None
         return replace(self, **changes)
 
 
-def _wrong(path: str, reason: str, hint: str) -> AgentError:
+def _configuration_error(path: str, reason: str, hint: str) -> AgentError:
     return AgentError(f'the configuration "{path}" {reason}', hint=hint)
 
 
 def read(path: str | None) -> Settings:
-    """Read agent.toml.
+    """Return the settings in agent.toml.
 
     Args:
-        path: the file's; None for CONFIG, if that is there.
+        path: the path of the file. None is CONFIG, and allows that this file does not exist.
 
     Returns:
-        What it says; the defaults, if there is no file.
+        The settings of the file, with defaults for the others.
 
     Raises:
-        AgentError: it is missing, somebody else could have written it, or it is wrong.
+        AgentError: the file is missing or malformed, or another user could have written it.
     """
     if path is None:
         if not os.path.lexists(CONFIG):
             return Settings()
         path = CONFIG
-    descriptor = trusted_path.open_to_read(path, lambda reason, hint: _wrong(path, reason, hint), "the agent")
-    hint = "See docs/agent.md for what can stand there."
+    descriptor = trusted_path.open_to_read(
+        path, lambda reason, hint: _configuration_error(path, reason, hint), "the agent"
+    )
+    hint = "See docs/agent.md for the settings."
     try:
         with os.fdopen(descriptor, "rb") as file:
             values = tomllib.load(file)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        values = None  # and raised below: the exception may have a line with a secret in it
+        values = None  # The error is raised below, because this exception may have a line with a secret in it.
     if values is None:
-        raise _wrong(path, "is not TOML", hint)
+        raise _configuration_error(path, "is not TOML", hint)
     for name, value in values.items():
         if name not in _TYPES:
-            raise _wrong(path, f'has an unknown setting "{name}"', hint)
+            raise _configuration_error(path, f'has an unknown setting "{name}"', hint)
         if type(value) is not _TYPES[name]:
-            raise _wrong(path, f'has the wrong type of value for "{name}"', hint)
+            raise _configuration_error(path, f'has the wrong type of value for "{name}"', hint)
     if "getkey" in values and "provider" in values:
-        raise _wrong(path, "names a getkey script and a provider", "Keep the one that has the root key.")
+        raise _configuration_error(
+            path, "names a getkey script and a provider", "Remove the setting that does not have the root key."
+        )
     if any(type(user) not in (str, int) for user in values.get("allow_users", ())):
-        raise _wrong(path, 'has something else than names and numbers in "allow_users"', hint)
+        raise _configuration_error(path, 'must have only names and numbers in "allow_users"', hint)
     if values.get("max_clients", 1) < 1:
-        raise _wrong(path, "allows no clients", "Set max_clients to 1 or more, or leave it out.")
+        raise _configuration_error(path, "allows no clients", "Set max_clients to 1 or more, or remove it.")
     if "allow_users" in values:
         values["allow_users"] = tuple(values["allow_users"])
     return Settings(**values)
 
 
 def user_ids(users: Iterable[str | int]) -> frozenset[int]:
-    """Look users up.
+    """Return the numbers of users.
 
     Args:
-        users: names, or numbers, also as text.
+        users: names, and numbers as integers or as text.
 
     Returns:
-        Their numbers.
+        The numbers.
 
     Raises:
-        AgentError: one does not exist, or stands for more than one user.
+        AgentError: a user does not exist, or its number stands for many users.
     """
     found = set()
     for user in users:
@@ -116,14 +120,14 @@ def user_ids(users: Iterable[str | int]) -> frozenset[int]:
             uid = int(user) if str(user).isdecimal() else pwd.getpwnam(str(user)).pw_uid
         except KeyError:
             raise AgentError(
-                f'the user "{user}" does not exist',
-                hint="Name the users that the PostgreSQL servers run as in allow_users, or with --allow-user; "
-                "a number will do where they have no name.",
+                f'user "{user}" does not exist',
+                hint="Name the users of the PostgreSQL servers in allow_users or with --allow-user. A number can "
+                "stand for a user that has no name.",
             ) from None
         if uid == _OVERFLOW_UID:
             raise AgentError(
-                f"the user id {uid} cannot be allowed",
-                hint="Every user of another user namespace without a number in this one has it.",
+                f"user id {uid} cannot be allowed",
+                hint=f"{uid} is the overflow uid: every unmapped user of another user namespace appears as it.",
             )
         found.add(uid)
     return frozenset(found)

@@ -1,6 +1,7 @@
-"""Where the agent's socket is.
+"""Finds the agent's socket.
 
-Every backend that needs the root key asks this, the agent or not: so it imports nothing of the agent's.
+Every backend that needs the root key imports this module, also without an agent. So it imports no other module of
+the agent.
 """
 
 import os
@@ -13,13 +14,13 @@ SOCKET = "/run/pgkeymgr/agent.sock"
 
 
 def find_socket(environment: Mapping[str, str]) -> str | None:
-    """Find the agent's socket.
+    """Return the path of the agent's socket.
 
     Args:
-        environment: the server's.
+        environment: the server's environment.
 
     Returns:
-        Its path: what $PGKEYMGR_AGENT says, or SOCKET if that exists; None if there is no agent to use.
+        The path in $PGKEYMGR_AGENT, or SOCKET if that exists, or None if the server does not use an agent.
 
     Raises:
         AgentError: the environment names a path that is not absolute.

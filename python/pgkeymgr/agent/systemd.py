@@ -1,4 +1,4 @@
-"""What systemd is told about a service of Type=notify: sd_notify(3)."""
+"""Notifies systemd of the state of a service of Type=notify; see sd_notify(3)."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import socket
 
 
 def notify(message: str) -> None:
-    """Tell the service manager something; nothing happens where there is none.
+    """Send a message to the service manager, if there is one.
 
     Args:
         message: lines such as ``READY=1``.
@@ -17,6 +17,6 @@ def notify(message: str) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    # Nobody should be without keys because nobody listens to this.
+    # The agent must serve keys even if the service manager cannot be notified.
     with channel, contextlib.suppress(OSError):
         channel.sendto(message.encode(), address)

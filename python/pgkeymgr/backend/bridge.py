@@ -1,7 +1,9 @@
-"""The bridge: all that SQL functions call, with plpy, GD and the session on this side of it only.
+"""The bridge between SQL and Python. SQL functions call it, and it raises errors as PostgreSQL's errors.
 
-``GD`` is shared by every PL/Python function of a session, whoever wrote it. What it leads to here are
-functions to be called, each safe for any caller that SQL let through; not the root key.
+All PL/Python functions of a session share ``GD``, also those of other authors. The bridge puts only functions into
+it, which are safe for every caller that SQL admits. The root key cannot be reached from there.
+
+Source: https://www.postgresql.org/docs/current/plpython-sharing.html and plpython-util.html
 """
 
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from ..errors import DataError, Error, LibraryError, LimitError
 from .functions import Functions
 from .session import Session
 
-_RECONNECT = "The extension was updated since. Reconnect."
+_RECONNECT = "The extension has been updated since this session began. Reconnect."
 
 _Function = Callable[..., Any]
 
@@ -23,15 +25,15 @@ _Function = Callable[..., Any]
 _NAME = "pgkeymgr"
 _PREFIX = f"{_NAME}: "
 
-# PL/Python puts an exception's class before its message: by this name, and as if it were a built-in one,
-# it reads "ERROR:  pgkeymgr: ...".
+# PL/Python puts the name of an exception's class before its message. With this name and without a module, the
+# message reads "ERROR:  pgkeymgr: ...".
 _SqlError = type(_NAME, (plpy.Error,), {"__module__": "builtins"})
 
 
 class _SqlFunctions:
-    """The functions that SQL calls, each an attribute; GD['pgkeymgr'] is the only one of these.
+    """The functions that SQL calls, as attributes. GD['pgkeymgr'] is the only object of this class.
 
-    One is an attribute from its first call on.
+    The first call of a function sets its attribute.
     """
 
     def __init__(self, functions: Functions) -> None:
@@ -44,13 +46,13 @@ class _SqlFunctions:
         except Error as error:
             raise _sql_error(error) from None
         except ImportError as error:
-            raise _sql_error(_gone(error)) from None
+            raise _sql_error(_import_failure(error)) from None
         except MemoryError:
             raise _sql_error(LimitError(f"{name}: out of memory")) from None
         if function is None:
             raise _sql_error(
                 LibraryError(
-                    f"this session has loaded pgkeymgr {__version__}, which has no function {name}",
+                    f"pgkeymgr {__version__}, which this session has loaded, has no function {name}",
                     hint=_RECONNECT,
                 )
             )
@@ -66,17 +68,17 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
 
     Args:
         globals_: PL/Python's GD.
-        version: the version of the extension's SQL script, which must be this package's.
-        schema: the extension's schema, quoted where it must be.
+        version: the version of the extension's SQL script, which must be the version of this package.
+        schema: the extension's schema as a quoted identifier.
 
     Raises:
-        plpy.Error: the versions differ, or a cipher does not give the known answer.
+        plpy.Error: the versions differ, or a cipher gives a wrong answer.
     """
     if version != __version__:
         raise _sql_error(
             LibraryError(
-                f"the extension's SQL is of version {version}, its Python package of {__version__}",
-                hint="Reconnect; if that does not help, ALTER EXTENSION pgkeymgr UPDATE, or make install.",
+                f"the extension's SQL has version {version}, but its Python package has version {__version__}",
+                hint="Reconnect. If the error stays, run ALTER EXTENSION pgkeymgr UPDATE or make install.",
             )
         )
     _self_test()
@@ -84,7 +86,7 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
 
 
 def _self_test() -> None:
-    # A cipher that does nothing, or another one, must not get to anyone's data. The answer is pgsodium's.
+    # No data may be encrypted with a cipher that does nothing, or with another cipher. The answer is pgsodium's.
     key = kdf.crypto_kdf_derive_from_key(32, 1, b"pgsodium", b"\x10" * 32)
     nonce = bytes.fromhex("24540ab8aa32a1fc3c56ad65b3465b5b1547c2bfae4caed6")
     if secretbox.crypto_secretbox(b"", nonce, key).hex() != "d7960475357ddae097f8f45f5bffcecf":
@@ -92,7 +94,7 @@ def _self_test() -> None:
 
 
 def _guard(function: _Function) -> _Function:
-    """Make the function that SQL calls: the same, its errors as PostgreSQL's."""
+    """Return a function that calls the given one and raises its errors as PostgreSQL's."""
     count = function.__code__.co_argcount - hasattr(function, "__self__")
     return _GUARDS.get(count, _guard_any)(function)
 
@@ -107,8 +109,8 @@ def _guard_any(function: _Function) -> _Function:
     return guarded
 
 
-# The same for the numbers of arguments of the calls that are made for each row: *arguments costs a tenth of
-# a microsecond, which is a tenth of the whole call.
+# The functions with fixed numbers of arguments are for calls that are made for each row: *arguments costs a tenth
+# of a microsecond, which is a tenth of the whole call.
 
 
 def _guard_1(function: _Function) -> _Function:
@@ -162,47 +164,48 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
         return error
     if isinstance(error, plpy.SPIError):
         return _ServerError(error)
-    # The functions are typed, so a None that is not allowed ends in one of these somewhere inside.
+    # The functions do not check for None, so a None that is not allowed causes one of these errors somewhere
+    # inside.
     if isinstance(error, TypeError | AttributeError):
         for (parameter, type_), argument in zip(function.__annotations__.items(), arguments, strict=False):
             if argument is None and "None" not in str(type_):
                 return DataError(f"{name}: {parameter} must not be NULL")
     if isinstance(error, ImportError):
-        return _gone(error)
+        return _import_failure(error)
     if isinstance(error, MemoryError | RecursionError):
         why = "out of memory" if isinstance(error, MemoryError) else "calls are nested too deeply"
         return LimitError(f"{name}: {why}")
-    # Of an error that nobody thought of, only the kind: its text could hold any of the arguments.
-    return Error(f"{name}: internal error of the kind {type(error).__name__}")
+    # The text of an unexpected error could hold an argument, so the message has only its type.
+    return Error(f"{name}: internal error of type {type(error).__name__}")
 
 
 def _sqlstate(error: Any) -> str:
-    # PL/Python's exceptions have theirs as an attribute if it is one of PostgreSQL's own. Packed in a number, six
-    # bits for each character, all of those that PostgreSQL raised have it.
+    # PL/Python's exceptions have an attribute with the SQLSTATE only if the SQLSTATE is one of PostgreSQL's own.
+    # All errors that PostgreSQL has raised have it in a number, with six bits for each character.
     if not error.spidata:
         return str(getattr(error, "sqlstate", Error.sqlstate))
     packed: int = error.spidata[0]
     return "".join(chr((packed >> 6 * place & 0x3F) + ord("0")) for place in range(5))
 
 
-def _gone(error: ImportError) -> LibraryError:
-    return LibraryError(f"this session cannot import {error.name} any more", hint=_RECONNECT)
+def _import_failure(error: ImportError) -> LibraryError:
+    return LibraryError(f"this session can no longer import {error.name}", hint=_RECONNECT)
 
 
 class _ServerError(Error):
-    """An error in a query of ours, of PostgreSQL's own or of another function of pgkeymgr.
+    """An error of PostgreSQL or of another function of pgkeymgr, in a query that this package has run.
 
     It keeps the message and the hint. DETAIL is dropped, since PostgreSQL shows rows there.
     """
 
     def __init__(self, error: Any) -> None:
-        # spidata: SQLSTATE, DETAIL, HINT and more.
+        # spidata is a tuple of the SQLSTATE, DETAIL, HINT and more.
         super().__init__(str(error).removeprefix(_PREFIX), hint=error.spidata[2] if error.spidata else None)
-        self.sqlstate = _sqlstate(error)  # type: ignore[misc]  # one class for all of them
+        self.sqlstate = _sqlstate(error)  # type: ignore[misc]  # One class serves all SQLSTATEs.
 
 
 def _sql_error(error: Error) -> Exception:
     sql_error: Exception = _SqlError(error.message)
-    sql_error.sqlstate = error.sqlstate  # type: ignore[attr-defined]  # PL/Python reads these two
+    sql_error.sqlstate = error.sqlstate  # type: ignore[attr-defined]  # PL/Python reads both attributes.
     sql_error.hint = error.hint  # type: ignore[attr-defined]
     return sql_error

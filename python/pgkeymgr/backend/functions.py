@@ -1,7 +1,7 @@
 """Maps each SQL function to the Python method behind it, and creates the objects on first use.
 
-A session calls few of the functions, and each session imports its own modules. So a module is imported here only
-when one of its functions is called.
+A session calls few of the functions, and each session imports its own modules. So this module imports another one
+only when one of its functions is called.
 """
 
 from collections.abc import Callable
@@ -140,7 +140,10 @@ FUNCTIONS = {
     ),
     "pg_kmgr": ("pg_encrypt_text", "pg_decrypt_text"),
 }
-"""The functions that SQL calls, besides the primitives and their variants, by the attribute of ``Functions``."""
+"""The functions that SQL calls, by the attribute of ``Functions`` that has them.
+
+The primitives and their variants are not listed, because their names are enough to find them.
+"""
 
 _PART_OF = {name: part for part, names in FUNCTIONS.items() for name in names}
 
@@ -152,13 +155,13 @@ class Functions:
         self.session = session
 
     def find(self, name: str) -> Function | None:
-        """Find a function that SQL calls.
+        """Return a function that SQL calls.
 
         Args:
-            name: its name there, or for an overload the name that SQL has for it.
+            name: the name of the function in GD['pgkeymgr'], which is the SQL name unless that is overloaded.
 
         Returns:
-            The function, or None if there is none of that name.
+            The function, or None if no function has that name.
         """
         if name in _PART_OF:
             function: Function = getattr(getattr(self, _PART_OF[name]), name)
@@ -172,13 +175,13 @@ class Functions:
         return crypto.find(name)
 
     def speed_up(self, name: str) -> Callable[[Function], Function] | None:
-        """Return the decorator that makes the fast form of a function, if it has one.
+        """Return the decorator that makes the fast form of a function.
 
         Args:
-            name: its name.
+            name: the name of the function.
 
         Returns:
-            The decorator, or None.
+            The decorator, or None if the function has no fast form.
         """
         if _PART_OF.get(name) not in ("tokens", "cells"):
             return None
@@ -193,7 +196,7 @@ class Functions:
 
     @cached_property
     def key_changes(self) -> "KeyChanges":
-        """The report of changes of the key tables."""
+        """The reports of changes to the key tables."""
         from ..key.changes import KeyChanges
 
         return KeyChanges(self.session, self.table)
@@ -269,7 +272,7 @@ class Functions:
 
     @cached_property
     def transport(self) -> "Transport":
-        """Data keys that come and go sealed."""
+        """The import and export of sealed data keys."""
         from ..sealed.transport import Transport
 
         return Transport(self.table, self.exchange)
@@ -290,7 +293,7 @@ class Functions:
 
     @cached_property
     def session_keyring(self) -> "SessionKeyring":
-        """What the session has unlocked, listed and locked."""
+        """The list of the session's unlocked keys, and lock()."""
         from ..sealed.session_keyring import SessionKeyring
 
         return SessionKeyring(self.table, self.passphrase_wraps, self.exchange)
@@ -325,35 +328,35 @@ class Functions:
 
     @cached_property
     def relations(self) -> "Relations":
-        """Tables, and those of them with encrypted columns."""
+        """The tables of the database, and the registry of encrypted columns."""
         from ..column.relations import Relations
 
         return Relations(self.session)
 
     @cached_property
     def views(self) -> "Views":
-        """Their views."""
+        """The views of encrypted tables."""
         from ..column.view import Views
 
         return Views(self.relations)
 
     @cached_property
     def blind_indexes(self) -> "BlindIndexes":
-        """Their blind indexes."""
+        """The blind indexes of encrypted columns."""
         from ..column.blind_index import BlindIndexes
 
         return BlindIndexes(self.relations, self.views, self.table, self.blinding)
 
     @cached_property
     def encrypt_column(self) -> "EncryptColumn":
-        """Columns to be encrypted."""
+        """The first step of encrypting a column."""
         from ..column.encrypt_column import EncryptColumn
 
         return EncryptColumn(self.relations, self.views, self.blind_indexes, self.table, self.data_keys)
 
     @cached_property
     def operations(self) -> "Operations":
-        """Work on columns, batch by batch."""
+        """The procedures that change a column in batches."""
         from ..column.operation import Operations
 
         return Operations(self.relations, self.views, self._decrypt_column, self.table, self.data_keys)
@@ -366,7 +369,7 @@ class Functions:
 
     @cached_property
     def ddl(self) -> "Ddl":
-        """What follows the user's DDL."""
+        """The event triggers that follow the user's DDL."""
         from ..column.ddl import Ddl
 
         return Ddl(self.relations, self.views)
@@ -380,14 +383,14 @@ class Functions:
 
     @cached_property
     def upserts(self) -> "Upserts":
-        """Rows inserted or updated."""
+        """The insertion or update of a row."""
         from ..column.upsert import Upserts
 
         return Upserts(self.relations)
 
     @cached_property
     def verify_column(self) -> "VerifyColumn":
-        """Columns read to see whether they open."""
+        """The check that every value of a column can be decrypted."""
         from ..column.verify_column import VerifyColumn
 
         return VerifyColumn(self.relations, self.table)

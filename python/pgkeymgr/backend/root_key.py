@@ -1,4 +1,4 @@
-"""The root key as this session has it, and the keys that are derived from it by number."""
+"""The root key of this session, and the keys that are derived from it by number."""
 
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,11 @@ _agent: "RemoteRootKey | None" = None
 _Asked = tuple[tuple[int, int, bytes], int, bytes]
 _NOTHING: _Asked = ((0, 0, b""), -1, b"")
 _asked = _NOTHING
-"""What the agent was asked for last: number, length and context, the statement, and the key."""
+"""The last key that the agent has derived: its number, length and context, the statement, and the key."""
 
 
 def get() -> RootKey:
-    """Return the root key; ``load`` it if this session has none."""
+    """Return the root key of this session, and ``load`` it if there is none yet."""
     return _root_key or load()
 
 
@@ -38,12 +38,13 @@ def derive_key(key_id: int, key_len: int, context: bytes) -> bytes:
         DataError: an argument is out of range.
         RootKeyError: there is no root key.
         GetkeyError: the getkey script was refused, or failed.
+        AgentError: the agent could not be reached, is locked, or did not answer.
     """
     return (_root_key or load()).derive(key_id, key_len, context)
 
 
 def key_for_row(key_id: int, key_len: int, context: bytes) -> bytes:
-    """Return what ``derive_key`` does; the agent is not asked for it again for each row of a statement."""
+    """Derive a key as ``derive_key`` does, but ask the agent only once for equal keys in a statement's rows."""
     if _root_key is not None:
         return _root_key.derive(key_id, key_len, context)
     global _asked  # noqa: PLW0603
@@ -56,26 +57,26 @@ def key_for_row(key_id: int, key_len: int, context: bytes) -> bytes:
 
 
 class DerivedKeys:
-    """The functions that give derived keys away, for one session."""
+    """The functions that return derived keys to SQL, for one session."""
 
     def __init__(self, audit: "Audit") -> None:
         self._audit = audit
 
     def derive_key(self, key_id: int, key_len: int, context: bytes) -> bytes:
-        """Return the key that ``derive_key`` gives, once the log has a line of it."""
+        """Derive a key, and record in the audit trail that it was revealed; see the function ``derive_key``."""
         key = derive_key(key_id, key_len, context)
         self._reveal(key_id, key_len, context)
         return key
 
     def derive_key_under(self, key_id: int, key_len: int, context: bytes, root_key: str) -> bytes:
-        """Derive a key from the root key of a fingerprint, the newest or a previous one; see ``derive_key``.
+        """Derive a key from the root key with a fingerprint, the newest or a previous one; see ``derive_key``.
 
         Raises:
             DataError: the fingerprint is NULL or empty.
-            RootKeyError: there is no root key of that fingerprint.
+            RootKeyError: no root key has that fingerprint.
         """
         if not root_key:
-            raise DataError(f"root_key must be a fingerprint, and is {'NULL' if root_key is None else 'empty'}")
+            raise DataError(f"root_key must not be {'NULL' if root_key is None else 'empty'}")
         key = get().derive(key_id, key_len, context, root_key)
         self._reveal(key_id, key_len, context, f" from the root key {root_key}")
         return key
@@ -86,21 +87,21 @@ class DerivedKeys:
 
 
 def load() -> RootKey:
-    """Get the root key, anew: from the agent, or else from the getkey script.
+    """Get the root key from the agent or, without an agent, from the getkey script, even if it is known already.
 
     Returns:
-        It.
+        The root key.
 
     Raises:
-        RootKeyError: there is none.
-        AgentError: the agent cannot be reached, or does not answer.
+        RootKeyError: there is no root key.
+        AgentError: the agent could not be reached, is locked, or did not answer.
         GetkeyError: the getkey script was refused, or failed.
-        CanceledError: the statement was cancelled in the meantime.
+        CanceledError: the statement was canceled in the meantime.
     """
-    global _root_key, _agent, _asked  # noqa: PLW0603  # a backend has one session, and so one root key
+    global _root_key, _agent, _asked  # noqa: PLW0603  # A backend has one session, and so one root key.
     _asked = _NOTHING
     if _agent is not None:
-        return _agent.anew()
+        return _agent.renew()
     import os
 
     from ..agent.socket_path import find_socket
@@ -110,9 +111,9 @@ def load() -> RootKey:
     if agent_socket is not None:
         from ..agent.remote import RemoteRootKey
 
-        memory.forbid_core_dumps()  # for the data keys
+        memory.forbid_core_dumps()  # This process has no root key, but it has data keys.
         _agent = RemoteRootKey(agent_socket, server.is_canceled)
-        return _agent.anew()
+        return _agent.renew()
     path = getkey.find(os.environ, server.config_file(), server.share_directory())
     memory.forbid_core_dumps()
     output = getkey.run(path, server.is_canceled)

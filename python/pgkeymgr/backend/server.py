@@ -1,10 +1,15 @@
 """Calls into the PostgreSQL server's own C functions, for facts that a query cannot or need not fetch.
 
-A query through ``plpy`` begins a subtransaction, which PostgreSQL 15 and 16 refuse in parallel queries, and
-settings such as ``config_file`` are hidden from ordinary users; the server's own exported functions and
-variables are neither. A PostgreSQL error in one of these calls would jump over the interpreter's frames, after
-which the next call crashes the server. So only functions are called here that raise none, and the comments say
-why those that could do not.
+A query through ``plpy`` begins a subtransaction, which PostgreSQL 15 and 16 refuse in parallel queries. Ordinary
+users cannot see settings such as ``config_file``. Neither restriction holds for the server's exported functions
+and variables.
+
+A PostgreSQL error in one of these calls would jump over the interpreter's frames, after which the next call
+crashes the server. So this module calls only functions that raise no error. Where a function could raise an error,
+a comment says why it does not here.
+
+Sources: src/include and src/backend of PostgreSQL, where each function is documented; elog.h and plpy_elog.c on
+errors
 """
 
 import ctypes
@@ -25,7 +30,7 @@ _interrupts_held = ctypes.c_uint32.in_dll(_server, "InterruptHoldoffCount")
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Let cancels and timeouts wait: the server raises their errors after each message that it writes."""
+    """Defer cancels and timeouts, whose errors the server could raise after each message that it writes."""
     _interrupts_held.value += 1
     try:
         yield
@@ -34,7 +39,7 @@ def _interrupts_wait() -> Iterator[None]:
 
 
 def setting(name: str) -> str | None:
-    """Return a setting, hidden ones too, or None if there is none of that name."""
+    """Return the value of a setting, or None if no setting has that name. Hidden settings are included."""
     value: bytes | None = _server.GetConfigOption(name.encode(), True, False)
     return None if value is None else value.decode(errors="surrogateescape")
 
@@ -53,29 +58,32 @@ def share_directory() -> str:
 
 
 def is_canceled() -> bool:
-    """Tell whether the statement, or the whole session, was asked to stop."""
+    """Return whether the statement or the session has been asked to stop."""
     return bool(_cancel_pending.value or _die_pending.value)
 
 
-# Called for each row: the bare function objects, since a Python function around each would cost as much again.
+# These names are the bare function objects of ctypes. They are called for each row, and a Python function around
+# each would double the cost.
 
 user_id = _server.GetUserId
-"""Return the current user's OID: that of SET ROLE and of SECURITY DEFINER functions."""
+"""Return the OID of the current user, which SET ROLE and SECURITY DEFINER functions change."""
 user_id.restype = ctypes.c_uint
 user_id.argtypes = ()
 
 statement_stamp = _server.GetCurrentStatementStartTimestamp
-"""Return when the client's present message arrived, in microseconds: another number for each statement."""
+"""Return the time at which the client's present message arrived, in microseconds. It differs for each
+statement."""
 statement_stamp.restype = ctypes.c_int64
 statement_stamp.argtypes = ()
 
 transaction_stamp = _server.GetCurrentTransactionStartTimestamp
-"""Return when the present transaction began, in microseconds; it changes at a procedure's COMMIT too."""
+"""Return the time at which the present transaction began, in microseconds. A procedure's COMMIT also changes
+it."""
 transaction_stamp.restype = ctypes.c_int64
 transaction_stamp.argtypes = ()
 
 subtransaction_id = _server.GetCurrentSubTransactionId
-"""Return the number of the present subtransaction; none comes twice in a transaction."""
+"""Return the number of the present subtransaction, which is unique within its transaction."""
 subtransaction_id.restype = ctypes.c_uint32
 subtransaction_id.argtypes = ()
 
@@ -88,8 +96,8 @@ _SAME_REQUEST_MICROSECONDS = 1000
 def has_old_transaction() -> bool:
     """Return whether the present transaction began before the present statement.
 
-    A transaction that the server began for one statement is a few microseconds older: it begins with the client's
-    message Bind, and the statement with the message Execute that follows in the same request.
+    If the server began a transaction for a single statement, the transaction is a few microseconds older. It
+    begins with the client's message Bind, and the statement begins with the message Execute of the same request.
     """
     if _is_transaction_block():
         return bool(transaction_stamp() != statement_stamp())
@@ -103,7 +111,7 @@ _current_command_id.argtypes = (ctypes.c_bool,)
 
 
 def command_id() -> int:
-    """Return how many commands that changed something the present transaction has run; DDL is one."""
+    """Return the number of commands in the present transaction that have changed something, DDL included."""
     command: int = _current_command_id(False)
     return command
 
@@ -117,15 +125,15 @@ def precedes_snapshots(xid: int) -> bool:
     """Return whether a transaction had ended before the oldest snapshot in use by this transaction was taken.
 
     Args:
-        xid: the number of a transaction that has committed, as a row version has it: 32 bits.
+        xid: the 32-bit number of a committed transaction, as in a row version.
 
     Returns:
-        True if it certainly had.
+        True if the transaction had certainly ended.
     """
     xmin = _transaction_xmin.value
     if xmin < _FIRST_NORMAL_XID:
         return False
-    # Numbers are in a circle; what is more than half of it away comes before.
+    # The numbers form a circle: a number that is more than half of the circle away comes before.
     return _FIRST_NORMAL_XID <= xid != xmin and (xid - xmin) & 0xFFFFFFFF > _HALF
 
 
@@ -134,19 +142,19 @@ _defined: list[tuple[ctypes.c_char_p, bytes, bytes]] = []
 
 
 def define_superuser_setting(name: str, description: str) -> None:
-    """Make a setting that only a superuser can set, and RESET ALL and DISCARD ALL reset, in this process.
+    """Define a setting in this process that only a superuser can set. RESET ALL and DISCARD ALL reset it.
 
-    DefineCustomStringVariable raises an error, over the Python frames between, only if a setting of this name
-    was defined before, which happens once here, or if there is no memory for it. A value that an ordinary user
-    has given to the name before is dropped, with a warning.
+    DefineCustomStringVariable raises an error if the setting has been defined before, which this function
+    prevents, or if the process is out of memory. If an ordinary user has given the name a value before, PostgreSQL
+    drops the value with a warning.
 
     Args:
-        name: with a dot in it.
-        description: what it is for.
+        name: the name of the setting, with a dot in it.
+        description: the purpose of the setting.
     """
     if any(name.encode() == known for _, known, _ in _defined):
         return
-    # The server keeps pointers to these.
+    # The server keeps pointers to these values, so they must not be freed.
     kept = (ctypes.c_char_p(None), name.encode(), description.encode())
     _defined.append(kept)
     define = _server.DefineCustomStringVariable
@@ -163,7 +171,7 @@ def define_superuser_setting(name: str, description: str) -> None:
         ctypes.c_void_p,
         ctypes.c_void_p,
     )
-    # A cancel or a timeout that came meanwhile would be raised as an error after the warning.
+    # Otherwise a cancel or a timeout in the meantime would raise an error after the warning.
     with _interrupts_wait():
         define(kept[1], kept[2], None, ctypes.addressof(kept[0]), b"", _PGC_SUSET, 0, None, None, None)
 
@@ -187,10 +195,10 @@ _TERSE = 0
 
 @contextmanager
 def plain_log_lines() -> Iterator[None]:
-    """Let the server log a message as it is, without the statement and its parameters.
+    """Let the server log a message without the statement and its parameters.
 
-    The variables of two settings are changed for the moment, behind PostgreSQL's back: in a parallel query no
-    query could do so, and nothing else runs meanwhile that could see it.
+    This changes the variables of two settings directly and restores them, because a query cannot set them in a
+    parallel query. No other code runs in between that could see the change.
     """
     before = _log_min_error_statement.value, _log_error_verbosity.value
     _log_min_error_statement.value, _log_error_verbosity.value = _PANIC, _TERSE
@@ -201,7 +209,7 @@ def plain_log_lines() -> Iterator[None]:
 
 
 def version() -> int:
-    """Return the server's version number, 150004 for 15.4."""
+    """Return the server's version as a number, such as 150004 for 15.4."""
     return int(setting("server_version_num") or 0)
 
 
@@ -209,7 +217,7 @@ _begins_subtransactions_in_parallel = version() >= _SUBTRANSACTIONS_IN_PARALLEL
 
 
 def refuses_subtransactions() -> bool:
-    """Return whether a query through plpy would fail, as it does in parallel queries before PostgreSQL 17."""
+    """Return whether a query through plpy would fail: in a parallel query before PostgreSQL 17, it does."""
     return not _begins_subtransactions_in_parallel and bool(_is_in_parallel_mode())
 
 
@@ -220,17 +228,18 @@ _enter_parallel_mode = _server.EnterParallelMode
 _enter_parallel_mode.restype = None
 _enter_parallel_mode.argtypes = ()
 _worker_number = ctypes.c_int.in_dll(_server, "ParallelWorkerNumber")
-# A server that was built for its own developers asserts that a parallel query does not leave parallel mode.
+# A server with assertions enabled requires that a parallel query does not leave parallel mode.
 _checks_itself = setting("debug_assertions") == "on"
 
 
 @contextmanager
 def parallel_mode_suspended() -> Iterator[None]:
-    """Let queries that only read run in the leader of a parallel query before PostgreSQL 17, too.
+    """Allow read-only queries in the leader of a parallel query before PostgreSQL 17.
 
-    In parallel mode, PostgreSQL refuses the subtransaction of a query through plpy there, because it could write
-    what the workers do not know of. From version 17 on it refuses the writing only. So the queries must be such
-    that cannot write. In a worker, they stay refused. The two functions only count, and raise no error.
+    Before version 17, PostgreSQL refuses the subtransaction of a query through plpy in parallel mode, because the
+    workers would not know of its changes. From version 17 on, it only refuses the changes. So the caller must run
+    only queries that cannot write. In a worker, queries stay refused. The two functions only change a counter, and
+    raise no error.
     """
     levels = 0
     if not _begins_subtransactions_in_parallel and _worker_number.value < 0 and not _checks_itself:
@@ -254,11 +263,11 @@ _libc_free.argtypes = (ctypes.c_void_p,)
 
 
 def check_memory() -> None:
-    """Refuse to go on where the process is about to run out of memory.
+    """Refuse to go on if the process is about to run out of memory.
 
     Raises:
-        MemoryError: 256 kB, which is more than the server allocates where PL/Python cannot catch its errors, are
-            not there.
+        MemoryError: less than 256 kB are free. The server allocates less than this in the places where PL/Python
+            cannot catch its errors.
     """
     block = _libc_malloc(_SPARE_BYTES)
     if not block:
@@ -279,10 +288,11 @@ _pop_active_snapshot.argtypes = ()
 
 @contextmanager
 def latest_snapshot() -> Iterator[None]:
-    """Let read-only queries see what is committed by now, whatever the isolation level and however old a cursor.
+    """Let read-only queries see all changes that are committed by now.
 
-    PostgreSQL checks its own privileges and foreign keys in the same way. GetLatestSnapshot raises an error in
-    parallel mode, and if there is no memory: so the snapshot of a parallel query stays that of its statement.
+    This holds at every isolation level, and below an old cursor. PostgreSQL checks its own privileges and foreign
+    keys in the same way. GetLatestSnapshot raises an error in parallel mode, so a parallel query keeps the
+    snapshot of its statement. It also raises an error without memory, which is checked before.
     """
     if _is_in_parallel_mode():
         yield
@@ -296,9 +306,9 @@ def latest_snapshot() -> Iterator[None]:
 
 
 def misses_latest_snapshot() -> bool:
-    """Return whether ``latest_snapshot`` does nothing now: in a parallel query from PostgreSQL 17 on.
+    """Return whether ``latest_snapshot`` has no effect now, as in a parallel query from PostgreSQL 17 on.
 
-    Before, queries run in the leader only, which suspends parallel mode for them.
+    Before version 17, only the leader runs queries, and it suspends parallel mode for them.
     """
     return _begins_subtransactions_in_parallel and bool(_is_in_parallel_mode())
 
@@ -310,10 +320,10 @@ _plan_is_valid.argtypes = (ctypes.c_void_p,)
 
 
 def is_plan_valid(plan: object) -> bool:
-    """Return whether PostgreSQL has not invalidated a plan of ``plpy.prepare``.
+    """Return whether a plan of ``plpy.prepare`` is still valid; PostgreSQL invalidates plans of changed tables.
 
-    The server's plan is the first field of PL/Python's object, and begins with a number that it is recognized by.
-    In a version of PL/Python where this does not hold, no plan counts as valid.
+    The first field of PL/Python's object points to the server's plan, which begins with a magic number. If another
+    version of PL/Python has another layout, the number differs, and the plan counts as invalid.
 
     Args:
         plan: the plan.
@@ -330,11 +340,12 @@ _invalidate_relation.argtypes = (ctypes.c_uint,)
 
 
 def invalidate_relation(oid: int) -> None:
-    """Have all sessions forget what they have cached of a relation, when this transaction commits.
+    """Invalidate the cached catalog entry of a relation in all sessions, when this transaction commits.
 
-    CacheInvalidateRelcacheByRelid raises an error if there is no such relation, if there is no memory, or if the
-    transaction around this subtransaction has invalidations that PostgreSQL has not processed. So the caller must
-    just have read the relation in a query, before which PostgreSQL processes them.
+    CacheInvalidateRelcacheByRelid raises an error if the relation does not exist, if the process is out of memory,
+    or if the transaction around this subtransaction has pending invalidations. So the caller must read the
+    relation in a query directly before this call: PostgreSQL processes the invalidations at the start of that
+    query.
 
     Args:
         oid: the relation's OID.
@@ -363,16 +374,16 @@ _NOFORCE_RLS = 4
 
 @contextmanager
 def acting_as(role: int, *, past_policies: bool) -> Iterator[None]:
-    """Run the block with the rights of another role, as VACUUM and REINDEX do with those of a table's owner.
+    """Run the block with the rights of another role, as VACUUM and REINDEX do with the rights of a table's owner.
 
-    SET ROLE would not do: code of that role could RESET it. Here it can neither change the current user nor leave
-    anything behind for later, such as a setting, a temporary table or a deferred trigger. The server's functions
-    that this calls assign variables, and raise no error; if a query in the block fails, the abort of its
-    subtransaction brings back the user that it began with, and the end of the block the one before.
+    SET ROLE is not enough, because code of that role could RESET it. In this block, the code can neither change
+    the current user nor leave a setting, a temporary table or a deferred trigger behind. The called functions of
+    the server only assign variables, and raise no error. If a query in the block fails, the abort of its
+    subtransaction restores the user at its beginning, and the end of the block restores the user before the block.
 
     Args:
-        role: the role's OID.
-        past_policies: FORCE ROW LEVEL SECURITY does not bind the role to the policies of its own tables.
+        role: the OID of the role.
+        past_policies: whether the role ignores the policies of its own tables, even with FORCE ROW LEVEL SECURITY.
 
     Yields:
         Nothing.

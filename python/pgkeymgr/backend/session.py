@@ -1,4 +1,4 @@
-"""The session that this backend serves: its queries, and the rights that they run with."""
+"""Runs queries for this session, with the rights of the current user or of the extension's owner."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -11,8 +11,8 @@ from ..key.record import Record
 from ..root_key import RootKey
 from . import root_key, server
 
-# PL/Python looks the types of a plan up in the caller's search_path, and keeps them with the plan: each is
-# qualified here, so that no other type of the same name is found.
+# PL/Python looks up the types of a plan in the caller's search_path, and keeps them with the plan. The qualified
+# names exclude other types of the same names.
 _TYPES = {
     name: f"pg_catalog.{internal}"
     for name, internal in {
@@ -47,9 +47,9 @@ class _Operation:
 
 
 class Session:
-    """The server's services for this session; ``pgkeymgr.key.database.Database`` describes each method."""
+    """The server's services for this session. ``pgkeymgr.key.database.Database`` describes each method."""
 
-    # Each is called for each row: C functions, which take no self.
+    # These are C functions, which have no self. They are called for each row.
     user = server.user_id
     stamp = server.statement_stamp
     transaction = server.transaction_stamp
@@ -70,7 +70,7 @@ class Session:
         return root_key.get()
 
     def reload_root_key(self) -> RootKey:
-        """Get the root key again."""
+        """Get the root key again from the agent or the getkey script."""
         return root_key.load()
 
     config_file = staticmethod(server.config_file)
@@ -86,7 +86,7 @@ class Session:
 
     def is_confidential(self) -> bool:
         """Return whether the client came over TLS or a Unix socket."""
-        # As the owner: after SET ROLE, pg_stat_ssl may not show this session's own row.
+        # After SET ROLE, pg_stat_ssl may hide this session's own row from the user, but not from the owner.
         (row,) = self.as_owner(
             lambda: self.execute(
                 "SELECT pg_catalog.inet_client_addr() IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_stat_ssl"
@@ -97,7 +97,7 @@ class Session:
 
     def log(self, message: str) -> None:
         """Write a line to the server's log."""
-        # The statement may have a password in it, or a plaintext, that is not to be logged because of this line.
+        # The statement may contain a password or a plaintext, which must not get into the log with this line.
         with server.plain_log_lines():
             plpy.log(f"pgkeymgr: {message}")
 
@@ -108,7 +108,7 @@ class Session:
     def execute(self, query: str, *arguments: tuple[str, Any]) -> list[dict[str, Any]]:
         """Run a query, with a plan that is kept for the current user."""
         _check_can_query()
-        # A plan is not shared between users: whatever one of them has put into it, no other runs it.
+        # Users do not share plans, so no user runs a plan that another user could have influenced.
         which = query, server.user_id()
         plan = self._plans.get(which)
         if plan is None:
@@ -123,12 +123,12 @@ class Session:
         return list(plpy.execute(statement))
 
     def parse(self, query: str) -> None:
-        """Have a query parsed, and not run."""
+        """Parse a query without running it."""
         _check_can_query()
         plpy.prepare(query)
 
     def write(self, statement: str, *arguments: tuple[str, Any]) -> int:
-        """Run a statement; return how many rows it wrote or found."""
+        """Run a statement, and return the number of rows that it wrote or found."""
         _check_can_query()
         if not arguments:
             return int(plpy.execute(statement).nrows())
@@ -164,7 +164,7 @@ class Session:
     def mark_session(self, name: str, value: str, *, is_local: bool) -> None:
         """Set a setting that users cannot set."""
         _check_can_query()
-        server.define_superuser_setting(name, "set by pgkeymgr; ends what a session has unlocked")
+        server.define_superuser_setting(name, "Set by pgkeymgr. A reset locks the keys of the session again.")
         self.as_owner(
             lambda: self.execute(
                 "SELECT pg_catalog.set_config($1, $2, $3)", ("text", name), ("text", value), ("boolean", is_local)
@@ -174,7 +174,7 @@ class Session:
     def load_key(
         self, key_id: int, name: str, uuid: bytes, user: int, *, family: int = 0, with_wraps: bool
     ) -> Record | None:
-        """Read the record of a key, as it is committed by now."""
+        """Return the record of a key from the changes that are committed by now."""
         self._taken = None
         self.read_as_owner(
             lambda: self.execute(
@@ -188,7 +188,7 @@ class Session:
             )
         )
         if server.misses_latest_snapshot():
-            # What was read may be out of date already: it is for this statement only.
+            # The record may be out of date already, so it is valid for this statement only.
             self._key_watch = None
         return self._taken
 
@@ -197,32 +197,32 @@ class Session:
         return self._key_watch is not None and server.is_plan_valid(self._key_watch)
 
     def renew_key_watch(self) -> None:
-        """Begin to watch for changes of the key tables again."""
-        # The planner finds that it reads nothing; PostgreSQL notes all the same that it depends on the table.
+        """Watch the key tables for changes from now on."""
+        # The query reads no row, but PostgreSQL still records that its plan depends on the table.
         self.read_as_owner(lambda: self.execute(_KEY_WATCH))
-        # What follows may read what was so before: it is for this statement only.
+        # Later queries may not see the latest changes. Then the keys are valid for this statement only.
         self._key_watch = None if server.misses_latest_snapshot() else self._plans[_KEY_WATCH, self._owner]
 
     def invalidate_key_watches(self) -> None:
-        """Report a change of the key tables: to all sessions at COMMIT, and to this one at once."""
+        """Report a change of the key tables to this session at once, and to all sessions at COMMIT."""
         (row,) = self.execute("SELECT '{s}.key'::pg_catalog.regclass::pg_catalog.oid AS oid")
-        # Reading the table caches its catalog entry, and PostgreSQL processes pending invalidations before. No
-        # other query may follow: the session could lose the entry again.
+        # This query makes PostgreSQL process pending invalidations, and caches the table's catalog entry. No other
+        # query may follow, because the session could lose the entry again.
         self.execute("SELECT FROM {s}.key LIMIT 0")
         server.invalidate_relation(int(row["oid"]))
 
-    # Called for each statement.
+    # This is called for each statement.
     may_have_missed_changes = staticmethod(server.has_old_transaction)
 
     def accept_invalidations(self) -> None:
         """Let this session notice the changes that other sessions have committed by now."""
-        # PostgreSQL accepts invalidations when it takes a lock on a relation that the transaction does not hold.
-        # The function opens the table and closes it again, and nothing else keeps this lock on it.
+        # PostgreSQL accepts invalidations when it acquires a lock that the transaction does not hold. The function
+        # locks the table and releases the lock again, and no other code keeps a lock on this table.
         with server.parallel_mode_suspended():
             self.execute("SELECT pg_catalog.pg_relation_size('{s}.key_event_turn'::pg_catalog.regclass)")
 
     def is_member(self, roles: Sequence[int]) -> bool:
-        """Return whether the current user has the privileges of all of some roles, given by their OIDs."""
+        """Return whether the current user has the privileges of all the roles with these OIDs."""
         with server.parallel_mode_suspended():
             (row,) = self.execute(
                 "SELECT pg_catalog.bool_and(pg_catalog.pg_has_role(one, 'USAGE')) AS is_member"
@@ -244,8 +244,8 @@ class Session:
         return self._run_as_owner(operation, "SELECT {s}._as_owner()")
 
     def read_as_owner(self, operation: Callable[[], Any]) -> Any:
-        """Run an operation that only reads with the rights of the extension's owner."""
-        # The function is STABLE: PostgreSQL refuses to write in it.
+        """Run a read-only operation with the rights of the extension's owner."""
+        # The function is STABLE, so PostgreSQL refuses every change in it.
         with server.parallel_mode_suspended():
             return self._run_as_owner(operation, "SELECT {s}._read_as_owner()")
 
@@ -255,7 +255,7 @@ class Session:
         try:
             self.execute(call)
         except plpy.SPIError:
-            # PL/Python made an SQL error of it on the way out of the function.
+            # PL/Python has converted the operation's error into a SQL error; the original has more in it.
             if pending.error is not None:
                 raise pending.error from None
             raise
@@ -266,7 +266,7 @@ class Session:
 
     def _as_owner(self) -> None:
         if not self._pending:
-            raise PrivilegeError("permission denied: only pgkeymgr's own functions call _as_owner()")
+            raise PrivilegeError("permission denied for function _as_owner: only pgkeymgr itself may call it")
         pending = self._pending.pop()
         self._owner = server.user_id()
         try:
@@ -285,20 +285,20 @@ def _prepare(query: str, arguments: tuple[tuple[str, Any], ...]) -> Any:
 
 
 def _check_can_query() -> None:
-    """Refuse a query where PL/Python cannot catch PostgreSQL's error.
+    """Refuse a query if PL/Python could not catch PostgreSQL's error.
 
-    Before PostgreSQL 17, no subtransaction can begin in a parallel query, unless in ``parallel_mode_suspended``.
-    PL/Python begins the subtransaction of a query before it can catch errors: the error would jump over the frames
-    of the interpreter, which then crashes the server.
+    Before PostgreSQL 17, a subtransaction can begin in a parallel query only in ``parallel_mode_suspended``.
+    PL/Python begins the subtransaction of a query before it can catch errors. So the error would jump over the
+    frames of the interpreter, which then crashes the server.
 
     Raises:
-        UnsupportedError: this is such a query.
+        UnsupportedError: this is a parallel query before PostgreSQL 17.
         MemoryError: the process is about to run out of memory, which would raise an error in the same place.
     """
     if server.refuses_subtransactions():
         raise UnsupportedError(
             "cannot look up a key in a parallel query before PostgreSQL 17",
-            hint="Do not declare a function that calls pgkeymgr as PARALLEL SAFE, or set "
+            hint="Declare functions that call pgkeymgr as PARALLEL RESTRICTED, or set "
             "max_parallel_workers_per_gather to 0.",
         )
     server.check_memory()

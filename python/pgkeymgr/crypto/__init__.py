@@ -1,7 +1,10 @@
-"""libsodium's primitives under libsodium's names: bytes in, bytes out, no server.
+"""libsodium's primitives under libsodium's names, as functions of bytes that need no server.
 
-One module for each file in ``sql/crypto``. Each function raises ``TypeError`` where a value is None
-that must not be, and ``pgkeymgr.errors.DataError`` for a wrong length or for what does not verify.
+Each file in ``sql/crypto`` has a module of the same name here. Each function raises ``TypeError`` if an argument
+is None that must not be, and ``pgkeymgr.errors.DataError`` if a length is wrong or a ciphertext does not verify.
+
+Source: https://doc.libsodium.org, and for the names that libsodium itself does not have,
+https://github.com/michelp/pgsodium
 """
 
 from collections.abc import Callable
@@ -11,13 +14,13 @@ from typing import Any
 from ..errors import LibraryError
 from .libraries import import_library
 
-# Before any of the modules imports it, so that a foreign version is called that.
+# This import comes before those of the modules, so that the error for a foreign version says what it is.
 sodium = import_library("nacl._sodium")
 if sodium.lib.sodium_init() < 0:
-    raise LibraryError("libsodium cannot be initialized")
+    raise LibraryError("could not initialize libsodium")
 
 _PREFIXES = ("crypto_", "randombytes_", "sodium_")
-# Of two that begin alike, the longer one first.
+# The search takes the first name that fits, so "signcrypt" stands before "sign".
 _MODULES = (
     "aead_det",
     "aead_ietf",
@@ -40,13 +43,13 @@ _OTHER_MODULE = "utils"
 
 
 def find(name: str) -> Callable[..., Any] | None:
-    """Find a primitive; its module, which is named by it, is imported only now.
+    """Return the primitive of a name, and import its module if that is not done yet.
 
     Args:
-        name: libsodium's.
+        name: the primitive's name in libsodium, which begins with the name of its module.
 
     Returns:
-        The function, or None if there is none of that name.
+        The function, or None if no primitive has that name.
     """
     if not name.startswith(_PREFIXES):
         return None

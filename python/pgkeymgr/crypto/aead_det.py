@@ -1,8 +1,10 @@
 """Deterministic authenticated encryption: XChaCha20-SIV with BLAKE2b, as libsodium's aead-det.
 
-The construction is pgsodium's (libsodium-xchacha20-siv), the synthetic-IV mode of RFC 5297 over other
-parts: S2V is BLAKE2b-256 over 32-byte blocks, the cipher is XChaCha20. Without a nonce, equal messages
-with equal additional data give equal ciphertexts, which is what it is for and what it leaks.
+The construction is pgsodium's (libsodium-xchacha20-siv): the synthetic-IV mode of RFC 5297, with BLAKE2b-256 over
+32-byte blocks as S2V, and XChaCha20 as the cipher. Without a nonce, equal messages with equal additional data give
+equal ciphertexts. This is the purpose of the construction, and it is the fact that the ciphertexts leak.
+
+Sources: RFC 5297 and https://github.com/jedisct1/libsodium-xchacha20-siv
 """
 
 import hmac
@@ -19,7 +21,7 @@ TAG_BYTES = 32
 
 _BLOCK = 32
 _BLOCK_MASK = (1 << 8 * _BLOCK) - 1
-# x^256 + x^10 + x^5 + x^2 + 1, the field that dbl() doubles in.
+# x^256 + x^10 + x^5 + x^2 + 1 is the polynomial of the field in which dbl() doubles.
 _REDUCTION = 0x0425
 
 
@@ -73,12 +75,14 @@ def crypto_aead_det_encrypt(
 
     Args:
         message: the plaintext, of any length.
-        additional: authenticated, not encrypted, not stored; None is the same as empty.
+        additional: additional data of any length, authenticated but neither encrypted nor stored; None is the
+            same as empty.
         key: 32 bytes.
-        nonce: 16 bytes, which make equal messages differ; None for none (not the same as zeros).
+        nonce: 16 bytes, which make the ciphertexts of equal messages differ; None is no nonce, which is not the
+            same as 16 zeros.
 
     Returns:
-        Ciphertext and synthetic IV, 32 bytes longer than the message.
+        The ciphertext and the synthetic IV, 32 bytes longer than the message.
 
     Raises:
         DataError: key or nonce has the wrong length.
@@ -93,19 +97,19 @@ def crypto_aead_det_encrypt(
 def crypto_aead_det_decrypt(
     ciphertext: bytes, additional: bytes | None, key: bytes, nonce: bytes | None = None
 ) -> bytes:
-    """Verify and decrypt what ``crypto_aead_det_encrypt`` made.
+    """Verify and decrypt a result of ``crypto_aead_det_encrypt``.
 
     Args:
-        ciphertext: ciphertext and synthetic IV, at least 32 bytes.
-        additional: the additional data it was made with; None is the same as empty.
-        key: the 32 bytes it was made with.
-        nonce: the 16 bytes it was made with, or None.
+        ciphertext: the ciphertext and the synthetic IV, at least 32 bytes.
+        additional: the additional data of the encryption; None is the same as empty.
+        key: the key of the encryption, 32 bytes.
+        nonce: the nonce of the encryption, 16 bytes, or None.
 
     Returns:
         The message.
 
     Raises:
-        DataError: it does not verify, or an argument has the wrong length.
+        DataError: the ciphertext does not verify, or an argument has the wrong length.
     """
     mac_key, cipher_key = _split_key(key, nonce)
     if len(ciphertext) < TAG_BYTES:

@@ -1,6 +1,6 @@
-"""Secret-key message authentication: HMAC.
+"""Secret-key message authentication: HMAC with SHA-256 and SHA-512.
 
-Sources: RFC 2104, https://doc.libsodium.org/secret-key_cryptography/secret-key_authentication and
+Sources: RFC 2104, FIPS 198-1, https://doc.libsodium.org/secret-key_cryptography/secret-key_authentication and
 https://doc.libsodium.org/advanced/hmac-sha2
 """
 
@@ -34,7 +34,7 @@ def crypto_auth(message: bytes, key: bytes) -> bytes:
     """Return the tag of a message: the first half of its HMAC-SHA-512.
 
     Args:
-        message: of any length.
+        message: the message, of any length.
         key: 32 bytes.
 
     Returns:
@@ -49,18 +49,18 @@ def crypto_auth(message: bytes, key: bytes) -> bytes:
 
 
 def crypto_auth_verify(mac: bytes, message: bytes, key: bytes) -> bool:
-    """Tell, in constant time, whether a tag is that of a message.
+    """Return whether a tag belongs to a message; the comparison takes constant time.
 
     Args:
         mac: the tag, 32 bytes.
-        message: of any length.
+        message: the message, of any length.
         key: 32 bytes.
 
     Returns:
-        Whether ``crypto_auth`` of the message gives this tag.
+        True if ``crypto_auth`` of the message gives this tag.
 
     Raises:
-        DataError: tag or key has the wrong length.
+        DataError: the tag or the key has the wrong length.
     """
     if len(mac) != MAC_BYTES:
         raise wrong_length("mac", mac, MAC_BYTES)
@@ -77,7 +77,7 @@ def crypto_auth_hmacsha256(message: bytes, secret: bytes) -> bytes:
     """Return the HMAC-SHA-256 of a message.
 
     Args:
-        message: of any length.
+        message: the message, of any length.
         secret: 32 bytes.
 
     Returns:
@@ -90,18 +90,18 @@ def crypto_auth_hmacsha256(message: bytes, secret: bytes) -> bytes:
 
 
 def crypto_auth_hmacsha256_verify(hash: bytes, message: bytes, secret: bytes) -> bool:
-    """Tell, in constant time, whether an HMAC-SHA-256 is that of a message.
+    """Return whether an HMAC-SHA-256 belongs to a message; the comparison takes constant time.
 
     Args:
         hash: 32 bytes.
-        message: of any length.
+        message: the message, of any length.
         secret: 32 bytes.
 
     Returns:
-        Whether it is.
+        True if ``crypto_auth_hmacsha256`` of the message gives this hash.
 
     Raises:
-        DataError: hash or secret has the wrong length.
+        DataError: the hash or the secret has the wrong length.
     """
     if len(hash) != SHA256_BYTES:
         raise wrong_length("hash", hash, SHA256_BYTES)
@@ -112,7 +112,7 @@ def crypto_auth_hmacsha512(message: bytes, secret: bytes) -> bytes:
     """Return the HMAC-SHA-512 of a message.
 
     Args:
-        message: of any length.
+        message: the message, of any length.
         secret: 32 bytes.
 
     Returns:
@@ -125,18 +125,18 @@ def crypto_auth_hmacsha512(message: bytes, secret: bytes) -> bytes:
 
 
 def crypto_auth_hmacsha512_verify(hash: bytes, message: bytes, secret: bytes) -> bool:
-    """Tell, in constant time, whether an HMAC-SHA-512 is that of a message.
+    """Return whether an HMAC-SHA-512 belongs to a message; the comparison takes constant time.
 
     Args:
         hash: 64 bytes.
-        message: of any length.
+        message: the message, of any length.
         secret: 32 bytes.
 
     Returns:
-        Whether it is.
+        True if ``crypto_auth_hmacsha512`` of the message gives this hash.
 
     Raises:
-        DataError: hash or secret has the wrong length.
+        DataError: the hash or the secret has the wrong length.
     """
     if len(hash) != SHA512_BYTES:
         raise wrong_length("hash", hash, SHA512_BYTES)

@@ -1,8 +1,10 @@
-"""BLAKE2b of nothing, with a key: how keys are derived from keys.
+"""Derives keys from keys: BLAKE2b of an empty message, under a key, with a salt and a personalization.
 
-libsodium clears what it had of the key; from Python 3.14 on, hashlib leaves copies of it in freed memory.
+libsodium computes it and not hashlib, because libsodium clears its copies of the key. From Python 3.14 on, hashlib
+leaves copies of the key in freed memory.
 
-Sources: RFC 7693; https://doc.libsodium.org/hashing/generic_hashing, and its source for salt and personalization
+Sources: RFC 7693 and https://doc.libsodium.org/hashing/generic_hashing; for the salt and the personalization,
+which that page does not describe, libsodium's header crypto_generichash_blake2b.h
 """
 
 from ..errors import DataError
@@ -12,7 +14,7 @@ KEY_BYTES_MAX = 64
 SALT_BYTES = 16
 PERSON_BYTES = 16
 
-# Called for each row that has a key by number of its own.
+# The names are looked up once, because a query may derive a key for each of its rows.
 _MEMORY = sodium.ffi.typeof("unsigned char[]")
 _NULL = sodium.ffi.NULL
 _new = sodium.ffi.new
@@ -25,10 +27,10 @@ def blake2b_of_key(size: int, key: bytes, person: bytes, salt: bytes = b"") -> b
     """Derive a key.
 
     Args:
-        size: how many bytes; 1 to 64.
-        key: 1 to 64 bytes.
-        person: what it is for, at most 16 bytes; zeros are put after it.
-        salt: at most 16 bytes; zeros are put after it.
+        size: the length of the derived key in bytes, 1 to 64.
+        key: the key to derive from, 1 to 64 bytes.
+        person: the purpose of the derived key, at most 16 bytes; it is padded with zeros.
+        salt: at most 16 bytes; it is padded with zeros.
 
     Returns:
         ``size`` bytes.

@@ -1,19 +1,19 @@
 """Public-key authenticated encryption, and sealed boxes: X25519 and XSalsa20-Poly1305.
 
-Sources: https://doc.libsodium.org/public-key_cryptography/authenticated_encryption and
+Sources: RFC 7748, https://doc.libsodium.org/public-key_cryptography/authenticated_encryption and
 https://doc.libsodium.org/public-key_cryptography/sealed_boxes
 """
 
 from nacl import bindings
 from nacl import exceptions as nacl_exceptions
 
-from ..errors import DataError, not_authentic, wrong_length
+from ..errors import DataError, not_authentic
+from .key_pair import key_pair_of_seed, new_seed
 from .randombytes import randombytes_buf
-from .sizes import check_growth
+from .sizes import check_growth, check_length
 
 PUBLIC_KEY_BYTES = 32
 SECRET_KEY_BYTES = 32
-SEED_BYTES = 32
 NONCE_BYTES = 24
 MAC_BYTES = 16
 SEAL_BYTES = PUBLIC_KEY_BYTES + MAC_BYTES
@@ -21,16 +21,16 @@ SEAL_BYTES = PUBLIC_KEY_BYTES + MAC_BYTES
 
 def crypto_box_new_seed() -> bytes:
     """Return a new random seed for ``crypto_box_seed_new_keypair``, 32 bytes."""
-    return randombytes_buf(SEED_BYTES)
+    return new_seed()
 
 
 def crypto_box_noncegen() -> bytes:
-    """Return a new random nonce, 24 bytes; long enough never to repeat by chance."""
+    """Return a new random nonce, 24 bytes, which is long enough never to repeat by chance."""
     return randombytes_buf(NONCE_BYTES)
 
 
 def crypto_box_new_keypair() -> tuple[bytes, bytes]:
-    """Return a new random key pair: public and secret, 32 bytes each."""
+    """Return a new random key pair: the public and the secret key, 32 bytes each."""
     return bindings.crypto_box_keypair()
 
 
@@ -41,36 +41,31 @@ def crypto_box_seed_new_keypair(seed: bytes) -> tuple[bytes, bytes]:
         seed: 32 bytes.
 
     Returns:
-        Public and secret, 32 bytes each.
+        The public and the secret key, 32 bytes each.
 
     Raises:
         DataError: the seed has the wrong length.
     """
-    if len(seed) != SEED_BYTES:
-        raise wrong_length("seed", seed, SEED_BYTES)
-    return bindings.crypto_box_seed_keypair(seed)
+    return key_pair_of_seed(bindings.crypto_box_seed_keypair, seed)
 
 
 def _check(nonce: bytes, public: bytes, secret: bytes) -> None:
-    if len(nonce) != NONCE_BYTES:
-        raise wrong_length("nonce", nonce, NONCE_BYTES)
-    if len(public) != PUBLIC_KEY_BYTES:
-        raise wrong_length("public", public, PUBLIC_KEY_BYTES)
-    if len(secret) != SECRET_KEY_BYTES:
-        raise wrong_length("secret", secret, SECRET_KEY_BYTES)
+    check_length("nonce", nonce, NONCE_BYTES)
+    check_length("public", public, PUBLIC_KEY_BYTES)
+    check_length("secret", secret, SECRET_KEY_BYTES)
 
 
 def crypto_box(message: bytes, nonce: bytes, public: bytes, secret: bytes) -> bytes:
-    """Encrypt a message to a recipient, authenticated as from the sender.
+    """Encrypt a message to a recipient, and authenticate it as coming from the sender.
 
     Args:
         message: the plaintext, of any length.
-        nonce: 24 bytes, used once between these two.
+        nonce: 24 bytes, used once between these two key pairs.
         public: the recipient's public key, 32 bytes.
         secret: the sender's secret key, 32 bytes.
 
     Returns:
-        Tag and ciphertext, 16 bytes longer than the message.
+        The tag and the ciphertext, 16 bytes longer than the message.
 
     Raises:
         DataError: an argument has the wrong length, or the public key is a weak point.
@@ -85,11 +80,11 @@ def crypto_box(message: bytes, nonce: bytes, public: bytes, secret: bytes) -> by
 
 
 def crypto_box_open(ciphertext: bytes, nonce: bytes, public: bytes, secret: bytes) -> bytes:
-    """Verify and decrypt what ``crypto_box`` made.
+    """Verify and decrypt a result of ``crypto_box``.
 
     Args:
-        ciphertext: tag and ciphertext, at least 16 bytes.
-        nonce: the 24 bytes it was made with.
+        ciphertext: the tag and the ciphertext, at least 16 bytes.
+        nonce: the nonce of the encryption, 24 bytes.
         public: the sender's public key, 32 bytes.
         secret: the recipient's secret key, 32 bytes.
 
@@ -97,7 +92,7 @@ def crypto_box_open(ciphertext: bytes, nonce: bytes, public: bytes, secret: byte
         The message.
 
     Raises:
-        DataError: it does not verify, or an argument has the wrong length.
+        DataError: the ciphertext does not verify, or an argument has the wrong length.
     """
     _check(nonce, public, secret)
     if len(ciphertext) < MAC_BYTES:
@@ -109,21 +104,20 @@ def crypto_box_open(ciphertext: bytes, nonce: bytes, public: bytes, secret: byte
 
 
 def crypto_box_seal(message: bytes, public_key: bytes) -> bytes:
-    """Encrypt a message to a recipient, without a sender: only the recipient can open it.
+    """Encrypt a message to a recipient without naming a sender; only the recipient can open it.
 
     Args:
         message: the plaintext, of any length.
         public_key: the recipient's public key, 32 bytes.
 
     Returns:
-        An ephemeral public key, tag and ciphertext: 48 bytes longer than the message.
+        An ephemeral public key, the tag and the ciphertext, 48 bytes longer than the message.
 
     Raises:
         DataError: the public key has the wrong length or is a weak point.
         LimitError: the result would not fit into a bytea.
     """
-    if len(public_key) != PUBLIC_KEY_BYTES:
-        raise wrong_length("public_key", public_key, PUBLIC_KEY_BYTES)
+    check_length("public_key", public_key, PUBLIC_KEY_BYTES)
     check_growth(message, SEAL_BYTES)
     try:
         return bindings.crypto_box_seal(message, public_key)
@@ -132,10 +126,10 @@ def crypto_box_seal(message: bytes, public_key: bytes) -> bytes:
 
 
 def crypto_box_seal_open(ciphertext: bytes, public_key: bytes, secret_key: bytes) -> bytes:
-    """Verify and decrypt what ``crypto_box_seal`` made.
+    """Verify and decrypt a result of ``crypto_box_seal``.
 
     Args:
-        ciphertext: at least 48 bytes.
+        ciphertext: the sealed box, at least 48 bytes.
         public_key: the recipient's public key, 32 bytes.
         secret_key: the recipient's secret key, 32 bytes.
 
@@ -143,12 +137,10 @@ def crypto_box_seal_open(ciphertext: bytes, public_key: bytes, secret_key: bytes
         The message.
 
     Raises:
-        DataError: it does not verify, or an argument has the wrong length.
+        DataError: the ciphertext does not verify, or an argument has the wrong length.
     """
-    if len(public_key) != PUBLIC_KEY_BYTES:
-        raise wrong_length("public_key", public_key, PUBLIC_KEY_BYTES)
-    if len(secret_key) != SECRET_KEY_BYTES:
-        raise wrong_length("secret_key", secret_key, SECRET_KEY_BYTES)
+    check_length("public_key", public_key, PUBLIC_KEY_BYTES)
+    check_length("secret_key", secret_key, SECRET_KEY_BYTES)
     if len(ciphertext) < SEAL_BYTES:
         raise not_authentic("ciphertext")
     try:

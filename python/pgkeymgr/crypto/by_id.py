@@ -1,4 +1,7 @@
-"""Variants of the secret-key primitives that take a derived key's number instead of the key itself."""
+"""Variants of the secret-key primitives that take a derived key's number instead of the key itself.
+
+pgsodium has the same variants: https://github.com/michelp/pgsodium
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,14 +32,14 @@ _SHORTHASH_KEY_BYTES = 16
 
 
 def find(name: str, key_for_row: _KeyForRow) -> _Function | None:
-    """Find the variant of a primitive.
+    """Return the variant of a primitive.
 
     Args:
-        name: the primitive's, with ``_by_id`` after it.
-        key_for_row: derives a key from its number, its length and its context.
+        name: the primitive's name, with ``_by_id`` after it.
+        key_for_row: derives a key from its number, its length in bytes and its context of 8 bytes.
 
     Returns:
-        The function, or None if there is none of that name.
+        The function, or None if no variant has that name.
     """
     primitive_name = name.removesuffix("_by_id")
     primitive = crypto.find(primitive_name)
@@ -53,7 +56,8 @@ def find(name: str, key_for_row: _KeyForRow) -> _Function | None:
 
 
 def _by_id(function: _Function, key_for_row: _KeyForRow) -> _Function:
-    # One for each number of arguments before the key; see _guard_1 in the bridge for why.
+    # Each number of arguments before the key has a function of its own, because *arguments would cost time in
+    # every row: see _guard_1 in the bridge.
     before = function.__code__.co_argcount - 1
     key_len = _SHORTHASH_KEY_BYTES if function.__name__ == "crypto_shorthash" else _KEY_BYTES
 
@@ -86,7 +90,7 @@ def _aead_det(function: _Function, key_for_row: _KeyForRow) -> _Function:
 
 
 def _describe(by_id: _Function, function: _Function) -> _Function:
-    # What the error for a NULL argument is made from.
+    # The bridge reads the annotations to name the argument that must not be NULL.
     before = by_id.__code__.co_argcount - 2
     own = dict(list(function.__annotations__.items())[:before])
     by_id.__annotations__ = {**own, "key_id": int, "context": bytes}

@@ -1,6 +1,6 @@
 """BLAKE2b, with or without a key.
 
-Sources: RFC 7693, https://doc.libsodium.org/hashing/generic_hashing
+Sources: RFC 7693 and https://doc.libsodium.org/hashing/generic_hashing
 """
 
 from hashlib import blake2b
@@ -23,8 +23,8 @@ def crypto_generichash(message: bytes, key: bytes | None = None) -> bytes:
     """Return the BLAKE2b-256 of a message.
 
     Args:
-        message: of any length.
-        key: 16 to 64 bytes, or None for none.
+        message: the message, of any length.
+        key: 16 to 64 bytes, or None for a hash without a key.
 
     Returns:
         32 bytes.

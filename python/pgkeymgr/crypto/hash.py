@@ -1,6 +1,6 @@
-"""SHA-2.
+"""SHA-256 and SHA-512.
 
-Sources: FIPS 180-4, https://doc.libsodium.org/advanced/sha-2_hash_function
+Sources: FIPS 180-4 and https://doc.libsodium.org/advanced/sha-2_hash_function
 """
 
 import hashlib

@@ -1,6 +1,6 @@
-"""Keys derived from a key, by number.
+"""Derives keys from a key by their numbers: libsodium's crypto_kdf.
 
-Source: https://doc.libsodium.org/key_derivation
+Sources: https://doc.libsodium.org/key_derivation and, for BLAKE2b, RFC 7693
 """
 
 from ..errors import DataError, wrong_length
@@ -19,19 +19,19 @@ def crypto_kdf_keygen() -> bytes:
 
 
 def crypto_kdf_derive_from_key(subkey_size: int, subkey_id: int, context: bytes, primary_key: bytes) -> bytes:
-    """Derive a key: BLAKE2b of nothing, with the number as salt and the context as personalization.
+    """Derive a key: BLAKE2b of an empty message, with the number as the salt and the context as personalization.
 
     Args:
-        subkey_size: how many bytes; 16 to 64.
-        subkey_id: which key; any 64-bit integer, signed as SQL's ``bigint`` is.
-        context: what the key is for, 8 bytes.
+        subkey_size: the length of the derived key in bytes, 16 to 64.
+        subkey_id: the number of the derived key, any 64-bit integer, signed as SQL's ``bigint`` is.
+        context: the purpose of the derived key, 8 bytes.
         primary_key: the key to derive from, 32 bytes.
 
     Returns:
         ``subkey_size`` bytes.
 
     Raises:
-        DataError: the size is out of range, or context or key has the wrong length.
+        DataError: the size is out of range, or the context or the primary key has the wrong length.
     """
     if not SUBKEY_BYTES_MIN <= subkey_size <= SUBKEY_BYTES_MAX:
         raise DataError(

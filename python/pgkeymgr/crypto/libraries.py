@@ -1,7 +1,7 @@
-"""The third-party libraries: found in pgkeymgr's own directory, and refused where they are not its own.
+"""Imports PyNaCl and cryptography, and refuses versions that pgkeymgr was not installed with.
 
-A session's PL/Python functions share one interpreter. If one of them has imported another version of
-PyNaCl or cryptography, that one is what an ``import`` gives here too, untested with this code.
+A session's PL/Python functions share one interpreter. If one of them has imported another version of a library, an
+``import`` here returns that version, which was not tested with this code.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from types import ModuleType
 from ..errors import LibraryError
 
 DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-"""Where this package lies, and beside it the libraries in the versions of the lock file."""
+"""The directory of this package. ``make install`` puts the libraries of the lock file into it."""
 
 _DISTRIBUTIONS = {"nacl": "PyNaCl", "cryptography": "cryptography"}
 
@@ -27,16 +27,16 @@ def import_library(name: str) -> ModuleType:
         The module.
 
     Raises:
-        LibraryError: it is missing, or the session has another version of it already.
+        LibraryError: the module is missing, or the session has imported another version of it before.
     """
     package = name.partition(".")[0]
     try:
         module = importlib.import_module(name)
     except Exception as error:
-        # Where a foreign version was there first, its parts rarely fit: say that, not how it failed.
+        # If the session has another version, the import fails in odd ways. The version is the cause to report.
         _check_version(package)
         raise LibraryError(
-            f"cannot import {name}: {type(error).__name__}",
+            f"could not import {name}: {type(error).__name__}",
             hint=f"Install pgkeymgr's Python package into {DIRECTORY} again, with make install.",
         ) from None
     _check_version(package)
@@ -48,7 +48,7 @@ def _check_version(package: str) -> None:
     path = getattr(loaded, "__file__", None)
     if path is None or path.startswith(DIRECTORY + os.sep):
         return
-    from importlib import metadata  # slow to import, and hardly ever needed
+    from importlib import metadata  # This module is slow to import, and hardly ever needed.
 
     found = getattr(loaded, "__version__", "unknown")
     try:

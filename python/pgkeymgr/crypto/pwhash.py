@@ -1,6 +1,6 @@
 """Keys and verifiers from passwords: Argon2id at libsodium's MODERATE limits (256 MiB, 3 passes).
 
-Sources: RFC 9106, https://doc.libsodium.org/password_hashing/default_phf
+Sources: RFC 9106 and https://doc.libsodium.org/password_hashing/default_phf
 """
 
 import re
@@ -29,10 +29,12 @@ def crypto_pwhash_saltgen() -> bytes:
 
 
 def crypto_pwhash(password: bytes, salt: bytes) -> bytes:
-    """Return the key that a password gives. It takes about a second and 256 MiB, on purpose.
+    """Return the key that a password gives.
+
+    The computation takes about a second and 256 MiB on purpose, since a guess of the password costs the same.
 
     Args:
-        password: of any length.
+        password: the password, of any length.
         salt: 16 bytes.
 
     Returns:
@@ -47,34 +49,34 @@ def crypto_pwhash(password: bytes, salt: bytes) -> bytes:
 
 
 def crypto_pwhash_str(password: bytes) -> bytes:
-    """Return a verifier of a password, to be stored: salt, limits and hash in ASCII.
+    """Return a verifier of a password, which can be stored.
 
     Args:
-        password: of any length.
+        password: the password, of any length.
 
     Returns:
-        128 bytes, zeros at the end.
+        The salt, the limits and the hash in ASCII, padded with zeros to 128 bytes.
     """
     hashed = bindings.crypto_pwhash_str_alg(password, _OPSLIMIT, _MEMLIMIT, _ALGORITHM)
     return hashed.ljust(STR_BYTES, b"\0")
 
 
 def crypto_pwhash_str_verify(hashed_password: bytes, password: bytes) -> bool:
-    """Tell whether a verifier is that of a password.
+    """Return whether a verifier was made from a password.
 
     Args:
-        hashed_password: what ``crypto_pwhash_str`` returned: 128 bytes.
-        password: of any length.
+        hashed_password: a result of ``crypto_pwhash_str``, 128 bytes.
+        password: the password, of any length.
 
     Returns:
-        Whether it is. A verifier that is not one is that of no password.
+        True if the password is right. A malformed verifier fits no password.
 
     Raises:
         DataError: the verifier has the wrong length, or asks for more work than libsodium's SENSITIVE limits.
     """
     if len(hashed_password) != STR_BYTES:
         raise wrong_length("hashed_password", hashed_password, STR_BYTES)
-    # The verifier says how much memory and time it takes, and no cancel can end it: only so much is done.
+    # The verifier sets the memory and the time of the check, and a cancel cannot end it. So both are bounded.
     limits = _LIMITS.match(hashed_password)
     if limits and (int(limits[1]) > _KIBIBYTES_MAX or int(limits[2]) > _PASSES_MAX):
         raise DataError(

@@ -1,8 +1,8 @@
 """Secret-key authenticated encryption: XSalsa20-Poly1305.
 
-These two functions are what decrypting views call for each row, so they call libsodium through PyNaCl's
-inner module: its public wrappers check each argument again and allocate anew, which takes three times as
-long as the cipher itself for a short message.
+Decrypting views call these two functions for each row. So the functions call libsodium through PyNaCl's inner
+module: PyNaCl's public wrappers check each argument again and allocate new memory, which takes three times as long
+as the cipher itself for a short message. The checks of lengths stand in each function for the same reason.
 
 Source: https://doc.libsodium.org/secret-key_cryptography/secretbox
 """
@@ -23,8 +23,8 @@ MESSAGE_BYTES_MAX = BYTEA_MAX - MAC_BYTES
 _encrypt = lib.crypto_secretbox_easy
 _decrypt = lib.crypto_secretbox_open_easy
 
-# Output buffers that are kept, for results up to this size. A call takes one out of the list while it uses
-# it, so that threads never share one.
+# Output buffers for results up to this size are kept. A call takes a buffer out of the list while it uses it, so
+# that two threads never share a buffer.
 _BUFFER_BYTES = 4096
 _buffers: list[tuple[Any, Any]] = []
 
@@ -40,7 +40,7 @@ def crypto_secretbox_keygen() -> bytes:
 
 
 def crypto_secretbox_noncegen() -> bytes:
-    """Return a new random nonce, 24 bytes; long enough never to repeat by chance."""
+    """Return a new random nonce, 24 bytes, which is long enough never to repeat by chance."""
     return randombytes_buf(NONCE_BYTES)
 
 
@@ -53,10 +53,10 @@ def crypto_secretbox(message: bytes, nonce: bytes, key: bytes) -> bytes:
         key: 32 bytes.
 
     Returns:
-        Tag and ciphertext, 16 bytes longer than the message.
+        The tag and the ciphertext, 16 bytes longer than the message.
 
     Raises:
-        DataError: nonce or key has the wrong length.
+        DataError: the nonce or the key has the wrong length.
         LimitError: the result would not fit into a bytea.
     """
     if len(nonce) != NONCE_BYTES:
@@ -77,18 +77,18 @@ def crypto_secretbox(message: bytes, nonce: bytes, key: bytes) -> bytes:
 
 
 def crypto_secretbox_open(ciphertext: bytes, nonce: bytes, key: bytes) -> bytes:
-    """Verify and decrypt what ``crypto_secretbox`` made.
+    """Verify and decrypt a result of ``crypto_secretbox``.
 
     Args:
-        ciphertext: tag and ciphertext, at least 16 bytes.
-        nonce: the 24 bytes it was made with.
-        key: the 32 bytes it was made with.
+        ciphertext: the tag and the ciphertext, at least 16 bytes.
+        nonce: the nonce of the encryption, 24 bytes.
+        key: the key of the encryption, 32 bytes.
 
     Returns:
         The message.
 
     Raises:
-        DataError: it does not verify, or an argument has the wrong length.
+        DataError: the ciphertext does not verify, or an argument has the wrong length.
     """
     if len(nonce) != NONCE_BYTES:
         raise wrong_length("nonce", nonce, NONCE_BYTES)

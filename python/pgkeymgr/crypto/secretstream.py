@@ -1,4 +1,4 @@
-"""Encrypted streams: XChaCha20-Poly1305 secretstream. pgsodium has the key generator only.
+"""The key generator of libsodium's encrypted streams (XChaCha20-Poly1305); pgsodium has no more of them.
 
 Source: https://doc.libsodium.org/secret-key_cryptography/secretstream
 """

@@ -1,6 +1,7 @@
-"""SipHash-2-4, a short keyed hash for hash tables; not a tag.
+"""SipHash-2-4, a short keyed hash for hash tables. It is too short to authenticate a message.
 
-Source: https://doc.libsodium.org/hashing/short-input_hashing
+Sources: Aumasson and Bernstein, SipHash: a fast short-input PRF (2012), and
+https://doc.libsodium.org/hashing/short-input_hashing
 """
 
 from nacl import bindings
@@ -20,7 +21,7 @@ def crypto_shorthash(message: bytes, key: bytes) -> bytes:
     """Return the SipHash-2-4 of a message.
 
     Args:
-        message: of any length.
+        message: the message, of any length.
         key: 16 bytes.
 
     Returns:

@@ -1,17 +1,17 @@
-"""Signcryption over ristretto255: encrypt to a recipient and sign at the cost of one of the two.
+"""Signcryption over ristretto255: encryption to a recipient and a signature, at the cost of one of the two.
 
-The construction is Toorani and Beheshti's, as libsodium-signcryption (and so pgsodium) has it. With the
-sender's secret scalar a and public key A = aB, the recipient's b and B' = bB:
+The construction is Toorani and Beheshti's, in the form of libsodium-signcryption, which pgsodium uses. The sender
+has the secret scalar a and the public key A = aB, the recipient has b and B' = bB:
 
     r = H("nonce", a, B', 32 random bytes, the ciphertext so far: none) mod L,  R = rB
     shared key = H256("shared_key", K, sender, recipient, additional),  K = (r + R a) B' = b (R + R A)
     c = H("sign_key", R, sender, recipient, additional, ciphertext) mod L
     signature = R, s with s = c a - r;  it holds if sB + R = cA
 
-where H is BLAKE2b-512, R as a factor is its encoding read as a scalar, and the identities and the
-additional data have a byte of length before them.
+H is BLAKE2b-512 and H256 is BLAKE2b-256. R as a factor is its encoding read as a scalar. A byte with the length
+stands before each identity and before the additional data.
 
-Neither PyNaCl nor cryptography has ristretto255, so this module binds the libsodium of the system.
+Neither PyNaCl nor cryptography has ristretto255, so this module calls the libsodium of the system.
 
 Sources: https://github.com/jedisct1/libsodium-signcryption and RFC 9496
 """
@@ -32,13 +32,14 @@ STATE_BYTES = 512
 ID_BYTES_MAX = 255
 
 _HASH_STATE_BYTES = 384
-# In that state, after eight words of hash, two counters and two flags: two blocks, and how much of them is full.
+# Eight words of hash, two counters and two flags stand first in that state. Two blocks follow, and then the number
+# of bytes in them that are full.
 _BUFFER_BYTES = 2 * 128
 _BUFFERED_OFFSET = 8 * 8 + 4 * 8 + _BUFFER_BYTES
 _ALIGNMENT = 64
 _ORDER = 2**252 + 27742317777372353535851937790883648493
 _FIELD = 2**255 - 19
-# libsodium's soname since 1.0.18, the first release with ristretto255.
+# libsodium 1.0.18, the first release with ristretto255, has the first of these names.
 _SONAMES = ("libsodium.so.23", "libsodium.so.26", "libsodium.so")
 
 
@@ -47,19 +48,19 @@ def _sodium() -> ctypes.CDLL:
     for soname in _SONAMES:
         try:
             library = ctypes.CDLL(soname)
-            library.crypto_scalarmult_ristretto255  # noqa: B018  # absent before 1.0.18
+            library.crypto_scalarmult_ristretto255  # noqa: B018  # Older releases do not have it.
         except (OSError, AttributeError):
             continue
         if library.sodium_init() >= 0:
             return library
     raise UnsupportedError(
-        "signcryption needs libsodium 1.0.18 or newer on the server's machine, and there is none",
-        hint="Install it; on Debian and Ubuntu, the package is libsodium and a number.",
+        "signcryption requires libsodium 1.0.18 or newer on the server's machine",
+        hint="On Debian and Ubuntu, install the libsodium runtime package (libsodium23 on Debian 12 and 13).",
     )
 
 
 def has_libsodium() -> bool:
-    """Tell whether this machine has the libsodium that signcryption needs."""
+    """Return whether this machine has a libsodium with ristretto255, which signcryption needs."""
     try:
         _sodium()
     except UnsupportedError:
@@ -68,13 +69,13 @@ def has_libsodium() -> bool:
 
 
 def _not_a_state() -> DataError:
-    return DataError("state is not what crypto_signcrypt_sign_before or crypto_signcrypt_verify_before returned")
+    return DataError("state is not a result of crypto_signcrypt_sign_before or crypto_signcrypt_verify_before")
 
 
 def _check_state(state: bytes) -> bytes:
     if len(state) != STATE_BYTES:
         raise wrong_length("state", state, STATE_BYTES)
-    # libsodium writes the message behind the bytes that the state says it has buffered already.
+    # libsodium trusts this number, and would write the message beyond the end of the state.
     buffered = state[_BUFFERED_OFFSET : _BUFFERED_OFFSET + 8]
     if int.from_bytes(buffered, sys.byteorder) > _BUFFER_BYTES:
         raise _not_a_state()
@@ -82,10 +83,10 @@ def _check_state(state: bytes) -> bytes:
 
 
 class _State:
-    """The 512 bytes that go through SQL: BLAKE2b's state, then r, then R, then zeros."""
+    """The state of 512 bytes that SQL passes on: BLAKE2b's state, then r, then R, then zeros."""
 
     def __init__(self, state: bytes | None = None) -> None:
-        # libsodium wants this state aligned, and ctypes promises less.
+        # libsodium needs an alignment of 64 bytes, and ctypes guarantees less.
         self._memory = ctypes.create_string_buffer(STATE_BYTES + _ALIGNMENT)
         start = ctypes.addressof(self._memory)
         self._pointer = ctypes.c_void_p(start + -start % _ALIGNMENT)
@@ -147,7 +148,8 @@ def _add(one: bytes, other: bytes) -> bytes | None:
 def _check_point(name: str, point: bytes) -> None:
     if len(point) != POINT_BYTES:
         raise wrong_length(name, point, POINT_BYTES)
-    # RFC 9496 has one encoding for each point; libsodium 1.0.18 overlooks the highest bit.
+    # In RFC 9496 a point has a single encoding. libsodium 1.0.18 ignores the highest bit and would accept a
+    # second.
     if _number(point) >= _FIELD:
         raise DataError(f"{name} is not an acceptable public key")
 
@@ -175,14 +177,14 @@ def _split(signature: bytes) -> tuple[bytes, bytes]:
     if len(signature) != SIGNATURE_BYTES:
         raise wrong_length("signature", signature, SIGNATURE_BYTES)
     r_point, s = signature[:POINT_BYTES], signature[POINT_BYTES:]
-    # A second encoding of the same R or s would make a second valid signature of the same message.
+    # With a second encoding of R or s, a message would have a second valid signature.
     if _number(r_point) >= _FIELD or _number(s) >= _ORDER:
         raise not_authentic("signature")
     return r_point, s
 
 
 def crypto_signcrypt_new_keypair() -> tuple[bytes, bytes]:
-    """Return a new random key pair: public and secret, 32 bytes each.
+    """Return a new random key pair: the public and the secret key, 32 bytes each.
 
     Raises:
         UnsupportedError: there is no libsodium with ristretto255 on this machine.
@@ -197,17 +199,17 @@ def crypto_signcrypt_new_keypair() -> tuple[bytes, bytes]:
 def crypto_signcrypt_sign_before(
     sender: bytes, recipient: bytes, sender_sk: bytes, recipient_pk: bytes, additional: bytes
 ) -> tuple[bytes, bytes]:
-    """Begin to send: return the key to encrypt the message with.
+    """Return the key that encrypts a message, the first step of the sender.
 
     Args:
-        sender: who sends, at most 255 bytes.
-        recipient: who is to receive, at most 255 bytes.
+        sender: the sender's identity, at most 255 bytes.
+        recipient: the recipient's identity, at most 255 bytes.
         sender_sk: the sender's secret key, 32 bytes.
         recipient_pk: the recipient's public key, 32 bytes.
-        additional: more that is authenticated, at most 255 bytes.
+        additional: additional authenticated data, at most 255 bytes.
 
     Returns:
-        A state for ``crypto_signcrypt_sign_after``, 512 bytes, secret; and the shared key, 32 bytes.
+        A secret state for ``crypto_signcrypt_sign_after``, 512 bytes, and the shared key, 32 bytes.
 
     Raises:
         DataError: an argument has the wrong length, or the public key is not acceptable.
@@ -220,7 +222,7 @@ def crypto_signcrypt_sign_before(
     noise = randombytes_buf(32)
     r = _scalar(_number(blake2b(b"nonce" + sender_sk + recipient_pk + noise).digest()))
     r_point = _multiply_base(r)
-    if r_point is None:  # r = 0, once in 2^252
+    if r_point is None:  # This is the case r = 0, which happens once in 2^252.
         raise DataError("sender_sk is not an acceptable secret key")
     factor = _scalar(_number(r) + _number(r_point) * _number(sender_sk))
     shared_key = _shared_key(_multiply(factor, recipient_pk, "recipient_pk"), identities)
@@ -230,12 +232,12 @@ def crypto_signcrypt_sign_before(
 
 
 def crypto_signcrypt_sign_after(state: bytes, sender_sk: bytes, ciphertext: bytes) -> bytes:
-    """Finish to send: sign the ciphertext.
+    """Sign the ciphertext, the last step of the sender.
 
     Args:
-        state: from ``crypto_signcrypt_sign_before``, 512 bytes; to be used once.
+        state: the state from ``crypto_signcrypt_sign_before``, 512 bytes. Use it once.
         sender_sk: the sender's secret key, 32 bytes.
-        ciphertext: what was encrypted with the shared key, of any length.
+        ciphertext: the message, encrypted under the shared key, of any length.
 
     Returns:
         The signature, 64 bytes.
@@ -248,7 +250,7 @@ def crypto_signcrypt_sign_after(state: bytes, sender_sk: bytes, ciphertext: byte
         raise wrong_length("sender_sk", sender_sk, SCALAR_BYTES)
     loaded = _State(_check_state(state))
     r = _number(loaded.get(_HASH_STATE_BYTES, SCALAR_BYTES))
-    # With r = 0 the signature would tell the secret key. A state to verify with has no r.
+    # With r = 0 the signature would reveal the secret key. The recipient's state has no r.
     if r % _ORDER == 0:
         raise _not_a_state()
     r_point = loaded.get(_HASH_STATE_BYTES + SCALAR_BYTES, POINT_BYTES)
@@ -265,18 +267,18 @@ def crypto_signcrypt_verify_before(
     sender_pk: bytes,
     recipient_sk: bytes,
 ) -> tuple[bytes, bytes]:
-    """Begin to receive: return the key to decrypt the message with, nothing verified yet.
+    """Return the key that decrypts a message, the first step of the recipient; nothing is verified yet.
 
     Args:
-        signature: from ``crypto_signcrypt_sign_after``, 64 bytes.
-        sender: who sent, at most 255 bytes.
-        recipient: who receives, at most 255 bytes.
-        additional: what else was authenticated, at most 255 bytes.
+        signature: the signature from ``crypto_signcrypt_sign_after``, 64 bytes.
+        sender: the sender's identity, at most 255 bytes.
+        recipient: the recipient's identity, at most 255 bytes.
+        additional: the additional data of the sender, at most 255 bytes.
         sender_pk: the sender's public key, 32 bytes.
         recipient_sk: the recipient's secret key, 32 bytes.
 
     Returns:
-        A state for ``crypto_signcrypt_verify_after``, 512 bytes; and the shared key, 32 bytes.
+        A state for ``crypto_signcrypt_verify_after``, 512 bytes, and the shared key, 32 bytes.
 
     Raises:
         DataError: an argument has the wrong length or is not acceptable.
@@ -307,19 +309,19 @@ def _verify(state: _State, signature: bytes, sender_pk: bytes, ciphertext: bytes
 
 
 def crypto_signcrypt_verify_after(state: bytes, signature: bytes, sender_pk: bytes, ciphertext: bytes) -> bool:
-    """Finish to receive: verify the signature of the ciphertext.
+    """Verify the signature of the ciphertext, the last step of the recipient.
 
     Args:
-        state: from ``crypto_signcrypt_verify_before``, 512 bytes.
+        state: the state from ``crypto_signcrypt_verify_before``, 512 bytes.
         signature: 64 bytes.
         sender_pk: the sender's public key, 32 bytes.
-        ciphertext: of any length.
+        ciphertext: the ciphertext, of any length.
 
     Returns:
         True.
 
     Raises:
-        DataError: it does not verify, or an argument has the wrong length.
+        DataError: the signature does not verify, or an argument has the wrong length.
         UnsupportedError: there is no libsodium with ristretto255 on this machine.
     """
     return _verify(_State(_check_state(state)), signature, sender_pk, ciphertext)
@@ -333,21 +335,21 @@ def crypto_signcrypt_verify_public(
     sender_pk: bytes,
     ciphertext: bytes,
 ) -> bool:
-    """Verify a signature without the means to decrypt: anyone can.
+    """Verify a signature with public data only; this cannot decrypt the message.
 
     Args:
         signature: 64 bytes.
-        sender: who sent, at most 255 bytes.
-        recipient: who is to receive, at most 255 bytes.
-        additional: what else was authenticated, at most 255 bytes.
+        sender: the sender's identity, at most 255 bytes.
+        recipient: the recipient's identity, at most 255 bytes.
+        additional: the additional data of the sender, at most 255 bytes.
         sender_pk: the sender's public key, 32 bytes.
-        ciphertext: of any length.
+        ciphertext: the ciphertext, of any length.
 
     Returns:
         True.
 
     Raises:
-        DataError: it does not verify, or an argument has the wrong length.
+        DataError: the signature does not verify, or an argument has the wrong length.
         UnsupportedError: there is no libsodium with ristretto255 on this machine.
     """
     identities = _identities(sender, recipient, additional)

@@ -1,7 +1,7 @@
-"""Key providers: where the root keys are kept, and who opens them. The agent and ``pgkeymgr init`` use them.
+"""Key providers, which store root keys and return them to the agent and to ``pgkeymgr init``.
 
-What a provider protects is the text that a getkey script prints: see ``plain``. A provider is chosen and set up
-by a table of settings, the section ``[provider]`` of agent.toml.
+A provider protects a text with root keys, in the form that a getkey script prints: see ``plain``. A table of
+settings, the section ``[provider]`` of agent.toml, chooses the provider and configures it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,44 +12,45 @@ from ..errors import ParameterError
 from .settings import Settings
 
 Ask = Callable[[str], bytes]
-"""Shows a prompt, and returns the passphrase or the PIN that somebody has typed."""
+"""Shows a prompt, and returns the passphrase or the PIN that a person has typed."""
 
 
 class Provider(Protocol):
-    """Where root keys are kept."""
+    """A store of root keys."""
 
     kind: str
 
     @property
     def source(self) -> str:
-        """Where that is, in words; safe to show."""
+        """The place of the root keys, in words. It is safe to show."""
 
     def load(self) -> list[bytes]:
-        """Get the root keys.
+        """Return the root keys.
 
         Returns:
-            32 bytes each, newest first; at least one.
+            At least one root key, 32 bytes each, newest first.
 
         Raises:
-            ProviderError: it cannot be reached, or does not give them.
-            GetkeyError: the getkey script does not.
+            ProviderError: the provider could not be reached, or returned no root keys.
+            GetkeyError: the getkey script was refused, or failed.
             PassphraseError: the passphrase or the PIN is wrong.
         """
 
     def store(self, keys: Sequence[bytes], replace: bool = False) -> None:
-        """Protect and keep root keys. They are read back and compared before they count.
+        """Store root keys. The provider reads them back and compares them before it finishes.
 
         Args:
-            keys: 32 bytes each, newest first; at least one.
-            replace: put them in the place of those that are there, which are kept beside as FILE.old.
+            keys: at least one root key, 32 bytes each, newest first.
+            replace: whether to replace the present root keys; their file is kept as FILE.old.
 
         Raises:
-            ProviderError: there are some already, or these cannot be kept: then nothing has changed.
+            ProviderTakenError: there are root keys already, and ``replace`` is false.
+            ProviderError: the root keys could not be stored. Nothing has changed.
         """
 
 
 class Kind(NamedTuple):
-    """A kind of provider."""
+    """A kind of provider: its module in this package, and the extra that it needs or None."""
 
     module: str
     extra: str | None
@@ -59,21 +60,20 @@ AVAILABLE: dict[str, Kind] = {
     "file": Kind("plain_file", None),
     "passphrase": Kind("passphrase", None),
     "command": Kind("command", None),
-    "pkcs11": Kind("token", "pkcs11"),
+    "pkcs11": Kind("pkcs11", "pkcs11"),
     "kmip": Kind("kmip", "kmip"),
     "aws-kms": Kind("aws_kms", "aws-kms"),
     "vault": Kind("vault", None),
 }
-"""The kinds: each one's module here, and the extra of the Python package that it needs, as in
-``pip install "pgkeymgr[aws-kms]"``, or None."""
+"""The kinds of providers. An extra is installed as in ``pip install "pgkeymgr[aws-kms]"``."""
 
 
 def open_provider(settings: Mapping[str, Any], ask: Ask | None = None) -> Provider:
-    """Make a provider. Nothing is opened, and nobody is asked, before ``load`` or ``store``.
+    """Return the provider that the settings describe. Only its ``load`` and ``store`` open files or ask a person.
 
     Args:
-        settings: the table ``[provider]``: ``kind``, and what this kind needs.
-        ask: asks somebody; None where nobody can be asked.
+        settings: the table ``[provider]``: ``kind``, and the settings of this kind.
+        ask: asks a person for a passphrase or a PIN; None if nobody can be asked.
 
     Returns:
         The provider.
@@ -85,7 +85,7 @@ def open_provider(settings: Mapping[str, Any], ask: Ask | None = None) -> Provid
     if not isinstance(kind, str) or kind not in AVAILABLE:
         raise ParameterError(
             "the provider has no kind" if kind is None else "there is no provider of this kind",
-            hint=f"kind is one of {', '.join(AVAILABLE)}.",
+            hint=f"Set kind to one of {', '.join(AVAILABLE)}.",
         )
     taken = Settings(settings, kind)
     provider: Provider = import_module(f".{AVAILABLE[kind].module}", __package__).from_settings(taken, ask)

@@ -1,4 +1,4 @@
-"""A passphrase or a PIN that somebody types."""
+"""Asks a person for a passphrase or a PIN."""
 
 from collections.abc import Callable
 
@@ -10,33 +10,33 @@ def ask_for(ask: Callable[[str], bytes] | None, prompt: str, source: str, instea
     """Ask for a secret.
 
     Args:
-        ask: asks somebody, or None.
-        prompt: what to show.
-        source: what it is for, in words.
-        instead: what to do where nobody can be asked, for the hint.
+        ask: asks the person, or None.
+        prompt: the text to show.
+        source: the place of the root keys, in words.
+        instead: the remedy if nobody can be asked, for the hint.
 
     Returns:
-        The secret's bytes: text in NFC, as UTF-8.
+        The secret as UTF-8 in the form NFC, at least one byte.
 
     Raises:
         ProviderError: nobody can be asked.
-        DataError: what was typed is empty or not text.
+        DataError: the input is empty or not text.
     """
     if ask is None:
-        raise ProviderError(f"{source} needs somebody to ask, and there is nobody", hint=instead)
+        raise ProviderError(f"{source} needs a passphrase or a PIN, and nobody can be asked for it", hint=instead)
     typed = secret_bytes(ask(prompt))
     if not typed:
-        raise DataError("what was typed is empty")
+        raise DataError("the passphrase or PIN must not be empty")
     return typed
 
 
 def ask_twice(ask: Callable[[str], bytes] | None, prompt: str, source: str) -> bytes:
-    """Ask for a new secret, and once more; see ``ask_for``.
+    """Ask for a new secret twice; see ``ask_for``.
 
     Raises:
-        DataError: the two are not the same.
+        DataError: the two inputs differ.
     """
     first = ask_for(ask, f"{prompt}: ", source)
     if ask_for(ask, "The same again: ", source) != first:
-        raise DataError("the two are not the same")
+        raise DataError("the two inputs differ")
     return first

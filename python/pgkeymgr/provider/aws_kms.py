@@ -1,9 +1,11 @@
-"""Provider ``aws-kms``: root keys in a file, encrypted by a key of AWS KMS, which does not leave there.
+"""Provider ``aws-kms``: root keys in a file, encrypted by a key of AWS KMS that never leaves KMS.
 
-The encryption context is {"pgkeymgr": "root key"}: CloudTrail shows it, and a policy can ask for it. Credentials
-are those that boto3 finds: an instance profile, or the files and variables of the AWS tools.
+The encryption context is {"pgkeymgr": "root key"}. CloudTrail shows it, and a key policy can require it. boto3
+finds the credentials in the instance profile, or in the files and variables of the AWS tools.
 
 Settings: ``key_id``, an ARN, an id or an alias; ``region``; ``endpoint_url``, if it is not AWS's own; ``file``.
+
+Source: https://docs.aws.amazon.com/kms/latest/APIReference/API_Encrypt.html and API_Decrypt.html
 """
 
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from typing import Any
 
 from ..errors import ProviderError
 from .envelope import Envelope, encode, to_base64
-from .guard import guarded, import_extra, silence
+from .guard import call_safely, import_extra, silence
 from .kept import KeptInFile
 from .plain import LINE_BYTES
 from .settings import Settings
@@ -19,7 +21,7 @@ from .settings import Settings
 KIND = "aws-kms"
 CONTEXT = {"pgkeymgr": "root key"}
 PLAINTEXT_BYTES_MAX = 4096
-"""What KMS takes at most: https://docs.aws.amazon.com/kms/latest/APIReference/API_Encrypt.html"""
+"""The largest plaintext that KMS encrypts."""
 TIMEOUT_SECONDS = 5
 ATTEMPTS = 2
 
@@ -42,7 +44,7 @@ class _Kms:
     def open(self, content: bytes) -> bytes:
         ciphertext = Envelope(content, KIND, self._source).binary("ciphertext")
         return self._call(
-            # Another key of the account would be taken without the key's name.
+            # Without the key's name, KMS would decrypt with any key of the account.
             lambda kms: kms.decrypt(KeyId=self._key_id, CiphertextBlob=ciphertext, EncryptionContext=CONTEXT)[
                 "Plaintext"
             ]
@@ -51,7 +53,7 @@ class _Kms:
     def _call(self, work: Callable[[Any], Any]) -> bytes:
         boto3 = import_extra("boto3", KIND)
         config = import_extra("botocore.config", KIND)
-        # At DEBUG, it logs requests and answers.
+        # At the level DEBUG, these libraries log requests and answers.
         silence("boto3", "botocore", "urllib3")
 
         def call() -> bytes:
@@ -73,21 +75,22 @@ class _Kms:
                 raise TypeError
             return answer
 
-        return guarded(call, self._describe)
+        return call_safely(call, self._describe)
 
     def _describe(self, error: Exception) -> ProviderError:
-        # Of an error that AWS has answered, its code: AccessDeniedException, InvalidCiphertextException.
+        # An error that AWS has answered has a code, such as AccessDeniedException.
         response = getattr(error, "response", None)
         code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
         reason = code if isinstance(code, str) and code.isidentifier() else type(error).__name__
         return ProviderError(
-            f"{self._source}: KMS fails: {reason}",
-            hint="Check the region, the credentials, the key's policy and state, and that the file is the key's.",
+            f"{self._source}: KMS failed: {reason}",
+            hint="Check the region, the credentials, the policy and the state of the key, and whether this key "
+            "has encrypted the file.",
         )
 
 
 def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> KeptInFile:
-    """Make the provider; see ``open_provider``."""
+    """Return the provider; see ``open_provider``."""
     file, key_id = settings.path("file"), settings.text("key_id")
     region, endpoint = settings.optional_text("region"), settings.optional_address("endpoint_url")
     source = f'the file "{file}", under the AWS KMS key "{key_id}"'

@@ -1,4 +1,4 @@
-"""Provider ``command``: a getkey script prints the root keys, as ``getkey`` says. It keeps none.
+"""Provider ``command``: a getkey script prints the root keys, as ``getkey`` describes. It cannot store any.
 
 Settings: ``script``.
 """
@@ -18,30 +18,30 @@ class Command:
     kind = KIND
 
     def __init__(self, script: str) -> None:
-        """Take the script.
+        """Initialize the provider.
 
         Args:
-            script: its absolute path.
+            script: the absolute path of the script.
         """
         self._script = script
 
     @property
     def source(self) -> str:
-        """Where the root keys are, in words."""
+        """The place of the root keys, in words."""
         return f'the getkey script "{self._script}"'
 
     def load(self) -> list[bytes]:
-        """Get the root keys; see ``Provider.load``. The script has 30 seconds."""
+        """Return the root keys; see ``Provider.load``. The script has 30 seconds."""
         return getkey.parse(getkey.run(self._script), self._script)
 
     def store(self, keys: Sequence[bytes], replace: bool = False) -> None:
-        """Refuse: a script gives root keys and takes none."""
+        """Refuse to store root keys, since a script can only print them."""
         raise ProviderError(
-            f"{self.source} gives root keys, and cannot store any",
-            hint="Put the root key where the script finds it, newest first.",
+            f"{self.source} cannot store any root keys",
+            hint="Put the root key where the script reads it, before the previous root keys.",
         )
 
 
 def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> Command:
-    """Make the provider; see ``open_provider``."""
+    """Return the provider; see ``open_provider``."""
     return Command(settings.path("script"))

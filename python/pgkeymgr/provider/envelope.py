@@ -1,8 +1,8 @@
-"""What is in the file of a provider that encrypts: JSON, with its format and the kind of provider that made it.
+"""The content of an encrypting provider's file: JSON with the format, the kind of the provider and its own fields.
 
     {"format": "pgkeymgr root key 1", "kind": "vault", "ciphertext": "vault:v1:…"}
 
-Format and kind are also what the ciphertext is bound to, where the method has associated data.
+If the method has associated data, it binds the ciphertext to the format and the kind.
 """
 
 import base64
@@ -17,7 +17,7 @@ FORMAT = "pgkeymgr root key 1"
 
 
 def associated_data(kind: str) -> bytes:
-    """Return what a ciphertext of a kind of provider is bound to."""
+    """Return the associated data of the ciphertexts of a kind of provider."""
     return f"{FORMAT} {kind}".encode()
 
 
@@ -25,23 +25,24 @@ def encode(kind: str, fields: Mapping[str, str | int]) -> bytes:
     """Return the content of a file.
 
     Args:
-        kind: the provider's.
-        fields: what is its own.
+        kind: the kind of the provider.
+        fields: the provider's own fields.
 
     Returns:
-        JSON.
+        The content as JSON.
     """
     return json.dumps({"format": FORMAT, "kind": kind, **fields}, indent=1).encode() + b"\n"
 
 
 def to_base64(value: bytes) -> str:
-    """Return bytes as they are written in such a file."""
+    """Return bytes in the form that the file has them in."""
     return base64.b64encode(value).decode("ascii")
 
 
 def _damaged(source: str) -> ProviderError:
     return ProviderError(
-        f"{source}: its file is damaged, or not one of this provider", hint="Bring back your copy."
+        f"{source}: the file is damaged, or another provider has written it",
+        hint="Restore the file from your copy.",
     )
 
 
@@ -49,19 +50,19 @@ class Envelope:
     """The content of a file."""
 
     def __init__(self, content: bytes, kind: str, source: str) -> None:
-        """Read it.
+        """Initialize the fields from the content of a file.
 
         Args:
-            content: of the file.
-            kind: of the provider that must have made it.
-            source: where the root keys are, in words.
+            content: the content of the file.
+            kind: the kind of the provider that must have written it.
+            source: the place of the root keys, in words.
 
         Raises:
-            ProviderError: it is not of this format and kind.
+            ProviderError: the content has another format or kind.
         """
         self._source = source
         fields: Any = None
-        # The error is raised below: this exception has the content in it, and would be that one's context.
+        # The error is raised below: the exception of json has the content in it, and would be its context here.
         with suppress(ValueError, RecursionError):
             fields = json.loads(content)
         if not isinstance(fields, dict) or fields.get("format") != FORMAT or fields.get("kind") != kind:
@@ -72,7 +73,7 @@ class Envelope:
         """Return a field that is text.
 
         Raises:
-            ProviderError: it is missing or something else.
+            ProviderError: the field is missing or of another type.
         """
         value = self._fields.get(name)
         if not isinstance(value, str) or not value:
@@ -83,7 +84,7 @@ class Envelope:
         """Return a field that is a whole number.
 
         Raises:
-            ProviderError: it is missing or something else.
+            ProviderError: the field is missing or of another type.
         """
         value = self._fields.get(name)
         if not isinstance(value, int) or isinstance(value, bool):
@@ -91,10 +92,10 @@ class Envelope:
         return value
 
     def binary(self, name: str) -> bytes:
-        """Return a field that is bytes.
+        """Return a field that is base64, as at least one byte.
 
         Raises:
-            ProviderError: it is missing or something else.
+            ProviderError: the field is missing, empty or not base64.
         """
         value: bytes | None = None
         text = self.text(name).encode("ascii", "replace")

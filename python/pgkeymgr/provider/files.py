@@ -1,4 +1,4 @@
-"""The files of providers: nobody but their owner can read them, at any moment, and none is written over."""
+"""Reads and writes the files of providers. Only the owner can ever read a file, and no file is overwritten."""
 
 import os
 import secrets
@@ -14,54 +14,54 @@ _MODE = 0o600
 _READER = "this program"
 
 
-def _failed(path: str, error: OSError, what: str) -> ProviderError:
-    return ProviderError(f'the file "{path}" cannot be {what}: {os.strerror(error.errno or 0)}')
+def _write_error(path: str, error: OSError) -> ProviderError:
+    return ProviderError(f'could not write file "{path}": {os.strerror(error.errno or 0)}')
 
 
-def refuser(called: str, path: str) -> trusted_path.Refuse:
-    """Return what makes the error about a file, for ``trusted_path``.
+def error_maker(noun: str, path: str) -> trusted_path.Refuse:
+    """Return the function that makes the errors about a file, for ``trusted_path``.
 
     Args:
-        called: what the file is: "file", "library".
-        path: the file's.
+        noun: the noun for the file in the message, "file" or "library".
+        path: the path of the file.
     """
-    return lambda reason, hint: ProviderError(f'the {called} "{path}" {reason}', hint=hint)
+    return lambda reason, hint: ProviderError(f'the {noun} "{path}" {reason}', hint=hint)
 
 
 def read_private(path: str) -> bytes:
-    """Read a file that nobody but its owner can read, and that nobody else could exchange; see ``trusted_path``.
+    """Return the content of a file that only its owner can read and that no other user could exchange.
 
     Args:
-        path: the file's; a link is judged by what it leads to.
+        path: the path of the file. For a symbolic link, the checks are those of its target; see ``trusted_path``.
 
     Returns:
-        Its content, at most FILE_BYTES_MAX bytes.
+        The content, at most FILE_BYTES_MAX bytes.
 
     Raises:
-        ProviderError: it cannot be read, is too long, or is refused.
+        ProviderError: the file could not be read, is too long, or is refused.
     """
-    with os.fdopen(trusted_path.open_private(path, refuser("file", path), _READER), "rb") as file:
+    with os.fdopen(trusted_path.open_private(path, error_maker("file", path), _READER), "rb") as file:
         content = file.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:
-        raise ProviderError(f'the file "{path}" has more than {FILE_BYTES_MAX} bytes')
+        raise ProviderError(f'file "{path}" must be at most {FILE_BYTES_MAX} bytes long')
     return content
 
 
 @contextmanager
-def opened(path: str, is_private: bool = False) -> Iterator[str]:
-    """Open a file for a library that takes no descriptor, but a path.
+def open_checked(path: str, is_private: bool = False) -> Iterator[str]:
+    """Open and check a file for a library that accepts only paths.
 
     Args:
-        path: the file's.
-        is_private: nobody but its owner may be able to read it.
+        path: the path of the file.
+        is_private: whether to refuse a file that others than its owner can read.
 
     Yields:
-        A path that leads to the file that was checked, whatever the other one leads to meanwhile.
+        A path that leads to the checked file, even if another file takes its name.
 
     Raises:
-        ProviderError: it cannot be read, or is refused; see ``trusted_path``.
+        ProviderError: the file could not be read, or is refused; see ``trusted_path``.
     """
-    refuse = refuser("file", path)
+    refuse = error_maker("file", path)
     open_file = trusted_path.open_private if is_private else trusted_path.open_to_read
     descriptor = open_file(path, refuse, _READER)
     try:
@@ -71,71 +71,73 @@ def opened(path: str, is_private: bool = False) -> Iterator[str]:
 
 
 def read_line(path: str) -> bytes:
-    """Read a PIN or the like from a private file, without white space around it; see ``read_private``.
+    """Return the PIN or token in a private file, without white space around it; see ``read_private``.
 
     Raises:
-        ProviderError: the file is refused, or there is nothing in it.
+        ProviderError: the file is refused, or is empty.
     """
     line = read_private(path).strip()
     if not line:
-        raise ProviderError(f'the file "{path}" is empty')
+        raise ProviderError(f'file "{path}" is empty')
     return line
 
 
 def open_library(path: str) -> int:
-    """Open a library that nobody but root and this process's own user could have made or exchanged.
+    """Open a library that only root and this process's own user could have made or exchanged.
 
     Args:
-        path: the library's.
+        path: the path of the library.
 
     Returns:
-        A descriptor.
+        A descriptor. The caller closes it.
 
     Raises:
-        ProviderError: it cannot be read, or is refused; see ``trusted_path``.
+        ProviderError: the library could not be read, or is refused; see ``trusted_path``.
     """
-    return trusted_path.open_to_read(path, refuser("library", path), _READER)
+    return trusted_path.open_to_read(path, error_maker("library", path), _READER)
 
 
 def check_absent(path: str) -> None:
-    """Refuse to go on where there is a file already.
+    """Refuse a path at which a file exists.
 
     Args:
-        path: the file's.
+        path: the path.
 
     Raises:
-        ProviderTakenError: there is one.
+        ProviderTakenError: a file exists there.
     """
     if os.path.lexists(path):
         raise ProviderTakenError(
-            f'the file "{path}" is there already',
-            hint="What it holds may be the only copy of a root key. Move it away, or ask to replace it.",
+            f'file "{path}" already exists',
+            hint="It may be the only copy of a root key. Move the file away, or ask to replace it.",
         )
 
 
 def write_private(path: str, content: bytes, verify: Callable[[bytes], None], replace: bool) -> None:
-    """Write a file that nobody but its owner can read, whole or not at all.
+    """Write a file that only its owner can read. The file is written completely or not at all.
 
     Args:
-        path: the file's.
-        content: what to write.
-        verify: is given what was read back, and raises an error if it is not good: then it is as if never written.
-        replace: a file that is there is kept as FILE.old, or as FILE.old.2 and so on: none is written over.
+        path: the path of the file.
+        content: the content of the file.
+        verify: checks the content that was read back, and raises an error if it is wrong. Then nothing has
+            changed.
+        replace: whether to replace a present file, which is kept as FILE.old, or as FILE.old.2 and so on.
 
     Raises:
-        ProviderError: it cannot be written, or there is one already and it is not to be replaced.
+        ProviderTakenError: a file exists, and ``replace`` is false.
+        ProviderError: the file could not be written.
     """
     if not replace:
         check_absent(path)
-    # A name of its own, so that two of these do not get at each other's.
+    # The name is random, so that two concurrent writers do not use the same temporary file.
     new = f"{path}.{secrets.token_hex(4)}.new"
     try:
         descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
     except OSError as error:
-        raise _failed(path, error, "written") from None
+        raise _write_error(path, error) from None
     try:
         with os.fdopen(descriptor, "w+b") as file:
-            # The umask may have taken away the owner's own rights.
+            # The umask may have removed the owner's own rights.
             os.fchmod(descriptor, _MODE)
             file.write(content)
             file.flush()
@@ -147,13 +149,13 @@ def write_private(path: str, content: bytes, verify: Callable[[bytes], None], re
                 _keep_owner(path, descriptor)
                 os.rename(new, path)
             else:
-                # A link fails where a rename would write over a file that has come meanwhile.
+                # Unlike a rename, a link fails if another process has created the file in the meantime.
                 os.link(new, path)
     except FileExistsError:
         check_absent(path)
-        raise ProviderError(f'the file "{path}" was written by somebody else meanwhile') from None
+        raise ProviderError(f'another process has written file "{path}"') from None
     except OSError as error:
-        raise _failed(path, error, "written") from None
+        raise _write_error(path, error) from None
     finally:
         if os.path.lexists(new):
             os.unlink(new)
@@ -172,7 +174,7 @@ def _keep_old(path: str) -> None:
 
 
 def _keep_owner(path: str, descriptor: int) -> None:
-    # Root may have been asked to renew a file of the user that the agent runs as.
+    # If root replaces a file of the agent's user, that user must be able to read the new file.
     status = os.stat(path)
     if os.geteuid() == 0 and status.st_uid != 0:
         os.fchown(descriptor, status.st_uid, status.st_gid)

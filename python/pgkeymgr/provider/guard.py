@@ -1,4 +1,4 @@
-"""Calls of other people's libraries: whose errors and logs may have a secret in them, and whose may be missing."""
+"""Calls third-party libraries, which may be missing, and whose errors and logs may have a secret in them."""
 
 import importlib
 import logging
@@ -11,18 +11,19 @@ from ..errors import Error, ProviderError
 T = TypeVar("T")
 
 
-def guarded(call: Callable[[], T], describe: Callable[[Exception], Error]) -> T:
-    """Make a call, and turn an error that is not pgkeymgr's own into one that is.
+def call_safely(call: Callable[[], T], describe: Callable[[Exception], Error]) -> T:
+    """Call a function, and replace an error of a library by an error of pgkeymgr.
 
     Args:
-        call: what to call.
-        describe: makes the error; of the other it may tell what cannot have a secret in it, its type for one.
+        call: the function.
+        describe: makes pgkeymgr's error from the library's. It may use the parts that cannot hold a secret, such
+            as the type.
 
     Returns:
-        What the call returns.
+        The result of the call.
 
     Raises:
-        Error: the one that was made. It does not lead to the other.
+        Error: pgkeymgr's error. It has no reference to the library's error.
     """
     try:
         return call()
@@ -30,48 +31,49 @@ def guarded(call: Callable[[], T], describe: Callable[[Exception], Error]) -> T:
         raise
     except Exception as error:
         failure = describe(error)
-    # Not inside the handler: there, the other would be its context, even with "from None".
+    # Inside the handler, the library's error would be the context of this error, even with "from None".
     raise failure
 
 
 def import_extra(module: str, extra: str) -> Any:
-    """Import a library that is there only if pgkeymgr was installed with an extra.
+    """Import a library that an extra of pgkeymgr installs.
 
     Args:
-        module: its full name.
-        extra: the extra.
+        module: the full name of the module.
+        extra: the name of the extra.
 
     Returns:
         The module.
 
     Raises:
-        ProviderError: it is missing, or cannot be imported.
+        ProviderError: the module is missing, or could not be imported.
     """
 
     def load() -> Any:
         with warnings.catch_warnings():
-            # What libraries warn each other of is no news for who runs this.
+            # Libraries warn of each other's deprecations, which the user cannot change.
             warnings.simplefilter("ignore")
             return importlib.import_module(module)
 
-    return guarded(
+    return call_safely(
         load,
         lambda error: ProviderError(
-            f"cannot import {module}: {type(error).__name__}",
-            hint=f'This provider needs its extra: pip install "pgkeymgr[{extra}]"; see docs/providers.md.',
+            f"could not import {module}: {type(error).__name__}",
+            hint=f'Install the extra of this provider: pip install "pgkeymgr[{extra}]". See docs/providers.md.',
         ),
     )
 
 
 def silence(*names: str) -> None:
-    """Keep what libraries log from everyone: at some level, what they send and get is in it.
+    """Discard the log of libraries, which has the requests and the answers in it at some levels.
 
     Args:
-        names: of their loggers, those below them included.
+        names: the names of the libraries' loggers; the loggers below them are included.
     """
     for name in names:
         logger = logging.getLogger(name)
-        # The level is for those below that have none of their own; those that have one do not reach a handler.
+        # The level holds for the loggers below that have none of their own. Without propagation, the records of
+        # the other loggers reach no handler.
         logger.setLevel(logging.CRITICAL)
         if logger.propagate:
             logger.propagate = False

@@ -1,4 +1,4 @@
-"""What providers that keep something in a file have in common: checks before, verification after."""
+"""The common part of providers that have a file: the checks before it is written, and the verification after."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -9,17 +9,17 @@ from .plain import KEYS_MAX, to_keys, to_text
 
 
 class Protection(Protocol):
-    """Turns root keys as text into what the file is to hold, and back."""
+    """Converts the text of the root keys into the content of the file, and back."""
 
     def protect(self, text: bytes) -> bytes:
-        """Return what the file is to hold, of root keys as ``plain`` has them."""
+        """Return the content of the file for root keys as text; ``plain`` describes the text."""
 
     def open(self, content: bytes) -> bytes:
-        """Return the text, of what the file holds."""
+        """Return the root keys as text for the content of the file."""
 
 
 class KeptInFile:
-    """A provider whose root keys, or whatever leads to them, are in a file."""
+    """A provider with a file, which holds the root keys or a reference to them."""
 
     def __init__(
         self,
@@ -30,15 +30,16 @@ class KeptInFile:
         storing: Callable[[], Protection] | None = None,
         keys_max: int = KEYS_MAX,
     ) -> None:
-        """Take what makes this provider.
+        """Initialize the provider.
 
         Args:
-            kind: its kind.
-            source: where the root keys are, in words; safe to show.
+            kind: the kind of the provider.
+            source: the place of the root keys, in words; safe to show.
             file: the absolute path of the file.
-            opening: makes what opens it; somebody may be asked for a passphrase.
-            storing: makes what is to protect it, if that is another; somebody may be asked for a new passphrase.
-            keys_max: how many root keys fit.
+            opening: makes the protection that opens the file. It may ask for a passphrase.
+            storing: makes the protection of a new file. It may ask for a new passphrase. None is the same as
+                ``opening``.
+            keys_max: the number of root keys that the file has room for.
         """
         self.kind = kind
         self.source = source
@@ -48,21 +49,23 @@ class KeptInFile:
         self._keys_max = keys_max
 
     def load(self) -> list[bytes]:
-        """Get the root keys; see ``Provider.load``."""
+        """Return the root keys; see ``Provider.load``."""
         content = read_private(self._file)
         return to_keys(self._opening().open(content), self.source)
 
     def store(self, keys: Sequence[bytes], replace: bool = False) -> None:
-        """Protect and keep root keys; see ``Provider.store``."""
+        """Store root keys; see ``Provider.store``."""
         text = to_text(keys, self.source, self._keys_max)
         if not replace:
-            # Before somebody types a passphrase, or another server keeps something, for nothing.
+            # The check comes first, so that nobody types a passphrase, and no server stores an object, in vain.
             check_absent(self._file)
         protection = self._storing()
         content = protection.protect(text)
 
         def verify(written: bytes) -> None:
             if to_keys(protection.open(written), self.source) != list(keys):
-                raise ProviderError(f"{self.source} does not give back what was stored: nothing was changed")
+                raise ProviderError(
+                    f"{self.source} does not return the root keys that were stored: nothing was changed"
+                )
 
         write_private(self._file, content, verify, replace)

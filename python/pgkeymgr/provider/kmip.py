@@ -1,14 +1,16 @@
-"""Provider ``kmip``: root keys on a KMIP server, in objects that it gives out to the client's certificate.
+"""Provider ``kmip``: root keys in objects of a KMIP server, which requires a client certificate.
 
-``store`` registers one object, a SecretData with the root keys as text, and keeps its uid in a file. With
-``uids`` instead of ``file``, objects that are there already are used, newest first: SymmetricKeys of 256 bits, or
-SecretData with root keys as text.
+``store`` registers a SecretData object with the root keys as text, and writes its uid into a file. With ``uids``
+instead of ``file``, the provider reads existing objects, newest first: SymmetricKey objects of 256 bits, or
+SecretData objects with root keys as text.
 
-The connection is TLS, and the server's certificate must be good for its host: PyKMIP itself does not look at the
-name.
+The connection is TLS. This module compares the server's certificate with the name of the host, because PyKMIP
+itself does not.
 
 Settings: ``host``; ``port`` (5696); ``cert`` and ``key``, the client's; ``ca``, the authority's certificate;
 ``file`` or ``uids``.
+
+Source: https://docs.oasis-open.org/kmip/spec/v1.4/kmip-spec-v1.4.html
 """
 
 import os
@@ -21,8 +23,8 @@ from typing import Any, NamedTuple
 from ..crypto.kdf import KEY_BYTES
 from ..errors import ProviderError
 from .envelope import Envelope, encode
-from .files import opened
-from .guard import T, guarded, import_extra, silence
+from .files import open_checked
+from .guard import T, call_safely, import_extra, silence
 from .kept import KeptInFile
 from .plain import to_keys
 from .settings import Settings
@@ -74,14 +76,14 @@ class _Server:
 
     def _call(self, work: Callable[[Any], T]) -> T:
         pie = import_extra("kmip.pie.client", KIND)
-        # It warns of configuration files that nobody has, and at DEBUG logs what it sends and gets.
+        # PyKMIP warns of missing configuration files, and at the level DEBUG it logs requests and answers.
         silence("kmip")
 
         def call() -> T:
             with self._client(pie) as client:
                 return work(client)
 
-        return guarded(call, self._describe)
+        return call_safely(call, self._describe)
 
     @contextmanager
     def _client(self, pie: Any) -> Iterator[Any]:
@@ -89,9 +91,9 @@ class _Server:
         client = pie.ProxyKmipClient(hostname=where.host, port=where.port, config_file=os.devnull)
         proxy = client.proxy
         protocol = import_extra("kmip.services.kmip_protocol", KIND)
-        with opened(where.ca) as ca:
+        with open_checked(where.ca) as ca:
             context = ssl.create_default_context(cafile=ca)
-        with opened(where.cert) as cert, opened(where.key, is_private=True) as key:
+        with open_checked(where.cert) as cert, open_checked(where.key, is_private=True) as key:
             context.load_cert_chain(cert, key)
         connections: list[ssl.SSLSocket] = []
 
@@ -105,13 +107,13 @@ class _Server:
             connections.append(proxy.socket)
             proxy.protocol = protocol.KMIPProtocol(proxy.socket)
 
-        # In the place of its own, which would take a certificate of any name.
+        # This replaces PyKMIP's own method, which accepts a certificate of any host.
         proxy.open = connect
         try:
             with client:
                 yield client
         finally:
-            # PyKMIP does not, where the server has hung up before.
+            # PyKMIP does not close the connection if the server has closed it first.
             for connection in connections:
                 connection.close()
 
@@ -121,50 +123,50 @@ class _Server:
         if isinstance(error, TimeoutError):
             what = f"no answer in {TIMEOUT_SECONDS} seconds"
         elif isinstance(error, ssl.SSLCertVerificationError):
-            what = "its certificate is not good for this host and authority"
+            what = "the server's certificate is not valid for this host and authority"
         elif isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
-            what = os.strerror(error.errno) if error.errno > 0 else "its name is not known"
+            what = os.strerror(error.errno) if error.errno > 0 else "unknown host name"
         elif isinstance(reason, str):
-            # An error that the server has answered: ITEM_NOT_FOUND, PERMISSION_DENIED.
+            # An error that the server has answered has a reason, such as ITEM_NOT_FOUND or PERMISSION_DENIED.
             what = reason
         else:
             what = type(error).__name__
         return ProviderError(
-            f"{self._source}: {where} fails: {what}",
-            hint="Check host, port, cert, key and ca, and the object's uid.",
+            f"{self._source}: {where} failed: {what}",
+            hint="Check the settings host, port, cert, key and ca, and the uid of the object.",
         )
 
 
 class Objects:
-    """Root keys in objects that are there already."""
+    """A provider that reads existing objects."""
 
     kind = KIND
 
     def __init__(self, server: _Server, uids: Sequence[str], source: str) -> None:
-        """Take the objects.
+        """Initialize the provider.
 
         Args:
-            server: where they are.
-            uids: theirs, newest first.
-            source: the same in words.
+            server: the server that has the objects.
+            uids: the uids of the objects, newest first.
+            source: the place of the root keys, in words.
         """
         self._server = server
         self._uids = uids
         self.source = source
 
     def load(self) -> list[bytes]:
-        """Get the root keys; see ``Provider.load``."""
+        """Return the root keys; see ``Provider.load``."""
         return to_keys(b"".join(self._server.get(uid).rstrip() + b"\n" for uid in self._uids), self.source)
 
     def store(self, keys: Sequence[bytes], replace: bool = False) -> None:
-        """Refuse: the objects are somebody else's."""
+        """Refuse to store root keys, since the objects have another owner."""
         raise ProviderError(
-            f"{self.source} are only read", hint="With file instead of uids, root keys can be stored."
+            f"{self.source} are only read, not written", hint="To store root keys, use file instead of uids."
         )
 
 
 def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> KeptInFile | Objects:
-    """Make the provider; see ``open_provider``."""
+    """Return the provider; see ``open_provider``."""
     where = _Where(
         settings.text("host"),
         settings.port("port", PORT),
@@ -174,7 +176,7 @@ def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> Kep
     )
     file, uids = settings.optional_path("file"), settings.optional_texts("uids")
     if (file is None) == (uids is None):
-        raise settings.wrong("file", "or uids must be there, and not both")
+        raise settings.error("file", "or uids must be set, but not both")
     if uids is not None:
         source = f"the objects {', '.join(uids)} of the KMIP server {where.host}"
         return Objects(_Server(where, source), uids, source)

@@ -1,9 +1,12 @@
 """Provider ``passphrase``: root keys in a file, wrapped under a passphrase.
 
-The passphrase goes through Argon2id at no less than libsodium's MODERATE limits; the wrap is that of
-``pgkeymgr.wrap``, bound to the format. The limits are stored with the wrap, so that they can rise.
+Argon2id derives the wrapping key from the passphrase, at libsodium's MODERATE limits or more. The wrap has the
+layout of ``pgkeymgr.root_key.wrap``, and is bound to the format. The file has the limits in it, so that later
+files can have higher ones.
 
 Settings: ``file``.
+
+Sources: RFC 9106 and https://doc.libsodium.org/password_hashing/default_phf
 """
 
 from collections.abc import Callable
@@ -43,18 +46,20 @@ class _Passphrase:
         try:
             wrapping_key = stretching.wrapping_key(self._passphrase)
         except DataError as error:
-            raise ProviderError(f"{self._source}: {error.message}", hint="Bring back your copy.") from None
+            raise ProviderError(
+                f"{self._source}: {error.message}", hint="Restore the file from your copy."
+            ) from None
         try:
             return wraps.unwrap(wrapped, associated_data(KIND), wrapping_key)
         except DataError:
             raise PassphraseError(
                 f"wrong passphrase for {self._source}",
-                hint="If it is right, the file was altered: bring back your copy.",
+                hint="If the passphrase is right, the file was altered: restore it from your copy.",
             ) from None
 
 
 def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> KeptInFile:
-    """Make the provider; see ``open_provider``."""
+    """Return the provider; see ``open_provider``."""
     file = settings.path("file")
     source = f'the file "{file}", under a passphrase'
 
@@ -65,8 +70,8 @@ def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> Kep
         passphrase = ask_twice(ask, "New passphrase of the root key", source)
         if len(passphrase.decode(errors="replace")) < PASSPHRASE_CHARACTERS_MIN:
             raise DataError(
-                f"a passphrase for the root key needs {PASSPHRASE_CHARACTERS_MIN} characters",
-                hint="Better several random words.",
+                f"a passphrase for the root key must be at least {PASSPHRASE_CHARACTERS_MIN} characters long",
+                hint="Use several random words.",
             )
         return _Passphrase(passphrase, source)
 

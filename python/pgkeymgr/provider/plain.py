@@ -1,4 +1,4 @@
-"""What a provider protects: the text that a getkey script prints, 64 hexadecimal digits a line, newest first."""
+"""Root keys as text, in the form that a getkey script prints: 64 hexadecimal digits on each line, newest first."""
 
 from collections.abc import Sequence
 
@@ -11,43 +11,43 @@ KEYS_MAX = OUTPUT_BYTES_MAX // LINE_BYTES
 
 
 def to_text(keys: Sequence[bytes], source: str, keys_max: int = KEYS_MAX) -> bytes:
-    """Write root keys as text.
+    """Return root keys as text.
 
     Args:
-        keys: 32 bytes each, newest first.
-        source: where they are to be kept, in words.
-        keys_max: how many fit there.
+        keys: the root keys, 32 bytes each, newest first.
+        source: the place that will have them, in words.
+        keys_max: the number of root keys that this place has room for.
 
     Returns:
-        The text.
+        The text, 65 bytes for each root key.
 
     Raises:
-        DataError: there is none, or one of them is not a root key.
-        ProviderError: there are too many.
+        DataError: there is no root key, or a root key is malformed.
+        ProviderError: there are too many root keys.
     """
     if not keys:
         raise DataError("there is no root key to store")
     if not all(isinstance(key, bytes) and len(key) == KEY_BYTES and any(key) for key in keys):
-        raise DataError(f"a root key must be {KEY_BYTES} bytes, not all of them zeros")
+        raise DataError(f"a root key must be {KEY_BYTES} bytes long, and not all of them zeros")
     if len(keys) > keys_max:
         raise ProviderError(
-            f"{source} has room for {keys_max} root keys, and there are {len(keys)}",
-            hint="Leave out the oldest ones, once no database needs them: see root_key_status().",
+            f"{source} has room for {keys_max} root keys, not {len(keys)}",
+            hint="Remove the oldest root keys when root_key_status() shows that no database needs them.",
         )
     return b"".join(key.hex().encode() + b"\n" for key in keys)
 
 
 def to_keys(text: bytes, source: str) -> list[bytes]:
-    """Read root keys from text.
+    """Return the root keys in a text.
 
     Args:
-        text: what a provider has opened.
-        source: where it was, in words.
+        text: the text that a provider has opened.
+        source: the place of the text, in words.
 
     Returns:
-        The root keys, 32 bytes each, newest first; at least one.
+        At least one root key, 32 bytes each, newest first.
 
     Raises:
-        ProviderError: that is not root keys; the message tells the number of a line and its length only.
+        ProviderError: a line is not a root key. The message has only the number and the length of the line.
     """
     return read_keys(text, lambda what, hint: ProviderError(f"{source} holds {what}", hint=hint))

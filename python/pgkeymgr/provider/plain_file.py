@@ -1,4 +1,4 @@
-"""Provider ``file``: root keys in a file, in the clear, and as safe as the file is.
+"""Provider ``file``: root keys in a file as plain text. They are as safe as the file.
 
 Settings: ``file``.
 """
@@ -20,6 +20,6 @@ class _InTheClear:
 
 
 def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> KeptInFile:
-    """Make the provider; see ``open_provider``."""
+    """Return the provider; see ``open_provider``."""
     file = settings.path("file")
     return KeptInFile(KIND, f'the file "{file}"', file, _InTheClear)

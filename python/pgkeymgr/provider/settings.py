@@ -1,4 +1,4 @@
-"""The settings of a provider, checked. No message shows a value: one may be a PIN in the wrong place."""
+"""Checks the settings of a provider. No message shows a value, since it may be a PIN in the wrong place."""
 
 import os
 import urllib.parse
@@ -12,94 +12,94 @@ PORT_MAX = 65535
 
 
 class Settings:
-    """A table of settings, from which a provider takes its own, one by one."""
+    """A table of settings. A provider reads its settings one by one, and the rest of the table is refused."""
 
     def __init__(self, settings: Mapping[str, Any], kind: str) -> None:
-        """Take a table.
+        """Initialize the table.
 
         Args:
-            settings: names and values; ``kind`` among them.
-            kind: the provider's.
+            settings: the names and values, with ``kind`` among them.
+            kind: the kind of the provider.
         """
         self._left = {name: value for name, value in settings.items() if name != "kind"}
         self._kind = kind
 
-    def wrong(self, name: str, what: str) -> ParameterError:
-        """Make the error for a setting.
+    def error(self, name: str, fault: str) -> ParameterError:
+        """Return the error for a setting.
 
         Args:
-            name: the setting's.
-            what: what is wrong with it, without its value.
+            name: the name of the setting.
+            fault: the rest of the message, without the value.
 
         Returns:
-            The error, to be raised.
+            The error, which the caller raises.
         """
         return ParameterError(
-            f'the setting "{name}" of the provider {self._kind} {what}',
+            f'the setting "{name}" of the provider {self._kind} {fault}',
             hint="See the section [provider] of agent.toml, and docs/providers.md.",
         )
 
     def _take(self, name: str, of_type: type, type_name: str) -> Any:
         value = self._left.pop(name, None)
-        # A bool is an int in Python, and is none in a file of settings.
+        # A bool is an int in Python, but not in TOML.
         if value is not None and (not isinstance(value, of_type) or isinstance(value, bool)):
-            raise self.wrong(name, f"must be {type_name}, and is {type(value).__name__}")
+            raise self.error(name, f"must be {type_name}, not {type(value).__name__}")
         return value
 
     def text(self, name: str, default: str | None = None) -> str:
-        """Take a text; without a default, it must be there."""
+        """Return a text, or the default. Without a default, the setting is required."""
         value = self.optional_text(name)
         if value is None:
             value = default
         if value is None:
-            raise self.wrong(name, "is missing")
+            raise self.error(name, "is missing")
         return value
 
     def optional_text(self, name: str) -> str | None:
-        """Take a text, or None if it is not there."""
+        """Return a text, or None if the setting is missing."""
         value: str | None = self._take(name, str, "a text")
         if value is not None and (not value or not value.isprintable()):
-            raise self.wrong(name, "is empty or has characters that cannot be printed")
+            raise self.error(name, "is empty or has characters that cannot be printed")
         return value
 
     def optional_texts(self, name: str) -> list[str] | None:
-        """Take a list of texts, at least one, or None if it is not there."""
+        """Return a list of at least one text, or None if the setting is missing."""
         value: list[Any] | None = self._take(name, list, "a list of texts")
         if value is not None and (not value or not all(isinstance(each, str) and each for each in value)):
-            raise self.wrong(name, "must be a list of texts, none of them empty")
+            raise self.error(name, "must be a list of texts that are not empty")
         return value
 
     def optional_path(self, name: str) -> str | None:
-        """Take an absolute path, or None if it is not there."""
+        """Return an absolute path, or None if the setting is missing."""
         value = self.optional_text(name)
         if value is not None and not os.path.isabs(value):
-            raise self.wrong(name, "must be an absolute path")
+            raise self.error(name, "must be an absolute path")
         return value
 
     def path(self, name: str) -> str:
-        """Take an absolute path, which must be there."""
+        """Return an absolute path; the setting is required."""
         value = self.optional_path(name)
         if value is None:
-            raise self.wrong(name, "is missing")
+            raise self.error(name, "is missing")
         return value
 
     def port(self, name: str, default: int) -> int:
-        """Take a TCP port."""
+        """Return a TCP port, or the default if the setting is missing."""
         value = self._take(name, int, "a number")
         if value is None:
             return default
         if not 1 <= value <= PORT_MAX:
-            raise self.wrong(name, f"must be from 1 to {PORT_MAX}")
+            raise self.error(name, f"must be from 1 to {PORT_MAX}")
         return int(value)
 
     def optional_address(self, name: str) -> urllib.parse.SplitResult | None:
-        """Take an https address, or an http one of this machine itself, or None if it is not there.
+        """Return an https address, an http address of this machine, or None if the setting is missing.
 
         Args:
-            name: the setting's.
+            name: the name of the setting.
 
         Returns:
-            Its scheme, host, and port if it has one. It has neither a user name nor a query.
+            The scheme, the host, and the port if there is one. The address has neither a user name nor a query.
         """
         value = self.optional_text(name)
         if value is None:
@@ -117,23 +117,23 @@ class Settings:
             or address.query
             or address.fragment
         ):
-            raise self.wrong(name, "must be an address as in https://host:port")
+            raise self.error(name, "must be an address such as https://host:port")
         if address.scheme == "http" and address.hostname not in LOOPBACK:
-            raise self.wrong(name, "must begin with https: what is sent there is secret")
+            raise self.error(name, "must begin with https, since secrets are sent there")
         return address
 
     def address(self, name: str) -> urllib.parse.SplitResult:
-        """Take an address, which must be there; see ``optional_address``."""
+        """Return an address; the setting is required. See ``optional_address``."""
         value = self.optional_address(name)
         if value is None:
-            raise self.wrong(name, "is missing")
+            raise self.error(name, "is missing")
         return value
 
     def refuse_others(self) -> None:
-        """Refuse settings that nobody has taken.
+        """Refuse the settings that the provider has not read.
 
         Raises:
-            ParameterError: there is one.
+            ParameterError: there is such a setting.
         """
         for name in self._left:
-            raise self.wrong(name, "is unknown")
+            raise self.error(name, "is unknown")

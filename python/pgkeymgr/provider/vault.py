@@ -1,10 +1,13 @@
 """Provider ``vault``: root keys in a file, encrypted by a key of HashiCorp Vault's or OpenBao's transit engine.
 
-Two requests of their HTTP API, through Python's own library: https://openbao.org/api-docs/secret/transit. No
-redirect is followed, and no proxy used, since each request has the token in it.
+The provider makes two requests of the HTTP API, through Python's own library. It follows no redirect and uses no
+proxy, since each request has the token in it.
 
-Settings: ``address``; ``key``; ``mount`` ("transit"); ``token_file``, or the token is in $VAULT_TOKEN; ``ca``, the
-authority's certificate; ``namespace``; ``file``.
+Settings: ``address``; ``key``; ``mount`` ("transit"); ``token_file``, without which $VAULT_TOKEN has the token;
+``ca``, the authority's certificate; ``namespace``; ``file``.
+
+Sources: https://openbao.org/api-docs/secret/transit and
+https://developer.hashicorp.com/vault/api-docs/secret/transit
 """
 
 import base64
@@ -19,8 +22,8 @@ from urllib.parse import SplitResult, quote
 
 from ..errors import ProviderError
 from .envelope import Envelope, encode, to_base64
-from .files import FILE_BYTES_MAX, opened, read_line
-from .guard import guarded
+from .files import FILE_BYTES_MAX, open_checked, read_line
+from .guard import call_safely
 from .kept import KeptInFile
 from .settings import Settings
 
@@ -32,13 +35,13 @@ ANSWER_BYTES_MAX = 4 * FILE_BYTES_MAX
 _CIPHERTEXT = re.compile(r"vault:v[1-9][0-9]*:[A-Za-z0-9+/=_-]+")
 _TOKEN = re.compile(rb"[!-~]+")
 _REASONS = {
-    400: "is it the key that the file was made with, and is the file whole?",
-    403: "the token is wrong or over, or its policy does not allow it",
-    404: "there is no such mount or key",
-    429: "it is a standby, or it limits requests",
-    472: "it is a standby of disaster recovery",
-    473: "it is a performance standby",
-    503: "it is sealed, or down for maintenance",
+    400: "Check that the file was encrypted by this key and was not altered.",
+    403: "Check that the token is valid and that its policy allows the request.",
+    404: "Check the settings mount and key.",
+    429: "The server is a standby or limits requests. Set address to the active node, or try again later.",
+    472: "The server is a disaster recovery standby. Set address to the active node.",
+    473: "The server is a performance standby. Set address to the active node.",
+    503: "The server is sealed or in maintenance. Unseal it, or try again later.",
 }
 
 
@@ -59,19 +62,19 @@ class _Transit:
     def protect(self, text: bytes) -> bytes:
         ciphertext = self._request("encrypt", {"plaintext": to_base64(text)}, "ciphertext")
         if not _CIPHERTEXT.fullmatch(ciphertext):
-            raise self._failure("its answer is not one of the transit engine")
+            raise self._failure("unexpected response from the transit engine")
         return encode(KIND, {"ciphertext": ciphertext})
 
     def open(self, content: bytes) -> bytes:
         ciphertext = Envelope(content, KIND, self._source).text("ciphertext")
         plaintext = self._request("decrypt", {"ciphertext": ciphertext}, "plaintext")
-        return guarded(
+        return call_safely(
             lambda: base64.b64decode(plaintext, validate=True),
-            lambda error: self._failure("its answer is not one of the transit engine"),
+            lambda error: self._failure("unexpected response from the transit engine"),
         )
 
     def _failure(self, what: str, hint: str | None = None) -> ProviderError:
-        return ProviderError(f"{self._source}: {self._where.address.geturl()} fails: {what}", hint=hint)
+        return ProviderError(f"{self._source}: {self._where.address.geturl()} failed: {what}", hint=hint)
 
     def _token(self) -> str:
         if self._token_file is not None:
@@ -79,10 +82,10 @@ class _Transit:
         else:
             token = os.environ.get("VAULT_TOKEN", "").encode("utf-8", "surrogateescape")
         if not token:
-            raise self._failure("there is no token", "Name a token_file, or set VAULT_TOKEN.")
-        # An error of http.client would show it.
+            raise self._failure("there is no token", "Set token_file, or the environment variable VAULT_TOKEN.")
+        # An error of http.client would show a malformed token.
         if not _TOKEN.fullmatch(token):
-            raise self._failure("the token has characters that no token has")
+            raise self._failure("the token has invalid characters", "Check the token file or VAULT_TOKEN.")
         return token.decode("ascii")
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -94,7 +97,7 @@ class _Transit:
         if self._where.ca is None:
             context = ssl.create_default_context()
         else:
-            with opened(self._where.ca) as ca:
+            with open_checked(self._where.ca) as ca:
                 context = ssl.create_default_context(cafile=ca)
         return http.client.HTTPSConnection(address.hostname, port, timeout=TIMEOUT_SECONDS, context=context)
 
@@ -114,9 +117,9 @@ class _Transit:
             finally:
                 connection.close()
 
-        status, content = guarded(call, self._describe)
+        status, content = call_safely(call, self._describe)
         if status != http.client.OK:
-            # Its text is not shown: it may repeat what was sent.
+            # The text of the answer is not shown, since it may repeat the request.
             raise self._failure(f"HTTP status {status}", _REASONS.get(status))
 
         def read() -> str:
@@ -125,25 +128,28 @@ class _Transit:
                 raise TypeError
             return answer
 
-        return guarded(read, lambda error: self._failure("its answer is not one of the transit engine"))
+        return call_safely(read, lambda error: self._failure("unexpected response from the transit engine"))
 
     def _describe(self, error: Exception) -> ProviderError:
         if isinstance(error, TimeoutError):
             return self._failure(f"no answer in {TIMEOUT_SECONDS} seconds")
         if isinstance(error, ssl.SSLCertVerificationError):
-            return self._failure("its certificate is not good for this address and authority", "Check ca.")
+            return self._failure(
+                "the server's certificate is not valid for this address and authority",
+                "Check the settings address and ca.",
+            )
         if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
-            return self._failure(os.strerror(error.errno) if error.errno > 0 else "its name is not known")
+            return self._failure(os.strerror(error.errno) if error.errno > 0 else "unknown host name")
         return self._failure(type(error).__name__)
 
 
 def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> KeptInFile:
-    """Make the provider; see ``open_provider``."""
+    """Return the provider; see ``open_provider``."""
     file, address = settings.path("file"), settings.address("address")
     key, mount = settings.text("key"), settings.text("mount", "transit").strip("/")
     namespace, ca = settings.optional_text("namespace"), settings.optional_path("ca")
     if namespace is not None and not namespace.isascii():
-        raise settings.wrong("namespace", "must be ASCII")
+        raise settings.error("namespace", "must be ASCII")
     source = f'the file "{file}", under the transit key "{key}"'
     transit = _Transit(_Where(address, mount, key, namespace, ca), settings.optional_path("token_file"), source)
     return KeptInFile(KIND, source, file, lambda: transit)

@@ -1,9 +1,11 @@
-"""The root key: what can be done with it, and the one held in this process.
+"""The root key: its operations (RootKey), and a root key in the memory of this process (LocalRootKey).
 
-Two families of values come from a root key. Derived keys are what SQL can ask for: BLAKE2b with the
-8-byte context as the first half of the personalization and zeros as the second. What pgkeymgr derives
-for its own use has a second half that is not zero, so no number and no context that SQL could pass gives
-one of these values.
+A root key gives two families of values. SQL can ask for derived keys: BLAKE2b with the context of 8 bytes as the
+first half of the personalization, and with zeros as the second half. pgkeymgr's own derivations, the fingerprint
+and the wrapping key, have a second half that is not zero. So no number and no context from SQL gives one of these
+values.
+
+Sources: https://doc.libsodium.org/key_derivation and RFC 7693
 """
 
 from typing import Protocol
@@ -23,15 +25,15 @@ class RootKey(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A keyed hash of the root key, 32 hexadecimal digits; safe to show."""
+        """A keyed hash of the root key, 32 hexadecimal digits. It is safe to show."""
 
     @property
     def source(self) -> str:
-        """Where the root key came from, in words."""
+        """The place that the root key was read from, in words."""
 
     @property
     def previous(self) -> tuple[str, ...]:
-        """The fingerprints of the root keys before this one, newest first."""
+        """The fingerprints of the previous root keys, newest first."""
 
     def derive(self, key_id: int, length: int, context: bytes, under: str | None = None) -> bytes:
         """Derive a key, as ``crypto_kdf_derive_from_key`` does.
@@ -46,76 +48,78 @@ class RootKey(Protocol):
             ``length`` bytes.
 
         Raises:
-            DataError: length or context is out of range.
-            RootKeyError: there is no root key of that fingerprint.
+            DataError: the length is out of range, or the context has the wrong length.
+            RootKeyError: no root key has that fingerprint.
         """
 
     def wrap(self, secret: bytes, associated_data: bytes) -> bytes:
         """Encrypt a secret under the root key.
 
         Args:
-            secret: of any length.
-            associated_data: what the wrap belongs to; authenticated, not stored.
+            secret: the secret, of any length.
+            associated_data: the identity of the wrap's owner, which is authenticated and not stored.
 
         Returns:
-            The wrap; see ``pgkeymgr.wrap``. Its fingerprint is to be stored beside it.
+            The wrap, 41 bytes longer than the secret; see ``pgkeymgr.root_key.wrap``. The caller stores the
+            fingerprint of the root key beside it.
         """
 
     def unwrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
         """Decrypt a wrap.
 
         Args:
-            wrapped: what ``wrap`` returned.
-            associated_data: what it was made with.
-            made_under: the fingerprint of the root key it was made under: this one or a previous one.
+            wrapped: a result of ``wrap`` or ``rewrap``.
+            associated_data: the associated data of the wrap.
+            made_under: the fingerprint of the root key of the wrap: this root key or a previous one.
 
         Returns:
             The secret.
 
         Raises:
-            RootKeyError: it was made under another root key.
-            DataError: it does not verify.
+            RootKeyError: the wrap was made under another root key.
+            DataError: the wrap does not verify.
         """
 
     def rewrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
-        """Make a wrap anew under this root key; an agent does not give the secret away for it.
+        """Wrap a wrapped secret again, under this root key. If an agent has the root key, it keeps the secret.
 
         Args:
-            wrapped: what ``wrap`` returned.
-            associated_data: what it was made with.
-            made_under: the fingerprint of the root key it was made under: this one or a previous one.
+            wrapped: a result of ``wrap`` or ``rewrap``.
+            associated_data: the associated data of the wrap.
+            made_under: the fingerprint of the root key of the wrap: this root key or a previous one.
 
         Returns:
-            The new wrap, of the same secret, with the same associated data.
+            The new wrap, with the same secret and the same associated data.
 
         Raises:
-            RootKeyError: it was made under another root key.
-            DataError: it does not verify.
+            RootKeyError: the wrap was made under another root key.
+            DataError: the wrap does not verify.
         """
 
 
 def unknown_root_key(wanted: str, present: str, source: str) -> RootKeyError:
-    """Make the error for something that needs a root key that is not there.
+    """Return the error for a wrap or a request that needs a missing root key.
 
     Args:
-        wanted: the fingerprint of the root key that it needs.
+        wanted: the fingerprint of the missing root key.
         present: the fingerprint of the newest root key.
-        source: where that one is from.
+        source: the place that the newest root key was read from.
 
     Returns:
         The error, to be raised.
     """
     return RootKeyError(
-        f"this was made under the root key {wanted}, and the server's root key is {present}",
-        hint="Give the server the root key that this database was made under, "
-        f"as the newest or as a previous one; the present one is from {source}.",
+        f"wrong root key: this was wrapped under {wanted}, but the server's root key is {present}",
+        hint="Give the server the root key of this database, as the newest or as a previous one. "
+        f"The present root key is from {source}.",
     )
 
 
 def fingerprint(key: bytes) -> str:
     """Return the fingerprint of a root key.
 
-    It is BLAKE2b-128 keyed with the root key, so it tells nothing about it but whether two are the same.
+    The fingerprint is BLAKE2b-128 keyed with the root key. It shows whether two root keys are equal, and nothing
+    else about them.
 
     Args:
         key: 32 bytes.
@@ -132,11 +136,11 @@ class LocalRootKey:
     __slots__ = ("_keys", "_wrapping_keys", "fingerprint", "previous", "source")
 
     def __init__(self, keys: list[bytes], source: str) -> None:
-        """Take the root keys.
+        """Initialize the object with root keys.
 
         Args:
-            keys: 32 bytes each, newest first; at least one.
-            source: where they came from, in words.
+            keys: at least one root key, 32 bytes each, newest first.
+            source: the place that they were read from, in words.
         """
         assert all(len(key) == KEY_BYTES for key in keys)
         self.fingerprint = fingerprint(keys[0])
@@ -148,7 +152,7 @@ class LocalRootKey:
         }
 
     def __reduce__(self) -> str:
-        raise TypeError("a root key is not to be copied or written anywhere")
+        raise TypeError("a root key must not be copied or written anywhere")
 
     def derive(self, key_id: int, length: int, context: bytes, under: str | None = None) -> bytes:
         """Derive a key; see ``RootKey.derive``."""
@@ -169,11 +173,11 @@ class LocalRootKey:
         return wraps.unwrap(wrapped, associated_data, wrapping_key)
 
     def rewrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
-        """Make a wrap anew; see ``RootKey.rewrap``."""
+        """Wrap a wrapped secret again; see ``RootKey.rewrap``."""
         return self.wrap(self.unwrap(wrapped, associated_data, made_under), associated_data)
 
     def forget(self) -> None:
-        """Overwrite the keys in memory, for whoever has these objects; it has none afterwards."""
+        """Overwrite the keys in memory, in every object that shares them. This object has no key afterwards."""
         from .memory import wipe
 
         for keys in (self._keys, self._wrapping_keys):

@@ -1,7 +1,7 @@
-"""The getkey script: which file it is, and what it says.
+"""Finds and runs the getkey script, and reads the root keys from its output.
 
-It prints the root key as 64 hexadecimal characters on a line; on further lines, previous root keys,
-newest first. Nothing that it prints, on either stream, goes into an error or a log.
+The script prints the root key as a line of 64 hexadecimal characters. Further lines are previous root keys, newest
+first. Neither of the script's output streams gets into an error or a log.
 """
 
 import os
@@ -27,23 +27,23 @@ _SCRIPT = 3
 _DIGITS = b"0123456789ABCDEFabcdef"
 _POLL_MILLISECONDS = 10
 _END_SECONDS = 0.001
-"""How often to look whether it has ended, once it has closed its output."""
+"""The time between two checks whether a script that has closed its output has ended."""
 
 
 def find(environment: Mapping[str, str], config_file: str, share_directory: str) -> str:
-    """Find the getkey script: the first of three places that has one.
+    """Return the path of the getkey script, which is in the first of three places that has a file.
 
     Args:
-        environment: the server's.
-        config_file: the path of postgresql.conf; the script may lie beside it.
-        share_directory: where PostgreSQL's extensions' files are, without ``extension``.
+        environment: the server's environment, whose ``PGKEYMGR_GETKEY`` is the first place.
+        config_file: the path of postgresql.conf; the second place is beside it.
+        share_directory: PostgreSQL's share directory; the third place is below it, in ``extension``.
 
     Returns:
-        Its path.
+        The path of the script.
 
     Raises:
-        RootKeyError: there is none.
-        GetkeyError: the environment names one, and it is not there.
+        RootKeyError: there is no script.
+        GetkeyError: the environment names a script that does not exist, or a relative path.
     """
     named = environment.get(ENVIRONMENT)
     if named:
@@ -55,7 +55,7 @@ def find(environment: Mapping[str, str], config_file: str, share_directory: str)
         if not os.path.lexists(named):
             raise GetkeyError(
                 f'the getkey script "{named}" does not exist',
-                hint=f"Put it there, or correct {ENVIRONMENT} in the environment of the server.",
+                hint=f"Install it there, or correct {ENVIRONMENT} in the environment of the server.",
             )
         return named
     places = [
@@ -67,8 +67,8 @@ def find(environment: Mapping[str, str], config_file: str, share_directory: str)
             return place
     raise RootKeyError(
         "there is no root key",
-        hint=f"Install a getkey script as {places[0]} or {places[1]}, or name one in {ENVIRONMENT} in "
-        "the environment of the server; getkey.sample is one to start from.",
+        hint=f"Install a getkey script as {places[0]} or {places[1]}, or name it in {ENVIRONMENT} in "
+        "the environment of the server. The file getkey.sample is an example.",
     )
 
 
@@ -83,33 +83,33 @@ def run(
 ) -> bytes:
     """Run a getkey script, and return what it printed.
 
-    The file that was checked is the one that is run, whatever its name leads to meanwhile. So the script is told
-    that its name is ``/proc/self/fd/3``; ``readlink -f "$0"`` gives its path.
+    The kernel runs the very file that was checked, even if another file has taken its name in between. For this,
+    the script gets ``/proc/self/fd/3`` as its name; ``readlink -f "$0"`` gives its path.
 
     Args:
-        path: the script's.
-        is_canceled: asked a hundred times a second; when it is true, the script is killed.
-        timeout: how many seconds to wait for it.
+        path: the path of the script.
+        is_canceled: returns whether to give up. It is called a hundred times a second.
+        timeout: the time that the script has, in seconds.
 
     Returns:
-        Its standard output, at most OUTPUT_BYTES_MAX bytes.
+        The standard output of the script, at most OUTPUT_BYTES_MAX bytes.
 
     Raises:
-        GetkeyError: somebody else than root or the own user could have written it (see ``trusted_path``), it
-            cannot be started, failed, printed too much, or took too long.
-        CanceledError: ``is_canceled`` was true.
+        GetkeyError: a user other than root and the process's own could have written the script (see
+            ``trusted_path``); or the script could not be started, failed, printed too much or took too long.
+        CanceledError: ``is_canceled`` returned true; the script was killed.
     """
     pid, pipe = _start(path)
     try:
         output = _collect(pid, pipe, path, is_canceled, timeout)
     finally:
         os.close(pipe)
-        # Its children too: one that holds the pipe would outlive the script.
+        # The signal also ends the script's children: a child that holds the pipe would outlive the script.
         os.killpg(pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status != 0:
         how = f"exited with status {status}" if status > 0 else f"was ended by signal {-status}"
-        raise _refuse(path, how, "Run it by hand as the server's user, and see why.")
+        raise _refuse(path, how, "Run it by hand as the server's user to see the reason.")
     return output
 
 
@@ -117,13 +117,13 @@ def _start(path: str) -> tuple[int, int]:
     """Check a script, and start it.
 
     Args:
-        path: the script's.
+        path: the path of the script.
 
     Returns:
-        Its process, and what its output can be read from without blocking.
+        The process id, and a descriptor that reads the script's output without blocking.
 
     Raises:
-        GetkeyError: it is refused, or cannot be run.
+        GetkeyError: the script is refused, or could not be run.
     """
 
     def refuse(reason: str, hint: str) -> GetkeyError:
@@ -132,33 +132,33 @@ def _start(path: str) -> tuple[int, int]:
     script = trusted_path.open_to_run(path, refuse, "the server")
     try:
         if not os.access(trusted_path.descriptor_path(script, refuse), os.X_OK):
-            raise refuse("is not executable by the server's user", f"chmod u+x {path}, and check its owner")
+            raise refuse("is not executable by the server's user", f"Run chmod u+x {path}, and check its owner.")
         return _spawn(script, path)
     except OSError as error:
         raise refuse(
-            f"cannot be run: {error.strerror}", "Check its first line: it must name an interpreter that exists."
+            f"could not be run: {error.strerror}", "Its first line must name an interpreter that exists."
         ) from None
     finally:
         os.close(script)
 
 
 def _spawn(script: int, path: str) -> tuple[int, int]:
-    """Start a script in a session of its own; it inherits no file but itself and no signal that is ignored.
+    """Start a script in a session of its own. It inherits no file but itself, and no ignored signal.
 
-    Not with the module subprocess: to import it takes longer than most scripts do.
+    This does not use the module subprocess, whose import takes longer than most scripts.
 
     Args:
-        script: a descriptor of it.
-        path: what ``ps`` shows for it, if it is no script but a program.
+        script: a descriptor of the script.
+        path: the name that ``ps`` shows, if the file is a program and not a script.
 
     Returns:
         See ``_start``.
 
     Raises:
-        OSError: it cannot be run.
+        OSError: the script could not be run.
     """
     for file in set(map(int, os.listdir("/proc/self/fd"))).difference(_STANDARD_STREAMS):
-        # What PostgreSQL before 16 would leave to any program that it runs.
+        # PostgreSQL before 16 leaves its open files to the programs that it runs.
         with suppress(OSError):
             os.set_inheritable(file, False)
     pipe, end = os.pipe()
@@ -170,7 +170,7 @@ def _spawn(script: int, path: str) -> tuple[int, int]:
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, end, 1),
-                # By way of 2, because a duplicate of a descriptor to itself may still be closed by exec.
+                # The descriptor goes through 2, because exec could close a duplicate of a descriptor to itself.
                 (os.POSIX_SPAWN_DUP2, script, 2),
                 (os.POSIX_SPAWN_DUP2, 2, _SCRIPT),
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -199,7 +199,7 @@ def _collect(
     deadline = time.monotonic() + timeout
     output = b""
     while True:
-        # Asked before reading, so that what it printed last is still read.
+        # This question comes before the read, so that the last output of the script is not lost.
         exited = _has_exited(pid)
         chunk = _read(pipe)
         if exited and not chunk:
@@ -217,7 +217,7 @@ def _collect(
             raise _refuse(
                 path,
                 f"did not answer in {timeout:g} seconds",
-                "Run it by hand as the server's user, without a terminal, and see what it waits for.",
+                "Run it by hand as the server's user, without a terminal, to see what it waits for.",
             )
         if chunk is None:
             waiting.poll(_POLL_MILLISECONDS)
@@ -226,7 +226,7 @@ def _collect(
 
 
 def _read(pipe: int) -> bytes | None:
-    """Return what is there; nothing, at the end; None, if nothing is there yet."""
+    """Return the bytes that have arrived, an empty value at the end, or None if nothing has arrived yet."""
     try:
         return os.read(pipe, OUTPUT_BYTES_MAX)
     except BlockingIOError:
@@ -234,55 +234,56 @@ def _read(pipe: int) -> bytes | None:
 
 
 def _has_exited(pid: int) -> bool:
-    # Not reaped yet, so that its number stays its own until its process group has been killed.
+    # WNOWAIT leaves the process a zombie, so that no other process gets its number before its group is killed.
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def parse(output: bytes, path: str) -> list[bytes]:
-    """Read what a getkey script printed.
+    """Return the root keys in the output of a getkey script.
 
     Args:
-        output: its standard output.
-        path: the script's, for the messages.
+        output: the standard output of the script.
+        path: the path of the script, for the messages.
 
     Returns:
-        The root keys, 32 bytes each, newest first; at least one.
+        At least one root key, 32 bytes each, newest first.
 
     Raises:
-        GetkeyError: a line is not a root key. The message tells its number and its length only.
+        GetkeyError: a line is not a root key. The message has only the number and the length of the line.
     """
     return read_keys(output, lambda what, hint: _refuse(path, f"printed {what}", hint))
 
 
 def read_keys(text: bytes, refuse: Callable[[str, str], Error]) -> list[bytes]:
-    """Read root keys as they are written: in hexadecimal, a line each, the newest first.
+    """Return the root keys in a text with a root key of 64 hexadecimal characters on each line, newest first.
 
     Args:
         text: the lines.
-        refuse: makes the error for what is wrong, of a phrase that tells what is there, and a hint.
+        refuse: makes the error from a phrase that describes the text, and a hint. The phrase has only the number
+            and the length of a line.
 
     Returns:
-        The root keys, 32 bytes each, newest first; at least one.
+        At least one root key, 32 bytes each, newest first.
 
     Raises:
-        Error: what ``refuse`` made. It is told the number of a line and its length only.
+        Error: a result of ``refuse``, because a line is not a root key.
     """
     lines = text.rstrip().split(b"\n") if text.strip() else []
     if not lines:
-        raise refuse("nothing", f"It must be {2 * KEY_BYTES} hexadecimal characters.")
+        raise refuse("nothing", f"A root key has {2 * KEY_BYTES} hexadecimal characters.")
     keys = []
     for number, line in enumerate(lines, 1):
         digits = line.strip()
         if len(digits) != 2 * KEY_BYTES or digits.strip(_DIGITS):
             raise refuse(
-                f"{len(digits)} characters on line {number}, which are not {2 * KEY_BYTES} hexadecimal ones",
+                f"{len(digits)} characters on line {number}, not {2 * KEY_BYTES} hexadecimal ones",
                 "Each line must be a root key in hexadecimal, the newest first.",
             )
         key = bytes.fromhex(digits.decode("ascii"))
         if not any(key):
             raise refuse(
                 f"a root key of zeros on line {number}",
-                "Make a random one, for instance with openssl rand -hex 32.",
+                "Make a random root key, for instance with openssl rand -hex 32.",
             )
         keys.append(key)
     return keys

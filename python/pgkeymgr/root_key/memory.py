@@ -1,4 +1,7 @@
-"""Protection of the memory of the process that holds a root key."""
+"""Protects the memory of a process that holds a root key or data keys.
+
+Sources: prctl(2), core(5), mlockall(2)
+"""
 
 import ctypes
 import os
@@ -10,40 +13,39 @@ _PR_SET_DUMPABLE = 4
 _MCL_CURRENT = 1
 _MCL_FUTURE = 2
 _BYTES_START = bytes.__basicsize__ - 1
-"""Where in a bytes object of CPython its bytes begin."""
+"""The offset of the bytes in a bytes object of CPython."""
 
 
 def forbid_core_dumps() -> None:
-    """Keep this process's memory out of core dumps, and from other processes of the same user.
+    """Keep this process's memory out of core dumps, and away from other processes of the same user.
 
-    Both are needed: the limit says so to the kernel's own dumps, the flag to programs that the kernel
-    pipes dumps into, and it closes /proc/PID/mem and ptrace to all but root.
-    See prctl(2), PR_SET_DUMPABLE, and core(5).
+    The limit prevents core files. The flag PR_SET_DUMPABLE prevents dumps into a program, which ignore the limit,
+    and closes /proc/PID/mem and ptrace to every user but root. See prctl(2) and core(5).
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def lock_memory() -> None:
-    """Keep all memory of this process, also what it will get, out of swap: mlockall(2).
+    """Keep all present and future memory of this process out of swap; see mlockall(2).
 
     Raises:
         AgentError: the kernel refuses.
     """
     if ctypes.CDLL(None, use_errno=True).mlockall(_MCL_CURRENT | _MCL_FUTURE):
         raise AgentError(
-            f"cannot lock the agent's memory: {os.strerror(ctypes.get_errno())}",
-            hint="Give it LimitMEMLOCK=infinity in its systemd unit, or the ulimit memlock of its container, "
-            "or the capability CAP_IPC_LOCK. With --no-lock-memory it runs, and the root key can get into swap.",
+            f"could not lock the agent's memory: {os.strerror(ctypes.get_errno())}",
+            hint="Set LimitMEMLOCK=infinity in the agent's systemd unit, or the ulimit memlock of its container, "
+            "or give it the capability CAP_IPC_LOCK. With --no-lock-memory, the root key can get into swap.",
         )
 
 
 def wipe(secret: bytes) -> None:
-    """Overwrite a secret with zeros, for all who have this same object.
+    """Overwrite a secret with zeros, in every place that refers to this object.
 
     Args:
-        secret: nobody needs it any more. Not a constant of the program; those of one byte, which Python
-            shares, are left alone.
+        secret: a secret that is not needed again, and not a constant of the program. A secret of one byte is left
+            alone, because Python shares such objects.
     """
     if len(secret) > 1:
         ctypes.memset(id(secret) + _BYTES_START, 0, len(secret))

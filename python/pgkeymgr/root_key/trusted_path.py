@@ -1,39 +1,42 @@
-"""Files and directories that nobody but root and one user could have made or exchanged.
+"""Opens files and directories that only root and one user could have made or exchanged.
 
-A file is opened once. Its descriptor is checked, and the caller reads, runs or loads what that descriptor leads
-to, so that another file that takes the name meanwhile is never used. A path is followed by hand, each directory
-opened from the one before it, because the kernel alone would not say which directories and symbolic links it went
-through.
+A file is opened once, and its descriptor is checked. The caller reads, runs or loads the file behind that
+descriptor, so another file that takes the same name in between is never used. This module follows a path step by
+step and opens each directory from the one before it, because the kernel does not report the directories and
+symbolic links on the way.
 
-The user is the process's own, unless the caller names another. Every function refuses:
+The trusted user is the process's own, unless the caller names another. Every function refuses:
 
 ==============================  ================================================================================
-what it refuses                 because
+refused                         reason
 ==============================  ================================================================================
-a directory of another user,    that user can put another file, or another directory, in the place of what is in
-  up to the root                it
-a directory that its group or   so can each of them. In a sticky directory, such as /tmp, they can exchange only
-  others can write, unless it   what belongs to them, and the rest of this table refuses that
-  is sticky, up to the root
-a symbolic link of another      in a sticky directory, that user can have it lead elsewhere. The directories in
-  user                          which links lie are checked like all others
+a directory of another user     The user could put another file or directory in the place of an entry. This
+                                holds for every directory up to the root.
+a directory that its group or   Each of them could do the same. In a sticky directory, such as /tmp, they can
+others can write, unless it     exchange only their own entries, and the other rows refuse those.
+is sticky
+a symbolic link of another      In a sticky directory, the user could let the link lead elsewhere. The
+user                            directories that contain links are checked like all others.
 ==============================  ================================================================================
 
-And each one refuses, of what is at the end of the path:
+Each function also refuses some files and directories at the end of the path:
 
 ==================  ==========================  ================================================================
-function            is for                      what it refuses, and why
+function            purpose                     refused, and the reason
 ==================  ==========================  ================================================================
-``open_to_run``     getkey scripts              what is not a regular file, belongs to another user, or can be
-                                                written by its group or others: they would decide what is run
-``open_to_read``    agent.toml, libraries,      the same: they would decide what is done
+``open_to_run``     getkey scripts              a file that is not regular, that belongs to another user, or
+                                                that its group or others can write. They would decide what is
+                                                run.
+``open_to_read``    agent.toml, libraries,      the same files, for the same reason
                     certificates
-``open_private``    root keys, PINs, TLS keys   the same, and a file that its group or others can read or run:
-                                                it is a secret
-``open_directory``  the agent's socket and      what is refused of every directory. ``any_owner`` trusts the
-                    lock                        owner of the last one, for a client, which sees the user of
-                                                the agent at the other end
+``open_private``    root keys, PINs, TLS keys   the same files, and a file that its group or others can read
+                                                or run, since its content is secret
+``open_directory``  the agent's socket and      the directories of the table above. With ``any_owner``, the
+                    lock                        owner of the last directory is trusted. This is for a client,
+                                                which checks the user of the agent at the other end.
 ==================  ==========================  ================================================================
+
+Sources: open(2) on O_PATH and O_NOFOLLOW, path_resolution(7)
 """
 
 import errno
@@ -44,11 +47,11 @@ from collections.abc import Callable
 from ..errors import Error
 
 Refuse = Callable[[str, str], Error]
-"""Makes an error from a phrase that says what is wrong with the file, and a hint."""
+"""Makes an error from a phrase about the file, and a hint."""
 
 _LINKS_MAX = 40
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-# A pipe would be waited for.
+# O_NONBLOCK: opening a FIFO would block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _PRIVATE = stat.S_IRWXG | stat.S_IRWXO
@@ -57,18 +60,18 @@ _Step = tuple[str, os.stat_result]
 
 
 def open_to_run(path: str, refuse: Refuse, reader: str) -> int:
-    """Open a script or program that is to be run through ``descriptor_path``.
+    """Open a script or a program, to run it through ``descriptor_path``.
 
     Args:
-        path: the file's.
+        path: the path of the file.
         refuse: makes the error.
-        reader: who runs it, for the hints: "the server".
+        reader: the name of the program that runs the file, for the hints, such as "the server".
 
     Returns:
-        A descriptor, which is good for nothing but that. The caller closes it.
+        A descriptor that cannot be read and only serves to run the file. The caller closes it.
 
     Raises:
-        Error: what ``refuse`` made; see the table above.
+        Error: a result of ``refuse``; see the tables above.
     """
     return _open_file(path, refuse, reader, _LOOK, _OTHERS_WRITE, None)
 
@@ -86,10 +89,10 @@ def open_private(path: str, refuse: Refuse, reader: str, user: int | None = None
     """Open a file with a secret in it; see ``open_to_run``.
 
     Args:
-        path: the file's.
+        path: the path of the file.
         refuse: makes the error.
-        reader: who reads it, for the hints.
-        user: the user id that is trusted beside root; None for this process's own.
+        reader: the name of the program that reads the file, for the hints.
+        user: the user id that is trusted beside root; None for this process's own user.
 
     Returns:
         A descriptor to read from. The caller closes it.
@@ -100,21 +103,21 @@ def open_private(path: str, refuse: Refuse, reader: str, user: int | None = None
 def open_directory(
     path: str, refuse: Refuse, reader: str, user: int | None = None, any_owner: bool = False
 ) -> int:
-    """Open a directory, to make files in it or to learn whose it is; see ``open_to_run``.
+    """Open a directory, to make files in it or to get its owner; see ``open_to_run``.
 
     Args:
-        path: the directory's.
-        refuse: makes the error, which is about what lies in the directory.
-        reader: who uses it, for the hints.
-        user: the user id that is trusted beside root; None for this process's own.
-        any_owner: trust the directory's owner, too.
+        path: the path of the directory.
+        refuse: makes the error, which is about a file in the directory.
+        reader: the name of the program that uses the directory, for the hints.
+        user: the user id that is trusted beside root; None for this process's own user.
+        any_owner: also trust the owner of the directory.
 
     Returns:
         A descriptor. The caller closes it.
 
     Raises:
-        Error: what ``refuse`` made; see the table above.
-        OSError: it is not there, is not a directory, or cannot be searched.
+        Error: a result of ``refuse``; see the tables above.
+        OSError: the path does not exist, is not a directory, or cannot be searched.
     """
     directory, _, steps = _follow(path, enter=True)
     try:
@@ -129,17 +132,17 @@ def open_directory(
 
 
 def descriptor_path(descriptor: int, refuse: Refuse) -> str:
-    """Return a path under which this process can run, load or open what a descriptor leads to.
+    """Return a path under which this process can run, load or open the file of a descriptor.
 
     Args:
-        descriptor: of an open file.
+        descriptor: a descriptor of an open file.
         refuse: makes the error.
 
     Returns:
-        The path, which is good as long as the descriptor is open.
+        The path, which is valid as long as the descriptor is open.
 
     Raises:
-        Error: what ``refuse`` made: the kernel's directory with such paths is not there.
+        Error: a result of ``refuse``, because /proc is not mounted.
     """
     path = f"/proc/self/fd/{descriptor}"
     if not os.path.exists(path):
@@ -151,8 +154,8 @@ def descriptor_path(descriptor: int, refuse: Refuse) -> str:
 
 
 def describe_user(user: int) -> str:
-    """Return a user's number, and the name if there is one, for a message."""
-    import pwd  # for messages only
+    """Return a user's number and, if there is a name, the name, for a message."""
+    import pwd  # Only messages need this module.
 
     try:
         return f"user id {user} ({pwd.getpwuid(user).pw_name})"
@@ -161,7 +164,7 @@ def describe_user(user: int) -> str:
 
 
 def _describe_group(group: int) -> str:
-    import grp  # for messages only
+    import grp  # Only messages need this module.
 
     try:
         return f"the group {grp.getgrgid(group).gr_name}"
@@ -178,14 +181,15 @@ def _open_file(path: str, refuse: Refuse, reader: str, flags: int, forbidden: in
     try:
         directory, name, steps = _follow(path)
         try:
-            # Before it is opened: a link of somebody else's could lead to a device for which that is a command.
+            # The check comes before the file is opened: another user's link could lead to a device that acts on
+            # it.
             _check_steps(steps, trusted, refuse, reader)
             descriptor = os.open(name, flags, dir_fd=directory)
         finally:
             os.close(directory)
     except OSError as error:
         raise refuse(
-            f"cannot be read: {os.strerror(error.errno or 0)}",
+            f"could not be read: {os.strerror(error.errno or 0)}",
             f"It must exist, and the user that {reader} runs as must be able to read it.",
         ) from None
     try:
@@ -197,21 +201,21 @@ def _open_file(path: str, refuse: Refuse, reader: str, flags: int, forbidden: in
 
 
 def _follow(path: str, enter: bool = False) -> tuple[int, str, list[_Step]]:
-    """Go to where a path leads, as the kernel would.
+    """Follow a path as the kernel would.
 
     Args:
-        path: to follow.
-        enter: the path is a directory's, to be entered like those before it.
+        path: the path.
+        enter: whether the path leads to a directory, which is entered like the directories before it.
 
     Returns:
-        A descriptor of the directory in which the path ends; the name of the file in there, which is no symbolic
-        link; each directory and symbolic link that it went through, with its status.
+        A descriptor of the directory in which the path ends; the name of the file in that directory, which is no
+        symbolic link; and the directories and symbolic links on the way, each with its status.
 
     Raises:
-        OSError: there is nothing, or it cannot be reached.
+        OSError: the path does not exist, or cannot be reached.
     """
     if not os.path.isabs(path):
-        # Only then: the working directory need not be one that this user could name.
+        # An absolute path does not need the working directory, which this user may not be able to name.
         path = os.path.join(os.getcwd(), path)
     names = _names(path)
     place, directory = "/", os.open("/", _LOOK | os.O_DIRECTORY)
@@ -249,24 +253,24 @@ def _follow(path: str, enter: bool = False) -> tuple[int, str, list[_Step]]:
     except BaseException as error:
         os.close(directory)
         if isinstance(error, OSError):
-            # Otherwise it is one name of the path.
+            # Without this, the error has a single name of the path.
             error.filename = path
         raise
     return directory, ".", steps
 
 
 def _names(path: str) -> list[str]:
-    """Return the names that a path consists of, the last one first."""
+    """Return the names in a path, the last name first."""
     return [name for name in reversed(path.split("/")) if name not in ("", ".")]
 
 
 def _look(name: str, directory: int, is_last: bool) -> int:
     if not is_last:
         try:
-            # This way, a file system that is mounted when it is needed is mounted.
+            # O_DIRECTORY lets the kernel mount a file system that is mounted on demand.
             return os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=directory)
         except NotADirectoryError:
-            pass  # It is a symbolic link, or wrong.
+            pass  # The name is a symbolic link, or the path is wrong.
     return os.open(name, _LOOK, dir_fd=directory)
 
 
@@ -274,16 +278,16 @@ def _check_file(
     path: str, status: os.stat_result, forbidden: int, trusted: set[int], refuse: Refuse, reader: str
 ) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise refuse("is not a regular file", "Put a file there.")
+        raise refuse("is not a regular file", "Put a regular file in its place.")
     if status.st_uid not in trusted:
         raise refuse(
             f"belongs to {describe_user(status.st_uid)}",
-            f"Make it belong to root or to the user that {reader} runs as.",
+            f"Its owner must be root or the user that {reader} runs as.",
         )
     if status.st_mode & forbidden:
         if forbidden == _PRIVATE:
-            raise refuse("can be read, written or run by its group or by others", f"chmod go= {path}")
-        raise refuse("can be written by its group or by others", f"chmod go-w {path}")
+            raise refuse("can be read, written or run by its group or by others", f"Run chmod go= {path}.")
+        raise refuse("can be written by its group or by others", f"Run chmod go-w {path}.")
 
 
 def _check_steps(steps: list[_Step], trusted: set[int], refuse: Refuse, reader: str) -> None:

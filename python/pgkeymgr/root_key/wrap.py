@@ -1,13 +1,20 @@
-"""Wraps: secrets encrypted under a wrapping key, to be stored.
+"""Encrypts secrets under a wrapping key for storage; the result is a wrap.
 
-A wrap is one byte for its format (1), a nonce of 24 random bytes, and what XChaCha20-Poly1305 makes: ciphertext
-and a tag of 16 bytes. The format byte is authenticated before the caller's associated data. The nonce is long
-enough to be drawn at random for any number of wraps.
+The layout of a wrap:
 
-The one cipher that a session's first call waits for, so it is called through PyNaCl's inner module, which takes a
-tenth of the time to import that its bindings do.
+- a byte with the format, 1;
+- a nonce of 24 random bytes;
+- the ciphertext of XChaCha20-Poly1305, as long as the secret;
+- the tag, 16 bytes.
 
-Source: https://doc.libsodium.org/secret-key_cryptography/aead/chacha20-poly1305/xchacha20-poly1305_construction
+The cipher authenticates the format byte and then the caller's associated data. The nonce is long enough to be
+drawn at random for any number of wraps.
+
+The first call of every session waits for this cipher. So it is called through PyNaCl's inner module, whose import
+takes a tenth of the time of PyNaCl's bindings.
+
+Sources: https://doc.libsodium.org/secret-key_cryptography/aead/chacha20-poly1305/xchacha20-poly1305_construction
+and draft-irtf-cfrg-xchacha-03
 """
 
 import os
@@ -28,8 +35,8 @@ def wrap(secret: bytes, associated_data: bytes, wrapping_key: bytes) -> bytes:
     """Encrypt a secret.
 
     Args:
-        secret: of any length.
-        associated_data: what the wrap belongs to; authenticated, not stored.
+        secret: the secret, of any length.
+        associated_data: the identity of the wrap's owner, which is authenticated and not stored.
         wrapping_key: 32 bytes.
 
     Returns:
@@ -54,15 +61,15 @@ def unwrap(wrapped: bytes, associated_data: bytes, wrapping_key: bytes) -> bytes
     """Verify and decrypt a wrap.
 
     Args:
-        wrapped: what ``wrap`` returned.
-        associated_data: what it was made with.
-        wrapping_key: the 32 bytes it was made with.
+        wrapped: a result of ``wrap``, at least 41 bytes.
+        associated_data: the associated data of the wrap.
+        wrapping_key: the wrapping key of the wrap, 32 bytes.
 
     Returns:
         The secret.
 
     Raises:
-        DataError: it is not a wrap, or does not verify, or the wrapping key has the wrong length.
+        DataError: the wrap is malformed or does not verify, or the wrapping key has the wrong length.
     """
     if len(wrapped) < OVERHEAD_BYTES or wrapped[:1] != _FORMAT:
         raise not_authentic("wrapped")
@@ -80,6 +87,6 @@ def unwrap(wrapped: bytes, associated_data: bytes, wrapping_key: bytes) -> bytes
 
 
 def _check_key(wrapping_key: bytes) -> None:
-    # libsodium reads 32 bytes, whatever is there.
+    # libsodium does not know the length, and would read beyond the end of a shorter key.
     if len(wrapping_key) != KEY_BYTES:
         raise wrong_length("wrapping_key", wrapping_key, KEY_BYTES)

@@ -25,7 +25,7 @@ SELECT encrypt_column('patient', 'born', deterministic => true);
 SELECT encrypt_column('patient', 'diagnosis', key_by => 'clinic');
 RESET search_path;
 
--- What a column's ciphertexts are bound to begins with 'column' and its uuid, another one each time.
+-- A column's ciphertexts are bound to data that begins with 'column' and the column's uuid, which is always new.
 CREATE FUNCTION without_uuid(text) RETURNS text LANGUAGE sql AS $$
     SELECT regexp_replace($1, '(?<=''|\\x)636f6c756d6e[0-9a-f]{32}', '<column and uuid>', 'g')
 $$;

@@ -1,11 +1,13 @@
-"""Provider ``pkcs11``: root keys in a file, encrypted by an AES-256 key of a PKCS#11 token: an HSM, say.
+"""Provider ``pkcs11``: root keys in a file, encrypted by an AES-256 key of a PKCS#11 token such as an HSM.
 
-The token does AES-256-GCM, with a random nonce of 12 bytes, a tag of 16, and the format as associated data; its
-key cannot leave it. ``store`` makes that key if the token has none of its label. A call of the token's library
-cannot be stopped: how long it waits is the library's own affair.
+The token encrypts with AES-256-GCM, with a random nonce of 12 bytes, a tag of 16 bytes, and the format as
+associated data. The key cannot leave the token. ``store`` generates the key if the token has no key of this label.
+A call of the token's library cannot be canceled, and takes as long as the library waits.
 
-Settings: ``module``, the token's library; ``token_label``; ``key_label`` ("pgkeymgr"); ``pin_file``, or somebody
-is asked; ``file``.
+Settings: ``module``, the token's library; ``token_label``; ``key_label`` ("pgkeymgr"); ``pin_file``, without which
+a person is asked for the PIN; ``file``.
+
+Sources: https://docs.oasis-open.org/pkcs11/pkcs11-curr/v3.0/pkcs11-curr-v3.0.html (CKM_AES_GCM), NIST SP 800-38D
 """
 
 import os
@@ -17,8 +19,8 @@ from ..errors import Error, PassphraseError, ProviderError
 from ..root_key import trusted_path
 from .asking import ask_for
 from .envelope import Envelope, associated_data, encode, to_base64
-from .files import open_library, read_line, refuser
-from .guard import guarded, import_extra
+from .files import error_maker, open_library, read_line
+from .guard import call_safely, import_extra
 from .kept import KeptInFile
 from .settings import Settings
 
@@ -31,34 +33,34 @@ TAG_BITS = 128
 KEY_BITS = 256
 
 _names: dict[tuple[int, int], str] = {}
-"""Of each library that was loaded, by its device and inode, the name that it was loaded under.
+"""The name under which each library was loaded, by the library's device and inode.
 
-It is the path of a descriptor that stays open for good: the dynamic loader and python-pkcs11 both remember names,
-and would take another library that gets the same descriptor for this one.
+The name is the path of a descriptor that stays open until the process ends. The dynamic loader and python-pkcs11
+remember names, and would confuse the library with another one that gets the same descriptor.
 """
 
 
 def library_name(module: str) -> str:
     """Check a token's library, and return the name to load it under.
 
-    The dynamic loader takes only names, so it is given that of the descriptor which was checked. To load the
-    library by its own path, and then to compare what was loaded, would be too late: loading runs its code.
+    The dynamic loader accepts only names, so it gets the name of the checked descriptor. A check after loading the
+    library by its own path would be too late, because loading runs the library's code.
 
     Args:
-        module: the library's path.
+        module: the path of the library.
 
     Returns:
-        A path that leads to this very file as long as this process lives; the same one each time.
+        A path that leads to this very file until the process ends. It is the same path for every call.
 
     Raises:
-        ProviderError: it cannot be read, or somebody else could have written or exchanged it.
+        ProviderError: the library could not be read, or another user could have written or exchanged it.
     """
     descriptor = open_library(module)
     try:
         status = os.fstat(descriptor)
         which = status.st_dev, status.st_ino
         if which not in _names:
-            _names[which] = trusted_path.descriptor_path(descriptor, refuser("library", module))
+            _names[which] = trusted_path.descriptor_path(descriptor, error_maker("library", module))
             descriptor = -1
         return _names[which]
     finally:
@@ -86,7 +88,7 @@ class _Token:
         envelope = Envelope(content, KIND, self._source)
         nonce, ciphertext = envelope.binary("nonce"), envelope.binary("ciphertext")
         if len(nonce) != NONCE_BYTES or len(ciphertext) <= TAG_BITS // 8:
-            raise ProviderError(f"{self._source}: its file is damaged", hint="Bring back your copy.")
+            raise ProviderError(f"{self._source}: the file is damaged", hint="Restore the file from your copy.")
 
         def decrypt(library: Any, session: "pkcs11.Session") -> bytes:
             key = self._key(library, session)
@@ -107,7 +109,7 @@ class _Token:
             with self._session(library, name, pin, rw) as session:
                 return work(library, session)
 
-        return guarded(call, lambda error: self._describe(library, error))
+        return call_safely(call, lambda error: self._describe(library, error))
 
     @contextmanager
     def _session(self, library: Any, name: str, pin: bytes, rw: bool) -> Iterator["pkcs11.Session"]:
@@ -121,14 +123,14 @@ class _Token:
             library.Attribute.KEY_TYPE: library.KeyType.AES,
             library.Attribute.LABEL: self._key_label,
         }
-        # To the end: a search that is left open fails when the session is closed.
+        # The search must be read to its end: an open search fails when the session is closed.
         return list(session.get_objects(template))
 
     def _key(self, library: Any, session: "pkcs11.Session") -> Any:
         keys = self._keys(library, session)
         if len(keys) != 1:
             how_many = "several AES keys" if keys else "no AES key"
-            raise ProviderError(f'the token "{self._token_label}" has {how_many} "{self._key_label}"')
+            raise ProviderError(f'token "{self._token_label}" has {how_many} "{self._key_label}"')
         return keys[0]
 
     def _encrypt(self, library: Any, session: "pkcs11.Session", text: bytes, nonce: bytes) -> bytes:
@@ -147,23 +149,23 @@ class _Token:
         return ciphertext
 
     def _describe(self, library: Any, error: Exception) -> Error:
-        # The library's errors are told apart by their type, and have no text of their own.
+        # The library's errors differ in their type, and have no text of their own.
         reason = type(error).__name__
         if isinstance(error, (library.PinIncorrect, library.PinInvalid, library.PinLenRange, UnicodeDecodeError)):
             return PassphraseError(
-                f'wrong PIN for the token "{self._token_label}"', hint="A token locks itself after a few of them."
+                f'wrong PIN for token "{self._token_label}"', hint="The token locks after several wrong PINs."
             )
         if isinstance(error, library.NoSuchToken):
-            return ProviderError(f'there is no token "{self._token_label}" ({self._module})')
+            return ProviderError(f'token "{self._token_label}" does not exist ({self._module})')
         return ProviderError(
-            f'the token "{self._token_label}" fails: {reason}',
-            hint=f'Its key "{self._key_label}" must be the one the file was made with, and do AES-GCM; '
-            "or the file was altered.",
+            f'token "{self._token_label}" failed: {reason}',
+            hint=f'Check that the file was encrypted by the key "{self._key_label}" and was not altered, and that '
+            "the token supports AES-GCM.",
         )
 
 
 def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> KeptInFile:
-    """Make the provider; see ``open_provider``."""
+    """Return the provider; see ``open_provider``."""
     file = settings.path("file")
     module, pin_file = settings.path("module"), settings.optional_path("pin_file")
     token_label, key_label = settings.text("token_label"), settings.text("key_label", "pgkeymgr")
@@ -172,6 +174,6 @@ def from_settings(settings: Settings, ask: Callable[[str], bytes] | None) -> Kep
     def pin() -> bytes:
         if pin_file is not None:
             return read_line(pin_file)
-        return ask_for(ask, f"PIN of the token {token_label}: ", source, "Name a pin_file.")
+        return ask_for(ask, f"PIN of the token {token_label}: ", source, "Set pin_file.")
 
     return KeptInFile(KIND, source, file, lambda: _Token(module, token_label, key_label, pin, source))

@@ -789,7 +789,7 @@ def test_passphrase(passphrase: Made) -> None:
 
 def test_new_passphrase(passphrase: Made) -> None:
     for typed, reason in (
-        ((PASSPHRASE, WRONG_PASSPHRASE), "not the same"),
+        ((PASSPHRASE, WRONG_PASSPHRASE), "inputs differ"),
         (("too short",), "needs 12 characters"),
         (("",), "empty"),
     ):

@@ -218,6 +218,7 @@ run-bench:
 reference: install venv
 	@$(PGK_VENV)/bin/python scripts/errors_page.py
 	@$(PGK_VENV)/bin/python scripts/reference_page.py
+	@$(PGK_VENV)/bin/python scripts/architecture_page.py
 
 bench-docs: venv
 	@$(PGK_VENV)/bin/python bench/document.py $(ARGS)

@@ -4,6 +4,7 @@
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +16,8 @@ from cluster import Cluster
 TOP = Path(__file__).resolve().parents[1]
 PAGE = TOP / "docs" / "reference.md"
 SCHEMA = "pgkeymgr"
+PARALLEL_SINCE = 170000
+"""The version of the server from which on parallel safety is as it was declared; see sql/parallel.sql."""
 FOLDERS = {
     ".": "Root key",
     "crypto": "Primitives",
@@ -31,7 +34,8 @@ _HEAD = """\
 
 Every function and view of the extension that is meant to be used; what begins with an underscore is not. Each
 entry says whom the installation lets use it: `PUBLIC` is everybody, `pgkeymgr_admin` is a member of
-`pgkeymgr_user`, and superusers may use all of it. The access checks of the keys come on top of that.
+`pgkeymgr_user`, and superusers may use all of it. The access checks of the keys come on top of that. Before
+PostgreSQL 17, the functions that look up keys of the table are parallel unsafe.
 """
 
 _FUNCTIONS = r"""
@@ -107,6 +111,17 @@ def files(connection: psycopg.Connection[Any]) -> dict[int, Path]:
     return found
 
 
+def declared_parallel(file: Path, name: str) -> list[str]:
+    """Return the parallel safety that a file declares for a function and its overloads, in their order."""
+    source = (TOP / "sql" / file).read_text()
+    declarations = re.findall(
+        rf"^CREATE FUNCTION @extschema@\.{name}\((.*?)^AS ", source, re.MULTILINE | re.DOTALL
+    )
+    return [
+        found[1].lower() if (found := re.search(r"\bPARALLEL (\w+)", text)) else "unsafe" for text in declarations
+    ]
+
+
 def entries(connection: psycopg.Connection[Any]) -> list[Entry]:
     """Return all functions and views, in the order of the page.
 
@@ -116,8 +131,16 @@ def entries(connection: psycopg.Connection[Any]) -> list[Entry]:
     connection.execute(f"SET search_path = {SCHEMA}")
     file_of = files(connection)
     found = []
-    for oid, name, arguments, result, kind, parallel, callers, comment in connection.execute(_FUNCTIONS.encode()):
+    seen: Counter[tuple[Path, str]] = Counter()
+    for oid, name, arguments, result, kind, in_catalog, callers, comment in connection.execute(
+        _FUNCTIONS.encode()
+    ):
         file = file_of[oid]
+        parallel = in_catalog
+        if connection.info.server_version < PARALLEL_SINCE and kind not in {"procedure", "aggregate"}:
+            # sql/parallel.sql has changed the catalog there. The page is the same for all versions.
+            parallel = declared_parallel(file, name)[seen[file, name]]
+            seen[file, name] += 1
         gives = "" if result is None else f" → {result}"
         may_call = ", ".join(callers or ["superusers only"])
         properties = f"{kind}, parallel {parallel}; {may_call}"

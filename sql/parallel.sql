@@ -1,14 +1,18 @@
--- Before PostgreSQL 17, no query runs in the middle of a parallel one: what looks keys up keeps its query from being
--- a parallel one there. (PARALLEL RESTRICTED would not do: the leader of a parallel query is in parallel mode, too.)
+-- Before PostgreSQL 17, no worker of a parallel query can look a key up. So the leader calls what does, which is
+-- PARALLEL RESTRICTED there. What asks for more than a key in the middle of the query makes it a serial one.
 DO $$
 DECLARE
-    one regprocedure;
+    one pg_catalog.record;
 BEGIN
     IF pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 170000 THEN
         RETURN;
     END IF;
     FOR one IN
-        SELECT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_proc AS p
+        SELECT p.oid::pg_catalog.regprocedure AS function,
+            CASE WHEN p.proname OPERATOR(pg_catalog.=) ANY (ARRAY[
+                '_load_key', '_read_as_owner', '_take_key', 'blind_index', 'deterministic_tokens'
+            ]::pg_catalog.name[]) THEN 'UNSAFE' ELSE 'RESTRICTED' END AS parallel
+        FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace OPERATOR(pg_catalog.=) '@extschema@'::pg_catalog.regnamespace::pg_catalog.oid
             AND p.proparallel OPERATOR(pg_catalog.=) 's'
             AND (
@@ -23,7 +27,7 @@ BEGIN
                 ) AND 'pg_catalog.uuid'::pg_catalog.regtype::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (p.proargtypes)
             )
     LOOP
-        EXECUTE pg_catalog.format('ALTER FUNCTION %s PARALLEL UNSAFE', one);
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s PARALLEL %s', one.function, one.parallel);
     END LOOP;
 END
 $$;

@@ -91,7 +91,11 @@ CREATE VIEW @extschema@.encrypted_columns WITH (security_barrier) AS
 SELECT
     CASE WHEN v.oid IS NOT NULL THEN r.relation END AS relation, c.column_name,
     pg_catalog.format_type(c.data_type, c.type_modifier) AS data_type,
-    r.base AS base_relation, c.key_name,
+    r.base AS base_relation,
+    CASE WHEN pg_catalog.pg_has_role('pgkeymgr_admin'::pg_catalog.name, 'USAGE') OR EXISTS (
+        SELECT FROM @extschema@.data_keys AS mine JOIN @extschema@.key AS k ON k.id OPERATOR(pg_catalog.=) mine.id
+        WHERE k.family OPERATOR(pg_catalog.=) c.key_family
+    ) THEN c.key_name END AS key_name,
     CASE WHEN c.deterministic THEN 'deterministic' ELSE 'randomized' END AS mode,
     c.key_by, c.blind_column AS blind_index, c.state
 FROM @extschema@.encrypted_column AS c
@@ -100,7 +104,8 @@ JOIN pg_catalog.pg_class AS b ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog
 LEFT JOIN pg_catalog.pg_class AS v ON v.oid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid;
 GRANT SELECT ON @extschema@.encrypted_columns TO pgkeymgr_user;
 COMMENT ON VIEW @extschema@.encrypted_columns IS
-    'The encrypted columns of this database. blind_index is the name of the column to search by; a relation that is '
+    'The encrypted columns of this database. key_name is NULL for roles that may not use the key; '
+    'blind_index is the name of the column to search by; a relation that is '
     'NULL was dropped, and refresh_encrypted_view() brings it back.';
 
 CREATE VIEW @extschema@.column_progress WITH (security_barrier) AS

@@ -1,5 +1,6 @@
 """The generated pages of docs/ are those that ``make reference`` would make."""
 
+import architecture_page
 import errors_page
 import reference_page
 from conftest import Connection
@@ -25,3 +26,16 @@ def test_errors() -> None:
 def test_the_tree_of_errors() -> None:
     assert errors_page.tree() in errors_page.module().replace("\n    ", "\n")
     assert errors_page.MODULE.read_text() == errors_page.module(), "run: make reference"
+
+
+def test_the_picture_of_the_rooms() -> None:
+    text = architecture_page.PAGE.read_text()
+    assert ("backend", "key") in architecture_page.arrows()
+    assert architecture_page.page(text) == text, "run: make reference"
+
+
+def test_the_page_of_the_architecture_names_every_room() -> None:
+    rooms = {path.name for path in architecture_page.PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    text = architecture_page.PAGE.read_text()
+    missing = {room for room in rooms if f"| `{room}` |" not in text}
+    assert missing == set()

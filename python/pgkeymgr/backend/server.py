@@ -20,6 +20,17 @@ _server.get_share_path.restype = None
 _server.get_share_path.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
 _cancel_pending = ctypes.c_int.in_dll(_server, "QueryCancelPending")
 _die_pending = ctypes.c_int.in_dll(_server, "ProcDiePending")
+_interrupts_held = ctypes.c_uint32.in_dll(_server, "InterruptHoldoffCount")
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let cancels and timeouts wait: the server raises their errors after each message that it writes."""
+    _interrupts_held.value += 1
+    try:
+        yield
+    finally:
+        _interrupts_held.value -= 1
 
 
 def setting(name: str) -> str | None:
@@ -131,7 +142,9 @@ def define_superuser_setting(name: str, description: str) -> None:
         ctypes.c_void_p,
         ctypes.c_void_p,
     )
-    define(kept[1], kept[2], None, ctypes.addressof(kept[0]), b"", _PGC_SUSET, 0, None, None, None)
+    # A cancel or a timeout that came meanwhile would be raised as an error after the warning.
+    with _interrupts_wait():
+        define(kept[1], kept[2], None, ctypes.addressof(kept[0]), b"", _PGC_SUSET, 0, None, None, None)
 
 
 _is_in_parallel_mode = _server.IsInParallelMode
@@ -177,6 +190,37 @@ _begins_subtransactions_in_parallel = version() >= _SUBTRANSACTIONS_IN_PARALLEL
 def refuses_subtransactions() -> bool:
     """Return whether a query through plpy would fail, as it does in parallel queries before PostgreSQL 17."""
     return not _begins_subtransactions_in_parallel and bool(_is_in_parallel_mode())
+
+
+_exit_parallel_mode = _server.ExitParallelMode
+_exit_parallel_mode.restype = None
+_exit_parallel_mode.argtypes = ()
+_enter_parallel_mode = _server.EnterParallelMode
+_enter_parallel_mode.restype = None
+_enter_parallel_mode.argtypes = ()
+_worker_number = ctypes.c_int.in_dll(_server, "ParallelWorkerNumber")
+# A server that was built for its own developers asserts that a parallel query does not leave parallel mode.
+_checks_itself = setting("debug_assertions") == "on"
+
+
+@contextmanager
+def parallel_mode_suspended() -> Iterator[None]:
+    """Let queries that only read run in the leader of a parallel query before PostgreSQL 17, too.
+
+    In parallel mode, PostgreSQL refuses the subtransaction of a query through plpy there, because it could write
+    what the workers do not know of. From version 17 on it refuses the writing only. So the queries must be such
+    that cannot write. In a worker, they stay refused. The two functions only count, and raise no error.
+    """
+    levels = 0
+    if not _begins_subtransactions_in_parallel and _worker_number.value < 0 and not _checks_itself:
+        while _is_in_parallel_mode():
+            _exit_parallel_mode()
+            levels += 1
+    try:
+        yield
+    finally:
+        for _ in range(levels):
+            _enter_parallel_mode()
 
 
 _SPARE_BYTES = 1 << 18
@@ -267,4 +311,5 @@ def invalidate_relation(oid: int) -> None:
         oid: the relation's OID.
     """
     check_memory()
-    _invalidate_relation(oid)
+    with _interrupts_wait():
+        _invalidate_relation(oid)

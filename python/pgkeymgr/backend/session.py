@@ -199,9 +199,10 @@ class Session:
 
     def invalidate_key_watches(self) -> None:
         """Report a change of the key tables: to all sessions at COMMIT, and to this one at once."""
-        # Reading the table caches its catalog entry, and PostgreSQL processes pending invalidations.
-        self.execute("SELECT FROM {s}.key LIMIT 0")
         (row,) = self.execute("SELECT '{s}.key'::pg_catalog.regclass::pg_catalog.oid AS oid")
+        # Reading the table caches its catalog entry, and PostgreSQL processes pending invalidations before. No
+        # other query may follow: the session could lose the entry again.
+        self.execute("SELECT FROM {s}.key LIMIT 0")
         server.invalidate_relation(int(row["oid"]))
 
     # Called for each statement.
@@ -211,15 +212,17 @@ class Session:
         """Let this session notice the changes that other sessions have committed by now."""
         # PostgreSQL accepts invalidations when it takes a lock on a relation that the transaction does not hold.
         # The function opens the table and closes it again, and nothing else keeps this lock on it.
-        self.execute("SELECT pg_catalog.pg_relation_size('{s}.key_event_turn'::pg_catalog.regclass)")
+        with server.parallel_mode_suspended():
+            self.execute("SELECT pg_catalog.pg_relation_size('{s}.key_event_turn'::pg_catalog.regclass)")
 
     def is_member(self, roles: Sequence[int]) -> bool:
         """Return whether the current user has the privileges of all of some roles, given by their OIDs."""
-        (row,) = self.execute(
-            "SELECT pg_catalog.bool_and(pg_catalog.pg_has_role(one, 'USAGE')) AS is_member"
-            " FROM pg_catalog.unnest($1) AS one",
-            ("oid[]", list(roles)),
-        )
+        with server.parallel_mode_suspended():
+            (row,) = self.execute(
+                "SELECT pg_catalog.bool_and(pg_catalog.pg_has_role(one, 'USAGE')) AS is_member"
+                " FROM pg_catalog.unnest($1) AS one",
+                ("oid[]", list(roles)),
+            )
         return bool(row["is_member"])
 
     def _take_key(self, fields: list[Any]) -> bool:
@@ -232,7 +235,9 @@ class Session:
 
     def read_as_owner(self, operation: Callable[[], Any]) -> Any:
         """Run an operation that only reads with the rights of the extension's owner."""
-        return self._run_as_owner(operation, "SELECT {s}._read_as_owner()")
+        # The function is STABLE: PostgreSQL refuses to write in it.
+        with server.parallel_mode_suspended():
+            return self._run_as_owner(operation, "SELECT {s}._read_as_owner()")
 
     def _run_as_owner(self, operation: Callable[[], Any], call: str) -> Any:
         pending = _Operation(operation)
@@ -272,9 +277,9 @@ def _prepare(query: str, arguments: tuple[tuple[str, Any], ...]) -> Any:
 def _check_can_query() -> None:
     """Refuse a query where PL/Python cannot catch PostgreSQL's error.
 
-    Before PostgreSQL 17, no subtransaction can begin in a parallel query. PL/Python begins the subtransaction of a
-    query before it can catch errors: the error would jump over the frames of the interpreter, which then crashes
-    the server.
+    Before PostgreSQL 17, no subtransaction can begin in a parallel query, unless in ``parallel_mode_suspended``.
+    PL/Python begins the subtransaction of a query before it can catch errors: the error would jump over the frames
+    of the interpreter, which then crashes the server.
 
     Raises:
         UnsupportedError: this is such a query.

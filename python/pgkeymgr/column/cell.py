@@ -80,6 +80,7 @@ class Cells:
             record = self._keys.lookup(key_id, with_wraps=False)
             # The same for a key that does not exist: a role learns of no key that it may not use.
             if record is None or family not in (record.family, record.parent_family):
+                self._keys.check_visible(self._keys.lookup_family(family), key_id)
                 raise DataError(f"this ciphertext is under key {key_id}, which is not a key of the column")
             self._keys.check_usable(record, key_id, TOKEN_KEY_TYPE, encrypt=False)
             cipher = self._keys.cipher(record)

@@ -244,9 +244,10 @@ class WrapRows:
             public: the user's public key, 32 bytes.
         """
         sealed = (
-            "SELECT k.id, k.key_type::text AS key_type, pg_catalog.uuid_send(k.uuid) AS uuid, w.wrapped"
+            "SELECT k.id, k.key_type::pg_catalog.text AS key_type, pg_catalog.uuid_send(k.uuid) AS uuid, w.wrapped"
             " FROM {s}.key_wrap AS w JOIN {s}.key AS k ON k.id OPERATOR(pg_catalog.=) w.key_id"
-            " WHERE w.kind = 'user' AND w.holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex') ORDER BY k.id"
+            " WHERE w.kind OPERATOR(pg_catalog.=) 'user'::{s}.wrap_kind"
+            " AND w.holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex') ORDER BY k.id"
         )
         self.lock(row["id"] for row in self._database.execute(sealed, ("bytea", public)))
         # Again, under the lock: some of them may have been destroyed meanwhile.
@@ -281,10 +282,11 @@ class WrapRows:
         """
         execute = self._database.execute
         older = (
-            "SELECT w.key_id, w.wrapped, w.fingerprint, k.key_type::text AS key_type, k.name, k.derivation_id,"
-            " k.context, pg_catalog.uuid_send(k.uuid) AS uuid FROM {s}.key_wrap AS w"
+            "SELECT w.key_id, w.wrapped, w.fingerprint, k.key_type::pg_catalog.text AS key_type, k.name,"
+            " k.derivation_id, k.context, pg_catalog.uuid_send(k.uuid) AS uuid FROM {s}.key_wrap AS w"
             " JOIN {s}.key AS k ON k.id OPERATOR(pg_catalog.=) w.key_id"
-            " WHERE w.kind = 'root' AND w.fingerprint OPERATOR(pg_catalog.<>) $1 ORDER BY w.key_id"
+            " WHERE w.kind OPERATOR(pg_catalog.=) 'root'::{s}.wrap_kind"
+            " AND w.fingerprint OPERATOR(pg_catalog.<>) $1 ORDER BY w.key_id"
             " LIMIT $2::pg_catalog.int8"
         )
         arguments = (("text", newest), ("integer", _BATCH))

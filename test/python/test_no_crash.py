@@ -286,7 +286,10 @@ def test_in_the_leader_of_a_parallel_query(server: Server, role: str) -> None:
 
 
 def test_in_workers(server: Server) -> None:
-    """Real workers, and no leader: each begins with a new interpreter. Functions that look up keys are not declared parallel safe."""
+    """Real workers, and no leader: each begins with a new interpreter.
+
+    Functions that look up keys are not declared parallel safe.
+    """
     role = "nc_admin"
     with server.session(role) as connection:
         force_parallel(connection, IN_WORKERS)

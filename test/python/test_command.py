@@ -81,7 +81,7 @@ def call(cluster: Cluster, *arguments: str | Path, status: int = 0) -> subproces
     """Run the command against a cluster, and check its status, and that no root key is in what it says."""
     done = run(*arguments, environment=environment(cluster))
     assert done.returncode == status, done.stdout + done.stderr
-    assert not re.search(rf"{ROOT_KEY}|{NEW}|Traceback", done.stdout + done.stderr)
+    assert not re.search(rf"{ROOT_KEY}|{NEW}|Traceback|pgkeymgr: pgkeymgr:", done.stdout + done.stderr)
     return done
 
 
@@ -601,6 +601,7 @@ def test_rotate_root(server: Cluster) -> None:
     nothing = document(server, "rotate", "root")
     assert [each["rewrapped"] for each in nothing["databases"]] == [0, 0]
     assert nothing["can_withdraw"] == []
+    assert "only one root key" in call(server, "rotate", "root").stderr
     _getkey(server, NEW, ROOT_KEY)
     # One database is not enough to tell, and a second call finds it done.
     part = document(server, "rotate", "root", "--database", "clinic")

@@ -63,7 +63,8 @@ def message_and_hint(error: Exception) -> tuple[str, str | None]:
         return (f"{name}: {reason}" if name else reason), None
     diagnostics = getattr(error, "diag", None)
     if diagnostics is not None and diagnostics.message_primary:
-        return diagnostics.message_primary, diagnostics.message_hint
+        # report() writes the prefix again.
+        return diagnostics.message_primary.removeprefix("pgkeymgr: "), diagnostics.message_hint
     return " ".join(str(error).split()) or type(error).__name__, None
 
 

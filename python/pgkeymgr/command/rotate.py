@@ -130,6 +130,8 @@ def root(
         report(f"{name}: {problem}")
     if previous:
         _advise(previous, needed, behind, bool(problems), database)
+    elif results:
+        message("The server has only one root key. First put a new one above it: see docs/root-rotation.md.")
     if problems:
         raise typer.Exit(FAILED)
     if needed or behind:

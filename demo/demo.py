@@ -302,7 +302,7 @@ def show_rights(cluster: Cluster, show: Show) -> None:
     """Show that the application cannot get a key."""
     query = "SELECT pgkeymgr.derive_key(1)"
     with cluster.connect("demo", "application") as connection:
-        show.line(f"As the application: the attempt to get a key\n    [bold]{query}[/]")
+        show.line(f"As the application: try to get a key\n    [bold]{query}[/]")
         show.error(expect_error(connection, query, [], NO_PRIVILEGE))
 
 

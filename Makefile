@@ -105,7 +105,7 @@ help:
 	@echo 'make demo        the main job, on a throw-away cluster; brings what it needs'
 	@echo 'make test        everything that CI runs, in 20 minutes; brings what it needs'
 	@echo 'make bench       what it costs, beside other ways, in 10 minutes; ARGS=--quick for one; --help for more'
-	@echo 'make bench-docs  docs/performance.md, from what make bench has measured'
+	@echo 'make bench-docs  docs/performance.md and the figures of README.md, from what make bench has measured'
 	@echo 'make reference   install, and make docs/reference.md and docs/errors.md from the catalog and the classes'
 	@echo 'make instructions  count the hot calls again, for the test that compares them'
 	@echo 'make lock        renew the locked versions of the Python libraries'

@@ -1,10 +1,11 @@
-"""Make docs/performance.md and its chart from what make bench has measured.
+"""Write docs/performance.md, its chart and the table in README.md from the results of ``make bench``.
 
-make bench-docs; the text around the figures is in performance.md.j2.
+``make bench-docs`` runs this module. The text around the figures is in performance.md.j2.
 """
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,13 +15,23 @@ from typing import Any
 import instructions
 import jinja2
 import report
-from measure import WAYS
+from measure import PLAIN, WAYS
 from pgkeymgr.key.keyring import KEYS_MAX
 from run import SECTIONS
 from section import keys, operations
 
 _COMBINATION = "x86_64-cp311-pg15"
 _FEW = 500
+_MARKS = ("<!-- make bench-docs: begin -->", "<!-- make bench-docs: end -->")
+_SUMMARY = (
+    "SELECT, all rows",
+    "SELECT, a column that is not encrypted",
+    "SELECT, one row by its primary key",
+    "INSERT, one row a statement",
+    "INSERT, 1,000 rows a statement",
+    "COPY",
+)
+"""The rows of docs/performance.md that README.md shows."""
 _HERE = Path(__file__).parent
 
 
@@ -86,11 +97,45 @@ def render(figures: dict[str, Any]) -> str:
     )
 
 
+def with_summary(readme: str, page: str) -> str:
+    """Return README.md with its table of figures, which are copied from the page.
+
+    Args:
+        readme: the text of README.md, with the marks around the table.
+        page: the text of docs/performance.md.
+
+    Raises:
+        ValueError: the page or README.md lacks a row or a mark.
+    """
+    _, _, section = page.partition("## Encrypted columns\n")
+    table = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in section.partition("\n## ")[0].splitlines()
+        if line.startswith("|")
+    ]
+    headings = table[0]
+    plain = headings.index(f"times {PLAIN}")
+    rows = [
+        [name, cells[plain].partition(" ")[0], re.sub(r" ±\S+", "", cells[-1])]
+        for name in _SUMMARY
+        for cells in table
+        if cells[0] == name
+    ]
+    if len(rows) != len(_SUMMARY):
+        raise ValueError("docs/performance.md lacks a row of the table in README.md")
+    begin, end = (readme.index(mark) for mark in _MARKS)
+    text = _table(
+        ["a table with an encrypted text of 27 characters", f"times a {PLAIN} table", "cost of a row"], rows
+    )
+    return f"{readme[:begin]}{_MARKS[0]}\n\n{text}\n\n{readme[end:]}"
+
+
 def main() -> int:
-    """Write the page and the chart; return 1 if the figures are not of a full run."""
+    """Write the page, the chart and the table in README.md. Return 1 if the figures are not of a full run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--input", type=Path, default=Path("build/bench"), help="the folder that make bench wrote")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="where performance.md and .svg go")
+    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="the file with the summary")
     options = parser.parse_args()
     source = options.input / "figures.json"
     if not source.exists():
@@ -100,9 +145,11 @@ def main() -> int:
     if figures["measured"]["is_quick"] or set(figures["sections"]) != set(SECTIONS):
         print(f"{source} is not of a full run: run 'make bench' without --quick and --only", file=sys.stderr)
         return 1
-    (options.output / "performance.md").write_text(render(figures))
+    page = render(figures)
+    (options.output / "performance.md").write_text(page)
+    options.readme.write_text(with_summary(options.readme.read_text(), page))
     shutil.copyfile(options.input / "figures.svg", options.output / "performance.svg")
-    print(f"{options.output}: performance.md, performance.svg")
+    print(f"{options.output}: performance.md, performance.svg; {options.readme}")
     return 0
 
 

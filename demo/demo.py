@@ -1,9 +1,9 @@
-"""The main job, shown on throw-away clusters: ``make demo``.
+"""Shows the main job of pgkeymgr on throw-away clusters: ``make demo``.
 
-An application writes Debian's list of the world's provinces into a plain table, and goes on while the table's
-column is encrypted, migrated and rotated around it (demo.sql). Everything that the server has written is searched
-for their names before and after. At the end a dump is restored into a second cluster: with no root key, with a
-wrong one, and with the right one. Every row is compared with the list each time.
+An application writes the names of the world's provinces, from Debian's list, into a plain table. It goes on while
+demo.sql encrypts, migrates and rotates the column of the names. Before and after each step, the demo searches all
+files of the server for the names. At the end, it restores a dump into a second cluster, without a root key, with
+a wrong root key, and with the right one. Each time, it compares every row with the list.
 """
 
 import json
@@ -33,47 +33,47 @@ ROLES = {"a superuser": "postgres", "the owner": "registry_owner", "the applicat
 
 ISO_CODES = Path("/usr/share/iso-codes/json")
 DATA_SETS = [("iso_3166-2.json", "3166-2", "code"), ("iso_639-3.json", "639-3", "alpha_3")]
-"""File, the list in it, and what identifies an entry: the first that has enough entries is used."""
+"""The file of each data set, its list, and the key of an entry. The first data set with enough entries is used."""
 
 ROWS_MIN = 5000
 NAME_BYTES_MIN = 8
-"""Shorter names are not searched for: they occur by chance."""
+"""Shorter names are not searched for, because they occur by chance."""
 
 ADDED = ("XX-ATL", "Ατλαντίς")
-"""The place that demo.sql adds."""
+"""The code and the name of the province that demo.sql adds."""
 
 ENVIRONMENT = {"PGKEYMGR_GETKEY": ""}
-"""For the servers: whatever root key this machine has stays out of it."""
+"""The environment of the servers, which hides a root key of this machine from them."""
 
 _Refusal = tuple[str, str]
-"""An error's SQLSTATE, and what its message says."""
+"""The SQLSTATE of an error, and a part of its message."""
 
 NO_PRIVILEGE: _Refusal = ("42501", "permission denied")
 NO_ROOT_KEY: _Refusal = ("55000", "there is no root key")
-OTHER_ROOT_KEY: _Refusal = ("55000", "made under the root key")
-DESTROYED: _Refusal = ("55000", "was destroyed")
-NOT_AUTHENTIC: _Refusal = ("22000", "is not authentic")
+OTHER_ROOT_KEY: _Refusal = ("55000", "the server's root key is")
+DESTROYED: _Refusal = ("55000", "destroyed")
+NOT_AUTHENTIC: _Refusal = ("22000", "authentic")
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class CheckFailedError(Exception):
-    """Something was not as this demo says it is."""
+    """A check of the demo failed."""
 
 
 def require(condition: bool, otherwise: str) -> None:
-    """Stop with this message unless the condition holds."""
+    """Raise CheckFailedError with this message unless the condition is true."""
     if not condition:
         raise CheckFailedError(otherwise)
 
 
 class Show:
-    """The output: headings and lines as it goes, and a table of the steps at the end."""
+    """The output: headings and lines during the demo, and a table of the steps at its end."""
 
     def __init__(self) -> None:
         """Start with an empty table."""
         self.console = Console(highlight=False)
-        self.table = Table(title="What was shown", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+        self.table = Table(title="Summary of the steps", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
         self.table.add_column("step")
         self.table.add_column("result")
         self.table.add_column("s", justify="right", no_wrap=True)
@@ -84,7 +84,7 @@ class Show:
         self.console.rule(f"[bold]{text}", align="left", style="dim")
 
     def line(self, text: str) -> None:
-        """Print a line; what is not markup in it must be escaped."""
+        """Print a line of Rich markup. Other text in it must be escaped."""
         self.console.print(text)
 
     def error(self, error: psycopg.Error) -> None:
@@ -93,7 +93,7 @@ class Show:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Callable[[str], None]]:
-        """Time a step and put it into the table; the caller says the result, by the function that it gets."""
+        """Time a step and add it to the table. The caller passes the result to the yielded function."""
         results: list[str] = []
         started = time.perf_counter()
         yield results.append
@@ -103,7 +103,7 @@ class Show:
 
 
 class Steps:
-    """The numbered steps of demo.sql, each run by psql as the role that it names."""
+    """The numbered steps of demo.sql. psql runs each as the role that the step names."""
 
     def __init__(self, show: Show) -> None:
         """Read demo.sql."""
@@ -125,7 +125,7 @@ class Steps:
 
 
 class Application:
-    """A client that knows nothing of keys: one session from before the encryption to its end."""
+    """A client that does not know pgkeymgr. It has one session from before the encryption to the end."""
 
     def __init__(self, cluster: Cluster) -> None:
         """Connect."""
@@ -134,7 +134,7 @@ class Application:
         self.slowest = 0.0
 
     def write(self, names: Mapping[str, str]) -> None:
-        """Insert places, or rename those that are there, each in a transaction of its own."""
+        """Insert provinces, or rename existing ones, each in a transaction of its own."""
         for code, name in names.items():
             started = time.perf_counter()
             if code in self.written:
@@ -153,8 +153,8 @@ class Application:
             wrong = [
                 code for code in seen.keys() | self.written.keys() if seen.get(code) != self.written.get(code)
             ]
-            require(not wrong, f"{len(wrong)} rows are not what was written, {wrong[:1]} for one")
-            result(f"all {len(seen):,} rows as written")
+            require(not wrong, f"{len(wrong)} rows differ from the written ones, for example {wrong[:1]}")
+            result(f"all {len(seen):,} rows are as written")
 
     def close(self) -> None:
         """Disconnect."""
@@ -167,7 +167,10 @@ def read_data() -> tuple[str, dict[str, str]]:
     Returns:
         The name of its file, and the names by code.
     """
-    require(ISO_CODES.is_dir(), f"there is no {ISO_CODES}: install the package iso-codes, or run make deps")
+    require(
+        ISO_CODES.is_dir(),
+        f"directory {ISO_CODES} does not exist: install the package iso-codes, or run make deps",
+    )
     for file, key, code in DATA_SETS:
         entries = json.loads((ISO_CODES / file).read_text("utf-8"))[key]
         names = {entry[code]: entry["name"] for entry in entries}
@@ -176,26 +179,26 @@ def read_data() -> tuple[str, dict[str, str]]:
     raise CheckFailedError(f"no data set in {ISO_CODES} has {ROWS_MIN} rows: update the package iso-codes")
 
 
-def searchable(names: Iterable[str]) -> set[bytes]:
+def long_enough(names: Iterable[str]) -> set[bytes]:
     """Return the names that are long enough to be searched for."""
     return {name.encode() for name in names if len(name.encode()) >= NAME_BYTES_MIN}
 
 
-def occurring(path: Path, needles: set[bytes]) -> dict[bytes, set[str]]:
-    """Return which of many byte strings occur in a file or in the files of a directory, each with where."""
+def find_in_files(path: Path, needles: set[bytes]) -> dict[bytes, set[str]]:
+    """Return the needles that occur in a file or in the files of a directory, each with the files."""
     command = ["grep", "--text", "--only-matching", "--with-filename", "--null", "--no-messages", "--recursive"]
     done = subprocess.run(
         [*command, "--devices=skip", "--fixed-strings", "--file=-", str(path)],
         env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
         input=b"".join(needle + b"\n" for needle in needles),
         stdout=subprocess.PIPE,
-        check=False,  # The status is an error if the server removed a file in between; controls show a failure.
+        check=False,  # The status is 2 if the server has removed a file. The control shows a real failure.
     )
     found: defaultdict[bytes, set[str]] = defaultdict(set)
     for line in done.stdout.splitlines():
         file, _, needle = line.partition(b"\0")
         found[needle].add(str(Path(file.decode()).relative_to(path.parent if path.is_file() else path)))
-    # grep gives the longest match only, though a name can be part of another.
+    # grep prints only the longest match, but a name can be part of another.
     for whole in list(found):
         for part in needles:
             if part in whole and part != whole:
@@ -203,15 +206,15 @@ def occurring(path: Path, needles: set[bytes]) -> dict[bytes, set[str]]:
     return found
 
 
-def on_disk(cluster: Cluster, needles: set[bytes]) -> dict[bytes, set[str]]:
-    """Return which occur in what the server has written: the data directory, with the WAL, and the log."""
+def find_on_disk(cluster: Cluster, needles: set[bytes]) -> dict[bytes, set[str]]:
+    """Return the needles that occur in the data directory, the WAL or the log, each with the files."""
     with cluster.connect("demo") as connection:
         connection.execute("CHECKPOINT")
-    return occurring(cluster.directory, needles)
+    return find_in_files(cluster.directory, needles)
 
 
 def write_in_the_clear(cluster: Cluster) -> bytes:
-    """Store a text in a plain table, so that the search can show that it finds what there is."""
+    """Store a text in a plain table. A search must find it, which shows that the search works."""
     text = f"in the clear {secrets.token_hex(8)}"
     with cluster.connect("demo") as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS registry.in_the_clear (text text)")
@@ -220,10 +223,10 @@ def write_in_the_clear(cluster: Cluster) -> bytes:
 
 
 def search(cluster: Cluster, show: Show, name: str, needles: set[bytes]) -> None:
-    """Search all that the server has written; nothing may be there but a text that was stored in the clear."""
+    """Search all files of the server, which must hold the text that was stored in the clear, and no name."""
     control = write_in_the_clear(cluster)
     with show.step(name) as result:
-        found = on_disk(cluster, needles | {control})
+        found = find_on_disk(cluster, needles | {control})
         where = sorted(found.pop(control, []))
         for kind, directory in (("table", "data/base/"), ("WAL", "data/pg_wal/")):
             require(
@@ -231,16 +234,17 @@ def search(cluster: Cluster, show: Show, name: str, needles: set[bytes]) -> None
                 f"the search missed the control in its {kind}",
             )
         require(
-            not found, f"{len(found)} names are on disk in the clear, in {sorted(found.values(), key=str)[:1]}"
+            not found,
+            f"{len(found)} names are on disk in the clear, in {sorted(found.values(), key=str)[:1]}",
         )
         result(f"0 of {len(needles):,} names found")
-    show.line(f"  A text that was stored in the clear just now was found: {', '.join(where)}")
+    show.line(f"  As a control, the search found a text that was stored in the clear: {', '.join(where)}")
 
 
-def while_writing(
+def run_while_writing(
     application: Application, show: Show, what: str, names: Mapping[str, str], run: Callable[[], object]
 ) -> None:
-    """Run something while the application writes, and require that it wrote during that time."""
+    """Call ``run`` while the application writes, and require that the application wrote in that time."""
     application.slowest = 0.0
     with ThreadPoolExecutor(1) as executor, show.step(what) as result:
         writing = executor.submit(application.write, names)
@@ -255,8 +259,8 @@ def while_writing(
     show.line(f"  The application had no error; its slowest write took {application.slowest * 1000:.0f} ms")
 
 
-def stored_rows(cluster: Cluster) -> dict[str, tuple[bytes, int]]:
-    """Read the ciphertext of each row, and the key that it needs."""
+def read_ciphertexts(cluster: Cluster) -> dict[str, tuple[bytes, int]]:
+    """Return the ciphertext of each row and the id of its key, by code."""
     query = (
         "SELECT code, name_encrypted, (pgkeymgr.token_info(name_encrypted)).key_id FROM registry.place_encrypted"
     )
@@ -265,10 +269,12 @@ def stored_rows(cluster: Cluster) -> dict[str, tuple[bytes, int]]:
 
 
 def show_rows(cluster: Cluster, show: Show, names: Mapping[str, str]) -> None:
-    """Print some rows as they are stored and as they are seen."""
+    """Print some rows as the table stores them, and as the application sees them."""
     beyond_ascii = [code for code, name in names.items() if not name.isascii()]
-    stored = stored_rows(cluster)
-    table = Table(title="As stored, and as the application sees it", title_justify="left", box=SIMPLE_HEAD)
+    stored = read_ciphertexts(cluster)
+    table = Table(
+        title="Rows in the table, and the names that the application sees", title_justify="left", box=SIMPLE_HEAD
+    )
     for heading in ("code", "key", "name_encrypted", "name"):
         table.add_column(heading, no_wrap=heading != "name")
     for code in [next(iter(names)), *beyond_ascii[:: len(beyond_ascii) // 4][:4]]:
@@ -281,7 +287,7 @@ def show_rows(cluster: Cluster, show: Show, names: Mapping[str, str]) -> None:
 def expect_error(
     connection: _Connection, query: str, values: Sequence[object], refusal: _Refusal
 ) -> psycopg.Error:
-    """Run a query that must fail in this way, and return its error."""
+    """Run a query that must fail with this error, and return the error."""
     sqlstate, text = refusal
     try:
         connection.execute(query, values)
@@ -293,7 +299,7 @@ def expect_error(
 
 
 def show_rights(cluster: Cluster, show: Show) -> None:
-    """Show that the application gets no key."""
+    """Show that the application cannot get a key."""
     query = "SELECT pgkeymgr.derive_key(1)"
     with cluster.connect("demo", "application") as connection:
         show.line(f"As the application: try to get a key\n    [bold]{query}[/]")
@@ -301,7 +307,7 @@ def show_rights(cluster: Cluster, show: Show) -> None:
 
 
 def put_back(cluster: Cluster, show: Show, name: str, code: str, ciphertext: bytes, refusal: _Refusal) -> None:
-    """Put a ciphertext into a row, as a superuser could, and require that it does not open there."""
+    """Put a ciphertext into a row, as a superuser can, and require that it cannot be decrypted there."""
     query = "SELECT name FROM registry.place WHERE code = %s"
     with cluster.connect("demo") as connection, connection.transaction(force_rollback=True):
         # The triggers would refuse it.
@@ -316,9 +322,9 @@ def put_back(cluster: Cluster, show: Show, name: str, code: str, ciphertext: byt
 
 
 def look_up(cluster: Cluster, show: Show, output: str) -> None:
-    """Check what the lookup of demo.sql printed, and that the same in a big table would not read all of it."""
+    """Check the output of the lookup in demo.sql, and that the lookup uses the index."""
     show.line(escape(output.rstrip()))
-    require(" | ".join(ADDED) in output, "the lookup did not find the place")
+    require(" | ".join(ADDED) in output, "the lookup did not find the province")
     query = "SELECT name FROM registry.place WHERE name_bidx = pgkeymgr.blind_index('registry.place', 'name', 'x')"
     with cluster.connect("demo", "application") as connection, show.step("look up by blind index") as result:
         plan = "\n".join(line for (line,) in connection.execute(f"EXPLAIN (COSTS off) {query}").fetchall())
@@ -328,33 +334,36 @@ def look_up(cluster: Cluster, show: Show, output: str) -> None:
 
 def rotate(cluster: Cluster, show: Show, application: Application, steps: Steps, names: Mapping[str, str]) -> None:
     """Rotate the key while the application writes, and destroy the old version."""
-    before = stored_rows(cluster)
+    before = read_ciphertexts(cluster)
     (old_key,) = {key for _, key in before.values()}
-    while_writing(application, show, "rotate", names, lambda: steps.run(cluster, 8))
-    after = stored_rows(cluster)
-    require(after.keys() == application.written.keys(), "there are other rows than were written")
+    run_while_writing(application, show, "rotate", names, lambda: steps.run(cluster, 8))
+    after = read_ciphertexts(cluster)
+    require(after.keys() == application.written.keys(), "the table has other rows than the written ones")
     keys = {key for _, key in after.values()}
     require(len(keys) == 1 and old_key not in keys, f"the rows are under the keys {keys}")
     ciphertexts = {ciphertext for ciphertext, _ in after.values()}
     require(len(ciphertexts) == len(after), "two rows have the same ciphertext")
-    require(ciphertexts.isdisjoint(ciphertext for ciphertext, _ in before.values()), "an old ciphertext is there")
-    show.line(f"  every row is under key {keys.pop()}, none under key {old_key}, and every ciphertext is new")
+    require(
+        ciphertexts.isdisjoint(ciphertext for ciphertext, _ in before.values()),
+        "an old ciphertext is still in the table",
+    )
+    show.line(f"  Every row is under key {keys.pop()}, no row is under key {old_key}, and every ciphertext is new")
     steps.run(cluster, 9)
     code = next(iter(before))
     put_back(cluster, show, "a row of an old backup", code, before[code][0], DESTROYED)
 
 
 def dump(cluster: Cluster, show: Show, names: set[bytes]) -> tuple[str, str]:
-    """Dump the roles and the database, and search the dump as well."""
+    """Dump the roles and the database, and search the dump for the names."""
     control = write_in_the_clear(cluster)
     file = cluster.directory / "dump.sql"
-    # A dump has bytea in hexadecimal: names could be in it in that form, too.
+    # A dump has bytea in hexadecimal, so names could also be in it in that form.
     needles = names | {name.hex().encode() for name in names}
     with show.step("dump") as result:
         roles = cluster.client(["pg_dumpall", "--roles-only"]).stdout
         database = cluster.client(["pg_dump", "--create", "demo"]).stdout
         file.write_text(roles + database, "utf-8")
-        found = occurring(file, needles | {control})
+        found = find_in_files(file, needles | {control})
         require(control in found, "the search missed the text in the clear in the dump")
         require(found.keys() == {control}, f"{len(found) - 1} names are in the dump in the clear")
         result(f"0 of {len(names):,} names found")
@@ -365,19 +374,19 @@ def restore(cluster: Cluster, show: Show, dumped: tuple[str, str]) -> None:
     """Restore into a second cluster, which has no root key."""
     roles, database = dumped
     with show.step("restore") as result:
-        # Not to be stopped by an error: the role postgres is in the dump, and exists already.
+        # Errors are ignored here: the dump creates the role postgres, which already exists.
         cluster.client(["psql", "--quiet"], input=roles)
         cluster.client(["psql", "--quiet", "--set=ON_ERROR_STOP=1"], input=database)
         result("into the second cluster")
 
 
-def nothing_opens(cluster: Cluster, show: Show, name: str, codes: Iterable[str], refusal: _Refusal) -> None:
-    """Try every row on its own, as the application; each must fail in this way."""
+def expect_no_plaintext(cluster: Cluster, show: Show, name: str, codes: Iterable[str], refusal: _Refusal) -> None:
+    """Read every row alone, as the application. Each attempt must fail with this error."""
     query = "SELECT name FROM registry.place WHERE code = %s"
     with cluster.connect("demo", "application") as connection:
         with show.step(name) as result:
             errors = [expect_error(connection, query, [code], refusal) for code in codes]
-            result(f"0 of {len(errors):,} rows open")
+            result(f"0 of {len(errors):,} rows decrypted")
         show.error(errors[0])
 
 
@@ -387,15 +396,15 @@ def getkey(root_key: str) -> str:
 
 
 def encrypt(cluster: Cluster, show: Show) -> tuple[dict[str, str], tuple[str, str]]:
-    """Do the work on the first cluster.
+    """Run the steps on the first cluster.
 
     Returns:
-        What the application wrote, by code, and the dump.
+        The names that the application wrote, by code, and the dump.
     """
     file, names = read_data()
     rows = list(names.items())
     before = dict(rows[: len(rows) * 3 // 5])
-    # In both, new places and new names of places that are there.
+    # Both have new provinces, and new names of existing provinces.
     during_migration = {code: name.upper() for code, name in rows[:300]} | dict(
         rows[len(before) : len(rows) * 4 // 5]
     )
@@ -404,9 +413,9 @@ def encrypt(cluster: Cluster, show: Show) -> tuple[dict[str, str], tuple[str, st
     steps = Steps(show)
 
     steps.run(cluster, 1)
-    # PostgreSQL's own files have some of them: comments on collations, for one.
-    there_anyway = on_disk(cluster, searchable({*before.values(), *afterwards})).keys()
-    in_before = searchable(before.values()) - there_anyway
+    # PostgreSQL's own files have some of the names, for example in comments on collations.
+    there_anyway = find_on_disk(cluster, long_enough({*before.values(), *afterwards})).keys()
+    in_before = long_enough(before.values()) - there_anyway
 
     show.heading(f"A plain table, with {len(before):,} rows of {file}")
     steps.run(cluster, 2)
@@ -415,40 +424,40 @@ def encrypt(cluster: Cluster, show: Show) -> tuple[dict[str, str], tuple[str, st
         application.write(before)
         result("in the clear")
     with cluster.connect("demo") as connection:
-        connection.execute("ANALYZE registry.place")  # As autovacuum would, sooner or later.
+        connection.execute("ANALYZE registry.place")  # Autovacuum would do this later.
     with show.step("search data, WAL and log") as result:
-        # All of them: some names of the other rows are parts of names of these.
-        found = on_disk(cluster, searchable({*before.values(), *afterwards})).keys()
-        require(in_before <= found, f"the search misses {len(in_before - found)} names that are there")
+        # All names are searched for, since some names of the later rows are parts of names of these rows.
+        found = find_on_disk(cluster, long_enough({*before.values(), *afterwards})).keys()
+        require(in_before <= found, f"the search missed {len(in_before - found)} existing names")
         result(f"all {len(in_before):,} names found")
-    in_afterwards = searchable(afterwards) - found
+    in_afterwards = long_enough(afterwards) - found
 
     show.heading("Encrypt the column")
     steps.run(cluster, 3)
-    while_writing(application, show, "migrate", during_migration, lambda: steps.run(cluster, 4))
+    run_while_writing(application, show, "migrate", during_migration, lambda: steps.run(cluster, 4))
     application.verify(show, "read and compare")
     show_rows(cluster, show, application.written)
     show_rights(cluster, show)
 
-    show.heading("What is on disk, after a CHECKPOINT")
-    search(cluster, show, "search for what was written since", in_afterwards)
-    remains = on_disk(cluster, in_before).keys() & in_before
+    show.heading("Search the disk, after a CHECKPOINT")
+    search(cluster, show, "search for the names written since", in_afterwards)
+    remains = find_on_disk(cluster, in_before).keys() & in_before
     show.line(
-        f"{len(remains):,} of the {len(in_before):,} names from before are still in dead rows, statistics and WAL"
+        f"Dead rows, statistics and WAL still have {len(remains):,} of the {len(in_before):,} names from before"
     )
     steps.run(cluster, 5)
     search(cluster, show, "search for all", in_before | in_afterwards)
 
-    show.heading("Look a name up")
+    show.heading("Look up a name")
     steps.run(cluster, 6)
     look_up(cluster, show, steps.run(cluster, 7))
     application.written.update([ADDED])
 
-    show.heading("Ciphertext in another row")
+    show.heading("Move a ciphertext to another row")
     thief, victim = list(before)[:2]
-    put_back(cluster, show, "a ciphertext moved", thief, stored_rows(cluster)[victim][0], NOT_AUTHENTIC)
+    put_back(cluster, show, "a ciphertext moved", thief, read_ciphertexts(cluster)[victim][0], NOT_AUTHENTIC)
 
-    show.heading("Another key")
+    show.heading("Rotate the key")
     rotate(cluster, show, application, steps, during_rotation)
     application.verify(show, "read and compare again")
     application.close()
@@ -457,7 +466,11 @@ def encrypt(cluster: Cluster, show: Show) -> tuple[dict[str, str], tuple[str, st
 
 
 def run(show: Show) -> None:
-    """Do all of it; an error if anything is not as it should be."""
+    """Run the whole demo.
+
+    Raises:
+        CheckFailedError: a result is not the expected one.
+    """
     root_key = secrets.token_hex(32)
 
     show.heading("A cluster with a new root key")
@@ -472,10 +485,10 @@ def run(show: Show) -> None:
     show.heading("The dump in a second cluster, without a root key")
     with Cluster(environment=ENVIRONMENT, root_keys=None) as second:
         restore(second, show, dumped)
-        nothing_opens(second, show, "without a root key", names, NO_ROOT_KEY)
+        expect_no_plaintext(second, show, "without a root key", names, NO_ROOT_KEY)
         show.heading("With another root key")
         second.install_getkey(getkey(secrets.token_hex(32)))
-        nothing_opens(second, show, "with another root key", names, OTHER_ROOT_KEY)
+        expect_no_plaintext(second, show, "with another root key", names, OTHER_ROOT_KEY)
         show.heading("With the same root key")
         second.install_getkey(getkey(root_key))
         same = Application(second)
@@ -485,13 +498,13 @@ def run(show: Show) -> None:
 
     left = [cluster.directory for cluster in (first, second) if cluster.directory.exists()]
     require(not left, f"the clusters were not removed: {left}")
-    show.line("\nBoth clusters are stopped and removed.\n")
+    show.line("\nBoth clusters are stopped and removed. The README says how to install pgkeymgr.\n")
     show.console.print(show.table)
 
 
 def main() -> int:
-    """Run the demo, and return 0 if all was as it should be."""
-    # As Ctrl-C does: an exception, so that the clusters are removed.
+    """Run the demo, and return the exit status: 0 if every result was the expected one."""
+    # An exception, as after Ctrl-C, makes sure that the clusters are removed.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:

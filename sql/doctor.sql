@@ -1,4 +1,4 @@
--- What is wrong with what the keys depend on, and what to do about it. Python: doctor/
+-- The doctor, which finds problems with keys and suggests remedies. Python: doctor/
 
 CREATE FUNCTION @extschema@.doctor(
     OUT check_name text,
@@ -16,6 +16,6 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.doctor() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.doctor() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.doctor() IS
-    'Look at what the keys of this database depend on: root key, settings, machine, roles, encrypted columns. One row '
-    'for each finding, errors first, with what to do about it, and one with the status ok for each check without. It '
-    'writes nothing, and works on a standby.';
+    'Check the root key, the settings, the machine, the roles and the encrypted columns that keys of this database '
+    'depend on. Returns a row for each finding, errors first, with a hint, and a row with the status ok for each check '
+    'without a finding. Writes nothing, and works on a standby.';

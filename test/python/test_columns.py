@@ -262,7 +262,7 @@ def kinds_of_files(connection: Connection, files: set[str]) -> set[str]:
 
 
 def test_how_to_get_rid_of_the_old_plaintext(server: Cluster, admin: Connection) -> None:
-    """The recipe of the README."""
+    """The recipe of docs/encrypted-columns.md."""
     mark = marker()
     admin.execute("CREATE TABLE customer (id bigint PRIMARY KEY, ssn text UNIQUE, note text)")
     admin.execute(

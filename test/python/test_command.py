@@ -1,4 +1,4 @@
-"""The installed command ``pgkeymgr`` against real servers: what it does, its statuses, what it never prints."""
+"""Tests the installed command ``pgkeymgr`` against real servers: its effects, its statuses, and its output."""
 
 import contextlib
 import json
@@ -81,7 +81,7 @@ def call(cluster: Cluster, *arguments: str | Path, status: int = 0) -> subproces
     """Run the command against a cluster, and check its status, and that no root key is in what it says."""
     done = run(*arguments, environment=environment(cluster))
     assert done.returncode == status, done.stdout + done.stderr
-    assert not re.search(rf"{ROOT_KEY}|{NEW}|Traceback", done.stdout + done.stderr)
+    assert not re.search(rf"{ROOT_KEY}|{NEW}|Traceback|pgkeymgr: pgkeymgr:", done.stdout + done.stderr)
     return done
 
 
@@ -121,12 +121,24 @@ def test_completions(typed: str, offered: set[str]) -> None:
     ["init", "status", "doctor", "verify", "migrate", "rotate root", "rotate column", "rotate key",
      "escrow split", "escrow combine"],
 )  # fmt: skip
-def test_help_tells_the_statuses(command: str) -> None:
+def test_help_lists_the_statuses(command: str) -> None:
     shown = run(*command.split(), "--help")
     assert shown.returncode == 0
     assert "Exit status: 0" in shown.stdout
     assert "--json" in shown.stdout
     assert "\x1b" not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("init", "the owner of the data directory, or postgres"),
+        ("verify", "every database that has the extension"),
+    ],
+)
+def test_help_names_defaults(command: str, default: str) -> None:
+    """Rich takes text in brackets for markup, and leaves it out."""
+    assert f"[default: ({default})]" in " ".join(run(command, "--help").stdout.split())
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "rotate root", "doctor"])
@@ -154,7 +166,7 @@ def keyless() -> Iterator[Cluster]:
 
 @pytest.fixture
 def bare(keyless: Cluster) -> Iterator[Cluster]:
-    """The same, and afterwards too."""
+    """A running cluster without a root key, which is without one again after the test."""
     yield keyless
     shutil.rmtree(_beside(keyless))
     for path in (keyless.getkey, keyless.data / "pgkeymgr_root_key", keyless.data / "environment"):
@@ -192,7 +204,7 @@ def test_init(bare: Cluster) -> None:
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (script, key_file)}
     again = run(*_init(bare))
     assert (again.returncode, again.stdout) == (3, "")
-    assert f"{script} is there already" in again.stderr
+    assert f"{script} already exists" in again.stderr
     assert json.loads(run(*_init(bare, "--json")).stdout) == {"created": False, "found": str(script)}
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (script, key_file)}
     assert key not in done.stdout + again.stdout + again.stderr
@@ -222,7 +234,7 @@ def test_init_keeps_the_key_out_of_the_data_directory(bare: Cluster) -> None:
 
 @pytest.mark.parametrize("where", ["server", "own", "debian", "agent", "path"])
 def test_init_finds_what_is_there(bare: Cluster, where: str) -> None:
-    """Whatever the server, running or not, takes a root key from is not doubled."""
+    """No second root key is made beside any source that the server, running or not, gets a root key from."""
     named = str(bare.directory / "elsewhere")
     more: dict[str, str] = {}
     arguments = _init(bare)
@@ -245,7 +257,7 @@ def test_init_finds_what_is_there(bare: Cluster, where: str) -> None:
         del bare.environment["PGKEYMGR_GETKEY"]
         bare.start()
     assert done.returncode == 3, done.stderr
-    assert f"{named} is there already" in done.stderr
+    assert f"{named} already exists" in done.stderr
     assert list(_beside(bare).iterdir()) == []
     assert not bare.getkey.exists()
 
@@ -340,7 +352,7 @@ def test_init_refuses_where_others_could_exchange_it(bare: Cluster) -> None:
     done = run(*_init(bare, "--use-existing-key"))
     # Only root could read it.
     assert (done.returncode, done.stdout) == (1, "")
-    assert "must belong to the server's user" in done.stderr
+    assert "does not belong to the server's user" in done.stderr
 
 
 def test_init_into_a_provider(tmp_path: Path) -> None:
@@ -408,7 +420,7 @@ def test_status(server: Cluster) -> None:
 
 
 def test_status_without_a_root_key(server: Cluster) -> None:
-    """What can be seen is shown all the same."""
+    """Everything else is shown all the same."""
     server.install_getkey("#!/bin/sh\necho hunter2\n")
     done = call(server, "status", "--json", "--database", "shop", status=1)
     (shop,) = json.loads(done.stdout)["databases"]
@@ -419,9 +431,21 @@ def test_status_without_a_root_key(server: Cluster) -> None:
     call(server, "status", status=1)
 
 
+def test_status_with_another_root_key(server: Cluster) -> None:
+    """A restored database whose root key the server lacks is not reported as healthy."""
+    _getkey(server, NEW)
+    found = document(server, "status", status=1)
+    assert all(OLD_FINGERPRINT in each["error"] for each in found["databases"])
+    done = call(server, "status", status=1)
+    assert f"does not have the root key {OLD_FINGERPRINT}" in done.stderr
+    assert f"still needed  {OLD_FINGERPRINT}" in done.stdout
+    _getkey(server, NEW, ROOT_KEY)
+    call(server, "status")
+
+
 def test_status_where_there_is_no_extension(server: Cluster) -> None:
     assert document(server, "status", "--database", "postgres", status=1)["problems"] == {
-        "postgres": "it does not have the extension pgkeymgr"
+        "postgres": "the database does not have the extension pgkeymgr"
     }
     assert 'database "nowhere" does not exist' in call(server, "status", "--database", "nowhere", status=1).stderr
     with server.connect() as connection:
@@ -479,7 +503,7 @@ def test_migrate_and_rotate(server: Cluster) -> None:
     ("arguments", "status", "text"),
     [
         (["rotate", "column", "customer", "ssn", "--database", "shop"], 1, "is migrating"),
-        (["rotate", "column", "nowhere", "ssn", "--database", "shop"], 1, "there is no table nowhere"),
+        (["rotate", "column", "nowhere", "ssn", "--database", "shop"], 1, 'table "nowhere" does not exist'),
         (["rotate", "column", "customer", "id", "--database", "shop"], 1, "is not encrypted"),
         (["rotate", "column", "customer", "ssn", "--database", "postgres"], 1, "does not have the extension"),
         (["rotate", "column", "customer", "ssn", "--batch-size", "0"], 2, "batch-size"),
@@ -520,7 +544,7 @@ def test_rotate_column_is_stopped_and_goes_on(server: Cluster, kind: signal.Sign
             assert process.returncode == 130
             stopped = json.loads(out)
             assert (stopped["done"], stopped["rows_total"]) == (False, ROWS)
-            assert "Call it again" in error
+            assert "Call the command again" in error
         assert "Traceback" not in error
         # The procedure ends with it, while the row is still locked.
         ours = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pgkeymgr' AND query LIKE 'CALL%'"
@@ -577,6 +601,7 @@ def test_rotate_root(server: Cluster) -> None:
     nothing = document(server, "rotate", "root")
     assert [each["rewrapped"] for each in nothing["databases"]] == [0, 0]
     assert nothing["can_withdraw"] == []
+    assert "only one root key" in call(server, "rotate", "root").stderr
     _getkey(server, NEW, ROOT_KEY)
     # One database is not enough to tell, and a second call finds it done.
     part = document(server, "rotate", "root", "--database", "clinic")
@@ -589,9 +614,9 @@ def test_rotate_root(server: Cluster) -> None:
     assert {each["fingerprint"] for each in done["databases"]} == {NEW_FINGERPRINT}
     assert (done["still_needed"], done["standbys"]) == ([], [])
     assert done["can_withdraw"] == [OLD_FINGERPRINT]
-    told = call(server, "rotate", "root").stderr
-    assert f"can be withdrawn from it: {OLD_FINGERPRINT}" in told
-    assert "Base backups" in told
+    said = call(server, "rotate", "root").stderr
+    assert f"can be withdrawn from it: {OLD_FINGERPRINT}" in said
+    assert "base backups" in said
     _getkey(server, NEW)
     _migrate(server)
 
@@ -605,8 +630,8 @@ def test_rotate_root_where_one_database_fails(server: Cluster) -> None:
     assert [each["database"] for each in failed["databases"]] == ["shop"]
     assert list(failed["problems"]) == ["clinic"]
     assert failed["can_withdraw"] == []
-    told = call(server, "rotate", "root", status=1).stderr
-    assert "until all databases could be looked at" in told
+    said = call(server, "rotate", "root", status=1).stderr
+    assert "until all databases could be examined" in said
 
 
 def test_rotate_root_with_a_standby(server: Cluster) -> None:
@@ -627,7 +652,7 @@ def test_rotate_root_with_a_standby(server: Cluster) -> None:
         assert [each["rewrapped"] for each in behind["databases"]] == [1, 1]
         assert [(each["state"], each["replayed"]) for each in behind["standbys"]] == [("streaming", False)]
         assert behind["can_withdraw"] == []
-        assert "until the standbys have replayed it" in call(server, "rotate", "root", status=3).stderr
+        assert "until the standbys have replayed the rotation" in call(server, "rotate", "root", status=3).stderr
         with ThreadPoolExecutor() as pool:
             waiting = pool.submit(document, server, "rotate", "root", "--wait-standbys", "60")
             reader.execute("SELECT pg_wal_replay_resume()")
@@ -663,7 +688,7 @@ def test_verify(server: Cluster) -> None:
     done = call(server, "verify", "--table", "customer", "--column", "ssn", "--database", "shop", status=1)
     assert "ssn 1" not in done.stdout
     assert "and 5 more" in done.stderr
-    # What is not there is not found to be whole.
+    # A table or a column that does not exist is not reported as whole.
     assert "no database has such" in call(server, "verify", "--table", "nowhere", status=1).stderr
     assert "no database has such" in call(server, "verify", "--column", "id", status=1).stderr
 
@@ -757,7 +782,7 @@ def test_manual(bare: Cluster, tmp_path: Path) -> None:
                 capture_output=True,
                 text=True,
             )
-            # What a doctor finds here is not the manual's business.
+            # The findings of the doctor depend on the machine.
             assert done.returncode == 0 or "doctor" in line, line + done.stderr
             assert "Traceback" not in done.stderr
         assert (tmp_path / "root_key").read_text() == (_beside(bare) / "root_key").read_text()

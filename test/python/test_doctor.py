@@ -1,4 +1,4 @@
-"""doctor(): little to say of a healthy cluster; each planted fault named, until it is mended as its hint says."""
+"""doctor() reports nothing in a healthy cluster, and reports each planted fault until it is fixed."""
 
 import os
 import re
@@ -54,7 +54,7 @@ def findings(connection: Connection) -> list[Finding]:
 
 
 def named(found: list[Finding], *statuses: str) -> set[tuple[str, str, str | None]]:
-    """Return what was found without its words, but what this machine itself has."""
+    """Return the findings without their texts, and without the swap of this machine."""
     return {
         finding[:3]
         for finding in found
@@ -160,7 +160,7 @@ def test_healthy(server: Server, admin: Connection) -> None:
     assert named(found, NOTICE) == USUAL
     assert one(found, "root_key").message == f"the root key {fingerprint(bytes.fromhex(ROOT_KEY))} is loaded"
     assert {finding.check for finding in found if finding.status == OK} >= set(CHECKS) - {"logging", "swap"}
-    assert as_documented(found, server) == documented("And of a healthy one:")
+    assert as_documented(found, server) == documented("In a healthy cluster")
 
 
 def test_it_writes_nothing(server: Server, admin: Connection) -> None:
@@ -173,7 +173,7 @@ def test_it_writes_nothing(server: Server, admin: Connection) -> None:
 
 
 def test_who_may_call_it(server: Server, admin: Connection) -> None:
-    """A member of pgkeymgr_admin sees all of it, and nothing of what is in files."""
+    """A member of pgkeymgr_admin sees all findings, and nothing of the content of files."""
     rows(admin, "CREATE ROLE boss LOGIN; CREATE ROLE app LOGIN; GRANT pgkeymgr_user TO app")
     rows(admin, "GRANT pgkeymgr_admin TO boss")
     server.write(server.data / "note", f"{ROOT_KEY} in a file\n")
@@ -239,12 +239,12 @@ def test_another_root_key(server: Server, admin: Connection) -> None:
     assert message.startswith("3 wraps of this database")
     assert mine in message
     assert other in message
-    # As the hint says: the other one, too.
+    # The remedy of the hint: both root keys.
     server.install_getkey(f"#!/bin/sh\necho {OTHER_ROOT_KEY}\necho {ROOT_KEY}\n", path=server.script)
     found = server.doctor()
     assert named(found) == {("root_key_fingerprint", WARNING, mine)}
     assert "rotate_root_key()" in str(one(found, "root_key_fingerprint").hint)
-    # One that nothing needs.
+    # A previous root key that nothing needs.
     server.install_getkey(f"#!/bin/sh\necho {ROOT_KEY}\necho {OTHER_ROOT_KEY}\n", path=server.script)
     found = server.doctor()
     assert named(found) == set()
@@ -283,10 +283,10 @@ def test_on_a_standby(server: Server, admin: Connection) -> None:
 
 
 class Fault(NamedTuple):
-    """A planted fault: what it is to be called, and what mends it, None for the hint itself, run as SQL."""
+    """A planted fault: the expected finding, and its remedy; None stands for the hint, run as SQL."""
 
     finding: tuple[str, str, str]
-    mend: Callable[[], object] | None = None
+    fix: Callable[[], object] | None = None
 
 
 def test_many_faults(server: Server, admin: Connection) -> None:  # noqa: PLR0915  # a list
@@ -343,11 +343,11 @@ def test_many_faults(server: Server, admin: Connection) -> None:  # noqa: PLR091
     rows(admin, "SELECT pg_reload_conf()")
 
     def reset(name: str) -> Callable[[], object]:
-        def mend() -> None:
+        def fix() -> None:
             rows(admin, f"ALTER SYSTEM RESET {name}")
             server.reload()
 
-        return mend
+        return fix
 
     faults.append(Fault(("logging", WARNING, "log_statement"), reset("log_statement")))
     faults.append(Fault(("logging", WARNING, "debug_print_plan"), reset("debug_print_plan")))
@@ -423,7 +423,7 @@ def test_many_faults(server: Server, admin: Connection) -> None:  # noqa: PLR091
     faults.append(Fault(("audit_trail", WARNING, "trigger only_grow")))
     faults.append(Fault(("tls", WARNING, "ssl"), listen_locally))
 
-    # And that is what is found, no more and no less; each goes when it is mended, and nothing else does.
+    # Exactly these faults are found. Each vanishes when it is fixed, and no other does.
     left = {fault.finding for fault in faults}
     assert len(left) == len(faults) >= 25
     found = server.doctor()
@@ -431,18 +431,18 @@ def test_many_faults(server: Server, admin: Connection) -> None:  # noqa: PLR091
         print(" | ".join(str(field) for field in finding))
     assert named(found) == left
     assert not [finding for finding in found if "could not be checked" in finding.message]
-    assert as_documented(found, server) == documented("The hints are left out here")
+    assert as_documented(found, server) == documented("The tables leave out the hints")
     soon_finding = one(found, "key_expiry", f"key {soon} (soon)")
     assert "public.invoice.secret" in soon_finding.message
     assert "estimate" in one(found, "key_use").message
     assert "5,000,000,000" in one(found, "key_use").message
     for fault in faults:
-        if fault.mend is None:
+        if fault.fix is None:
             rows(admin, str(one(found, fault.finding[0], fault.finding[2]).hint))
         else:
-            fault.mend()
+            fault.fix()
         left.remove(fault.finding)
-        # A migration that ends leaves what every one does.
+        # The end of a migration leaves plaintext in the table's file.
         if fault.finding[0] == "columns_unfinished":
             assert value(admin, "SELECT state FROM encrypted_columns WHERE relation = 'customer'::regclass") == (
                 "encrypted"
@@ -468,12 +468,12 @@ def half_migrated(server: Server, admin: Connection) -> None:
         wait_until(lambda: rows(admin, progress), "the migration")
         running = one(server.doctor(), "columns_unfinished")
         assert running.status == NOTICE
-        assert f"the session {pid} seems to be at it" in running.message
+        assert f"session {pid} seems to run the procedure" in running.message
         rows(admin, f"SELECT pg_terminate_backend({pid}, 60000)")
     stopped = one(server.doctor(), "columns_unfinished")
     assert stopped.status == WARNING
     assert "of 500 rows" in stopped.message
-    assert "no session is at it" in stopped.message
+    assert "no session runs the procedure" in stopped.message
     assert stopped.hint == "CALL migrate_column('public.customer', 'secret');"
 
 
@@ -485,7 +485,7 @@ def test_only_a_rewrite_after_the_encryption_counts(server: Server, admin: Conne
     rows(admin, "CALL migrate_column('customer', 'secret')")
     left = {("plaintext_left", WARNING, "public.customer_encrypted")}
     assert named(server.doctor()) == left
-    # What makes the view anew does not count.
+    # A rewrite of the view does not count.
     rows(admin, "ALTER TABLE customer_encrypted ADD COLUMN more text")
     rows(admin, "SELECT refresh_encrypted_view('customer')")
     assert named(server.doctor()) == left
@@ -644,10 +644,10 @@ def test_a_script_in_a_tablespace(server: Server, admin: Connection) -> None:
 
 
 def test_what_is_logged(admin: Connection) -> None:
-    """Each setting by itself, in this session; what is only another way to say it is not a finding."""
+    """Each setting alone, in this session."""
     rows(admin, "LOAD 'auto_explain'")
     rows(admin, "LOAD 'pg_stat_statements'")
-    # Without its place in shared_preload_libraries, it keeps nothing.
+    # pg_stat_statements keeps nothing unless shared_preload_libraries has it.
     assert named(findings(admin), WARNING, NOTICE) == USUAL
     parameters = ("logging", NOTICE, "log_parameter_max_length")
     for setting, expected in {
@@ -685,7 +685,7 @@ def fail_to_copy(loader: Connection, secret: str, options: str) -> None:
 
 
 def test_what_a_failed_copy_logs() -> None:
-    """What docs/encrypted-columns.md says of it, and what doctor() does."""
+    """The log has the lines that docs/encrypted-columns.md and doctor() report."""
     settings = {"logging_collector": "on", "log_destination": "stderr,csvlog", "log_filename": "it"}
     verbosity, destination = ("logging", NOTICE, "log_error_verbosity"), ("logging", NOTICE, "log_destination")
     with Server(settings=settings) as server:
@@ -714,7 +714,7 @@ def test_what_a_failed_copy_logs() -> None:
             rows(loader, "SET log_error_verbosity = terse")
             assert logged(3) == {"csvlog"}
             assert named(findings(loader), NOTICE) == found - {verbosity}
-        # Where the verbosity makes no difference, nothing is said of it.
+        # If the verbosity makes no difference, doctor() does not report it.
         server.configure({"log_destination": "csvlog"})
         server.reload()
         wait_until(lambda: verbosity not in named(server.doctor(), NOTICE), "the reload")
@@ -784,7 +784,7 @@ def test_a_check_that_fails_takes_no_other_down(server: Server, admin: Connectio
 
 
 def test_it_can_be_cancelled(server: Server, admin: Connection) -> None:
-    """Whatever waits in it, a cancel is no finding."""
+    """A cancellation is never reported as a finding."""
     with server.connect("test") as holder, holder.transaction():
         rows(holder, "LOCK TABLE pgkeymgr.key_wrap")
         admin.execute("SET statement_timeout = '300ms'")

@@ -98,7 +98,7 @@ def test_a_session_full_of_traps(cluster: Cluster) -> None:
     """Functions, triggers and procedures do what they always do, also after a COMMIT of their own."""
     cluster.create_database("traps", has_traps=True)
     with cluster.connect("traps", options=TRAPPED) as connection:
-        # A sprung trap would be in the log, where the tests of the hostile mode look.
+        # A trap that fires writes to the log, which the tests of the hostile mode read.
         for name in (
             "regtype('text')",
             "regoperator('=(integer,integer)')",

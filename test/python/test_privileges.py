@@ -236,7 +236,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "error",
             "k.derive_key(bigint,integer,bytea)",
-            "anon has EXECUTE on it, which the extension did not grant",
+            "anon has EXECUTE on the object, which the extension did not grant",
             "REVOKE EXECUTE ON FUNCTION k.derive_key(bigint,integer,bytea) FROM anon CASCADE;",
         ),
     ),
@@ -245,7 +245,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "error",
             "k.rotate_column(regclass,name,integer)",
-            "PUBLIC has EXECUTE on it, which the extension did not grant",
+            "PUBLIC has EXECUTE on the object, which the extension did not grant",
             "REVOKE EXECUTE ON PROCEDURE k.rotate_column(regclass,name,integer) FROM PUBLIC CASCADE;",
         ),
     ),
@@ -254,7 +254,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "error",
             "k.key_wrap",
-            "anon has DELETE, SELECT on it, which the extension did not grant",
+            "anon has DELETE, SELECT on the object, which the extension did not grant",
             "REVOKE DELETE, SELECT ON TABLE k.key_wrap FROM anon CASCADE;",
         ),
     ),
@@ -263,7 +263,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "error",
             "k.key_wrap",
-            "anon has SELECT, UPDATE (wrapped) on it, which the extension did not grant",
+            "anon has SELECT, UPDATE (wrapped) on the object, which the extension did not grant",
             "REVOKE SELECT (wrapped), UPDATE (wrapped) ON TABLE k.key_wrap FROM anon CASCADE;",
         ),
     ),
@@ -272,7 +272,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "error",
             "k.key_id_seq",
-            "anon has USAGE on it, which the extension did not grant",
+            "anon has USAGE on the object, which the extension did not grant",
             "REVOKE USAGE ON SEQUENCE k.key_id_seq FROM anon CASCADE;",
         ),
     ),
@@ -281,7 +281,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "error",
             "k.key_type",
-            "anon has USAGE on it, which the extension did not grant",
+            "anon has USAGE on the object, which the extension did not grant",
             "REVOKE USAGE ON TYPE k.key_type FROM anon CASCADE;",
         ),
     ),
@@ -290,7 +290,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "error",
             "k.key_events",
-            "anon has SELECT on it, which the extension did not grant",
+            "anon has SELECT on the object, which the extension did not grant",
             "REVOKE SELECT ON TABLE k.key_events FROM anon CASCADE;",
         ),
     ),
@@ -299,7 +299,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "error",
             "k._insert_1()",
-            "anon has EXECUTE on it, which the extension did not grant",
+            "anon has EXECUTE on the object, which the extension did not grant",
             "REVOKE EXECUTE ON FUNCTION k._insert_1() FROM anon CASCADE;",
         ),
     ),
@@ -308,7 +308,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "error",
             "k.derive_key(bigint,integer,bytea)",
-            "pgkeymgr_admin has EXECUTE on it with grant option, which the extension did not grant",
+            "pgkeymgr_admin has EXECUTE on the object with grant option, which the extension did not grant",
             "REVOKE GRANT OPTION FOR EXECUTE ON FUNCTION k.derive_key(bigint,integer,bytea) FROM pgkeymgr_admin"
             " CASCADE;",
         ),
@@ -318,7 +318,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "error",
             "k.key_wrap",
-            "boss has SELECT on it, which the extension did not grant",
+            "boss has SELECT on the object, which the extension did not grant",
             "REVOKE SELECT ON TABLE k.key_wrap FROM boss CASCADE;",
         ),
     ),
@@ -327,7 +327,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "warning",
             "k.crypto_hash_sha256(bytea)",
-            "PUBLIC does not have EXECUTE on it, which the extension granted",
+            "PUBLIC does not have EXECUTE on the object, which the extension granted",
             "GRANT EXECUTE ON FUNCTION k.crypto_hash_sha256(bytea) TO PUBLIC;",
         ),
     ),
@@ -336,7 +336,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "warning",
             "k.data_keys",
-            "pgkeymgr_user does not have SELECT on it, which the extension granted",
+            "pgkeymgr_user does not have SELECT on the object, which the extension granted",
             "GRANT SELECT ON TABLE k.data_keys TO pgkeymgr_user;",
         ),
     ),
@@ -345,7 +345,7 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         (
             "warning",
             "k._insert_1()",
-            "table_owner does not have EXECUTE on it, which the extension granted",
+            "table_owner does not have EXECUTE on the object, which the extension granted",
             "GRANT EXECUTE ON FUNCTION k._insert_1() TO table_owner;",
         ),
     ),
@@ -383,10 +383,10 @@ def test_the_doctor_names_an_owner(encrypted: Cluster) -> None:
         rows(connection, "ALTER TABLE k.key_grant OWNER TO app; ALTER FUNCTION k.derive_key OWNER TO app")
         rows(connection, "REVOKE CREATE ON SCHEMA k FROM app")
         assert {(found.object, found.hint) for found in findings(connection)} == {
-            ("k.key_grant", "ALTER TABLE k.key_grant OWNER TO a superuser;"),
+            ("k.key_grant", "ALTER TABLE k.key_grant OWNER TO a_superuser;"),
             (
                 "k.derive_key(bigint,integer,bytea)",
-                "ALTER FUNCTION k.derive_key(bigint,integer,bytea) OWNER TO a superuser;",
+                "ALTER FUNCTION k.derive_key(bigint,integer,bytea) OWNER TO a_superuser;",
             ),
         }
 
@@ -395,7 +395,11 @@ def test_the_doctor_names_predefined_roles(encrypted: Cluster) -> None:
     with encrypted.connect("plain") as connection, connection.transaction(force_rollback=True):
         rows(connection, "GRANT pg_write_all_data, pg_read_all_data TO app")
         (found,) = findings(connection)
-        assert found[:3] == ("warning", "app", "it can write the extension's tables, and so grant itself keys")
+        assert found[:3] == (
+            "warning",
+            "app",
+            "the role can write to the extension's tables, and so grant itself keys",
+        )
         reading = (
             "SELECT count(*) FROM k.doctor() WHERE object = 'app' AND status = 'notice' AND hint ~ 'pg_read_all'"
         )

@@ -313,7 +313,7 @@ def test_command_asks_again() -> None:
     assert _opened(bytes.fromhex(out[2:])) == [b"hunter2"]
     assert shown == "Secret: \r\nSecret, again: \r\n"
     status, out, error, shown = run_on_terminal([*SEAL, "--confirm"], [b"hunter2", b"hunter3"])
-    assert (status, out, error) == (1, "", "pgkeymgr: Secret: the two are not the same\n")
+    assert (status, out, error) == (1, "", "pgkeymgr: Secret: the two inputs differ\n")
     assert "hunter" not in shown
 
 
@@ -330,7 +330,8 @@ def test_command_without_a_terminal() -> None:
     done = run(*SEAL)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "pgkeymgr: there is no terminal to ask for the secret on\nGive it in a file: --secret-file.\n"
+        "pgkeymgr: could not ask for the secret: there is no terminal\n"
+        "Put the secret into a file, and use --secret-file.\n"
     )
 
 
@@ -349,15 +350,15 @@ def test_command_checks_the_offer_before_it_asks() -> None:
     [
         (["seal", *PARTS[:3], "--fingerprint", PIN], 2, "(?i)missing argument"),
         (["seal", *PARTS], 2, "(?i)missing option"),
-        (["seal", "\\337B", *PARTS[1:], "--fingerprint", PIN], 2, "not a bytea in hexadecimal"),
-        (["seal", "\\xabc", *PARTS[1:], "--fingerprint", PIN], 2, "not a bytea in hexadecimal"),
+        (["seal", "\\337B", *PARTS[1:], "--fingerprint", PIN], 2, "invalid bytea value"),
+        (["seal", "\\xabc", *PARTS[1:], "--fingerprint", PIN], 2, "invalid bytea value"),
         (["seal", "", *PARTS[1:], "--fingerprint", PIN], 1, "public must be 32 bytes long, not 0"),
         ([*SEAL, "--secrets", "0"], 2, "(?i)invalid value"),
-        ([*SEAL, "--secrets", "3", "--label", "One"], 2, "--secrets 3"),
-        ([*SEAL, "--secret-file", "/dev/null", "--confirm"], 2, "nothing is asked for"),
-        ([*SEAL, "--exact"], 2, "--exact is for"),
-        ([*SEAL, "--secret-file", "/nowhere/secret"], 1, "cannot read /nowhere/secret: No such file"),
-        ([*SEAL, "--secret-file", "/dev"], 1, "cannot read /dev: Is a directory"),
+        ([*SEAL, "--secrets", "3", "--label", "One"], 2, "--secrets is 3"),
+        ([*SEAL, "--secret-file", "/dev/null", "--confirm"], 2, "--secret-file excludes"),
+        ([*SEAL, "--exact"], 2, "--exact requires"),
+        ([*SEAL, "--secret-file", "/nowhere/secret"], 1, "could not read /nowhere/secret: No such file"),
+        ([*SEAL, "--secret-file", "/dev"], 1, "could not read /dev: Is a directory"),
         ([*SEAL, "--secret-file", "/dev/zero"], 1, "sealed must be at most 65536 bytes long"),
         (["unseal"], 2, "(?i)no such command"),
     ],

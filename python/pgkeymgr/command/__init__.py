@@ -1,4 +1,7 @@
-"""The command ``pgkeymgr``, one module a subcommand. Install ``pgkeymgr[command]``, or ``make install``."""
+"""The command ``pgkeymgr``. Each subcommand is a module.
+
+The command is installed by ``make install``, or by ``pip install pgkeymgr[command]``.
+"""
 
 from typing import Annotated
 
@@ -7,13 +10,14 @@ import typer
 from .. import __version__
 from . import agent, doctor, escrow, init, migrate, procedure, rotate, seal, status, verify
 
-# Typer's own tracebacks are off: with local variables, as it can print them, they would show secrets.
+# Typer's own tracebacks are off, because they can print local variables, and so secrets.
 app = typer.Typer(
     name="pgkeymgr",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
-    epilog="Exit status: 0, all is well; 1, it failed or found something; 2, wrong usage; subcommands have more.",
+    epilog="Exit status: 0, success; 1, failure, or a problem was found; 2, wrong usage. Some subcommands have "
+    "others.",
 )
 app.command(epilog=init.EPILOG)(init.init)
 app.command(epilog=status.EPILOG)(status.status)
@@ -38,4 +42,4 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Work with pgkeymgr, the PostgreSQL extension, from outside the database."""
+    """Manage the PostgreSQL extension pgkeymgr from outside the database."""

@@ -1,4 +1,4 @@
-"""The command as ``python -m pgkeymgr.command``, where it is not installed."""
+"""Run the command as ``python -m pgkeymgr.command``, without an installation."""
 
 from . import app
 

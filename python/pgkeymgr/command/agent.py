@@ -1,4 +1,4 @@
-"""``pgkeymgr agent``: the process that holds the root key outside PostgreSQL, and its administration."""
+"""``pgkeymgr agent``: run the agent, which holds the root key outside PostgreSQL, and administer it."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .failure import failures_reported
+from .failure import report_failures
 
 NOT_RUNNING = 3
 LOCKED = 4
@@ -17,10 +17,14 @@ agent = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False, prett
 
 _Socket = Annotated[
     Path | None,
-    typer.Option(help="The agent's socket; by default that of $PGKEYMGR_AGENT, or of the configuration."),
+    typer.Option(
+        help="The agent's socket.",
+        show_default="$PGKEYMGR_AGENT, or the socket in the configuration",
+    ),
 ]
 _Config = Annotated[
-    Path | None, typer.Option(help="The configuration; /etc/pgkeymgr/agent.toml by default.", show_default=False)
+    Path | None,
+    typer.Option(help="The configuration file.", show_default="/etc/pgkeymgr/agent.toml"),
 ]
 
 
@@ -29,53 +33,58 @@ def run(
     context: typer.Context,
     socket: _Socket = None,
     config: _Config = None,
-    getkey: Annotated[Path | None, typer.Option(help="The getkey script that has the root key.")] = None,
+    getkey: Annotated[Path | None, typer.Option(help="The getkey script that prints the root key.")] = None,
     allow_user: Annotated[
         list[str] | None,
-        typer.Option(help="A user, by name or number, that a server runs as; postgres by default."),
+        typer.Option(
+            help="The name or number of a user that a server runs as; may be repeated.",
+            show_default="postgres",
+        ),
     ] = None,
-    max_clients: Annotated[int | None, typer.Option(min=1, help="How many connections to keep.")] = None,
+    max_clients: Annotated[int | None, typer.Option(min=1, help="The maximum number of connections.")] = None,
     no_lock_memory: Annotated[
-        bool, typer.Option("--no-lock-memory", help="Run even though memory can get into swap.")
+        bool,
+        typer.Option("--no-lock-memory", help="Run even if the memory cannot be locked, and can get into swap."),
     ] = False,
 ) -> None:
     """Hold the root key outside PostgreSQL, and let the server use it through a socket.
 
-    Without a command, be the agent: get the root key once, and serve until SIGTERM. SIGHUP is a reload.
+    Without a command, run as the agent: fetch the root key once, and serve until SIGTERM. SIGHUP reloads it.
     """
     if context.invoked_subcommand is not None:
         if any(
             context.get_parameter_source(name) is not None and context.get_parameter_source(name).name != "DEFAULT"  # type: ignore[union-attr]
             for name in context.params
         ):
-            raise typer.BadParameter("options go behind the command")
+            raise typer.BadParameter("write the options after the command")
         return
     from ..agent import service, settings
 
-    with failures_reported():
-        taken = settings.read(_text(config)).changed(
+    with report_failures():
+        chosen = settings.read(_text(config)).changed(
             socket=_text(socket) or os.environ.get("PGKEYMGR_AGENT") or None,
             getkey=_text(getkey),
             allow_users=tuple(allow_user) if allow_user else None,
             max_clients=max_clients,
             lock_memory=False if no_lock_memory else None,
         )
-        service.run(taken, _ask if sys.stdin is not None and sys.stdin.isatty() else None)
+        service.run(chosen, _ask if sys.stdin is not None and sys.stdin.isatty() else None)
 
 
 @agent.command()
 def status(
     socket: _Socket = None,
     config: _Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it, as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Tell whether an agent is running, and which root key it holds.
+    """Show whether the agent is running, and which root key it holds.
 
-    The exit status is 0 if it has the root key, 1 for an error, 3 if it is not running, 4 if it is locked.
+    The exit status is 0 if the agent has the root key, 1 after an error, 3 if the agent is not running, and 4 if
+    it is locked.
     """
     from ..agent.remote import Control, UnreachableError
 
-    with failures_reported():
+    with report_failures():
         path = _find(socket, config)
         try:
             state = Control(path).status()
@@ -96,35 +105,35 @@ def status(
         typer.echo(f"process      {state['pid']}, of user id {state['uid']}, since {state['started']}")
         typer.echo(f"clients      {state['clients']} of at most {state['max_clients']}")
         if not state["memory_locked"]:
-            typer.echo("Its memory is not locked: the root key can get into swap.")
+            typer.echo("The memory of the agent is not locked: the root key can get into swap.")
     if state["state"] == "locked":
         raise typer.Exit(LOCKED)
 
 
 @agent.command()
 def lock(socket: _Socket = None, config: _Config = None) -> None:
-    """Have the agent forget the root key, until it is unlocked."""
+    """Make the agent forget the root key until it is unlocked."""
     from ..agent.remote import Control
 
-    with failures_reported():
+    with report_failures():
         Control(_find(socket, config)).lock()
 
 
 @agent.command()
 def unlock(socket: _Socket = None, config: _Config = None) -> None:
-    """Have a locked agent get the root key anew; if the provider wants a passphrase, it is asked for here."""
+    """Make a locked agent fetch the root key again. A passphrase of the provider is asked for here."""
     from ..agent.remote import Control
 
-    with failures_reported():
+    with report_failures():
         Control(_find(socket, config)).unlock(_ask)
 
 
 @agent.command()
 def reload(socket: _Socket = None, config: _Config = None) -> None:
-    """Have the agent get the root key anew, after a rotation say; if that fails, it keeps what it has."""
+    """Make the agent fetch the root key again, for example after a rotation. If that fails, nothing changes."""
     from ..agent.remote import Control
 
-    with failures_reported():
+    with report_failures():
         Control(_find(socket, config)).reload(_ask)
 
 

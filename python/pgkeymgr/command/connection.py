@@ -1,4 +1,4 @@
-"""Where a subcommand connects to, and which databases there have the extension, in which schema."""
+"""Connects to a cluster, and finds the databases that have the extension, and its schema in each."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from ..errors import ParameterError, UndefinedError
-from .failure import told
+from .failure import message_and_hint
 from .output import message
 
 Connection = psycopg.Connection[DictRow]
@@ -25,10 +25,10 @@ class Database:
     """A database that has the extension.
 
     Attributes:
-        name: its name.
-        schema: the extension's schema in it.
-        version: the extension's version.
-        connection: to it, in autocommit mode, with nothing but pg_catalog in its search path.
+        name: the name of the database.
+        schema: the schema of the extension in the database.
+        version: the version of the extension.
+        connection: a connection to the database, in autocommit mode, with only pg_catalog in its search path.
     """
 
     name: str
@@ -40,25 +40,25 @@ class Database:
         """Run a statement, in which ``{s}`` stands for the extension's schema.
 
         Args:
-            text: the statement; a brace of its own is doubled.
-            parameters: for its placeholders.
+            text: the statement. A literal brace is doubled.
+            parameters: the values of its placeholders.
 
         Returns:
-            Its rows.
+            The rows of the result.
         """
-        cursor = self.connection.execute(self.composed(text), parameters or None)
+        cursor = self.connection.execute(self.compose(text), parameters or None)
         return cursor.fetchall() if cursor.description else []
 
-    def composed(self, text: str) -> sql.Composed:
-        """Return a statement with the extension's schema for ``{s}``.
+    def compose(self, text: str) -> sql.Composed:
+        """Replace ``{s}`` in a statement by the extension's schema.
 
         Args:
-            text: the statement.
+            text: the statement, as ``query`` takes it.
 
         Returns:
-            The statement.
+            The statement with the quoted schema.
         """
-        # Each text is written in this package.
+        # Every text is a literal of this package, never input.
         return sql.SQL(text).format(s=sql.Identifier(self.schema))
 
 
@@ -67,22 +67,24 @@ def connect(dsn: str, database: str | None = None) -> Connection:
 
     Args:
         dsn: a connection string, or "".
-        database: its name, where it is not the one of the connection string.
+        database: the name of the database, if the connection string does not name it.
 
     Returns:
-        The connection, in autocommit mode, with nothing but pg_catalog in its search path, so that nobody's
-        functions and operators are called but PostgreSQL's.
+        The connection, in autocommit mode. Its search path has only pg_catalog, so that queries call no functions
+        and operators but PostgreSQL's.
 
     Raises:
-        ParameterError: the connection string is none. It may hold a password, and is not told.
+        ParameterError: the connection string is malformed. The message does not quote it: it may hold a password.
     """
     more = {"dbname": database} if database else {}
     try:
         conninfo = make_conninfo(dsn, application_name="pgkeymgr", **more)
     except psycopg.ProgrammingError:
-        conninfo = None  # and raised below: this exception has parts of it in its text
+        conninfo = None  # Raised below, outside this handler: this exception quotes parts of the string.
     if conninfo is None:
-        raise ParameterError("--dsn is not a connection string", hint='Write "host=… dbname=…" or postgresql://….')
+        raise ParameterError(
+            "invalid connection string in --dsn", hint='Write "host=… dbname=…" or a URI, postgresql://….'
+        )
     connection = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
     connection.add_notice_handler(lambda notice: message(f"{notice.severity}: {notice.message_primary}"))
     connection.execute("SET search_path = pg_catalog, pg_temp")
@@ -93,7 +95,7 @@ def _names_database(dsn: str) -> bool:
     try:
         given = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
-        return True  # connect() says what is wrong with it
+        return True  # connect() reports the error in it.
     return bool({"dbname", "service"} & given.keys() or {"PGDATABASE", "PGSERVICE"} & os.environ.keys())
 
 
@@ -110,20 +112,20 @@ def open_database(dsn: str, name: str | None) -> Iterator[Database]:
 
     Args:
         dsn: a connection string, or "".
-        name: the database's name, where it is not the one of the connection string.
+        name: the name of the database, if the connection string does not name it.
 
     Yields:
-        The database; its connection is closed afterwards.
+        The database. Its connection is closed afterwards.
 
     Raises:
-        UndefinedError: it does not have the extension.
+        UndefinedError: the database does not have the extension.
     """
     with connect(dsn, name) as connection:
         extension = _extension(connection)
         if extension is None:
             raise UndefinedError(
-                f'the database "{connection.info.dbname}" does not have the extension pgkeymgr',
-                hint="Name another one: --database, or dbname in --dsn.",
+                f'database "{connection.info.dbname}" does not have the extension pgkeymgr',
+                hint="Name another database with --database, or with dbname in --dsn.",
             )
         yield Database(connection.info.dbname, extension["schema"], extension["version"], connection)
 
@@ -133,21 +135,21 @@ def each_database(dsn: str, names: Sequence[str] | None, problems: dict[str, str
 
     Args:
         dsn: a connection string, or "", to any database of the cluster.
-        names: which; None for all that have the extension.
-        problems: gets the names of those that could not be looked at, and a sentence each.
+        names: the names of the databases; None for all databases that have the extension.
+        problems: receives the name of each database that could not be examined, and the reason.
 
     Yields:
-        Each; its connection is closed afterwards.
+        Each database. Its connection is closed afterwards.
 
     Raises:
-        UndefinedError: there is none.
+        UndefinedError: no database has the extension.
     """
     is_any = False
     for name in names or _all_databases(dsn):
         try:
             connection = connect(dsn, name)
         except psycopg.Error as error:
-            problems[name] = told(error)[0]
+            problems[name] = message_and_hint(error)[0]
             continue
         with connection:
             extension = _extension(connection)
@@ -155,11 +157,11 @@ def each_database(dsn: str, names: Sequence[str] | None, problems: dict[str, str
                 is_any = True
                 yield Database(name, extension["schema"], extension["version"], connection)
             elif names:
-                problems[name] = "it does not have the extension pgkeymgr"
+                problems[name] = "the database does not have the extension pgkeymgr"
     if not is_any and not problems:
         raise UndefinedError(
             "no database of this cluster has the extension pgkeymgr",
-            hint="CREATE EXTENSION pgkeymgr CASCADE makes it, in the database that is to have it.",
+            hint="In a database, run CREATE SCHEMA pgkeymgr; CREATE EXTENSION pgkeymgr SCHEMA pgkeymgr CASCADE;",
         )
 
 
@@ -172,23 +174,23 @@ def _all_databases(dsn: str) -> list[str]:
 
 
 def resolve(database: Database, table: str) -> DictRow:
-    """Find a table by the name that the user gave, in the search path that psql would have.
+    """Find a table by the name that the user gave, with the search path that a psql session would have.
 
     Args:
-        database: where it is.
-        table: its name, quoted and with a schema where it needs it.
+        database: the database of the table.
+        table: the name of the table, as SQL has it.
 
     Returns:
-        Its ``oid`` and its ``name``, with the schema.
+        The ``oid`` of the table, and its ``name`` with the schema.
 
     Raises:
-        UndefinedError: there is none.
+        UndefinedError: the table does not exist.
     """
     with database.connection.transaction():
         database.connection.execute("SET LOCAL search_path TO DEFAULT")
         row = database.connection.execute("SELECT pg_catalog.to_regclass(%s)::oid AS oid", [table]).fetchone()
     if row is None or row["oid"] is None:
-        raise UndefinedError(f'there is no table {table} in the database "{database.name}"')
+        raise UndefinedError(f'table "{table}" does not exist in database "{database.name}"')
     named = database.connection.execute(
         "SELECT %(oid)s::oid AS oid, %(oid)s::regclass::text AS name", row
     ).fetchone()

@@ -1,23 +1,22 @@
-"""``pgkeymgr doctor``: what the SQL function doctor() finds, in every database, on one page."""
+"""``pgkeymgr doctor``: run the SQL function doctor() in every database, and show all findings together."""
 
 from typing import Annotated, Any
 
 import typer
 
-from .failure import failures_reported, report, told
+from .failure import message_and_hint, report, report_failures
 from .output import Json, message, print_json, print_table
 from .target import AllDatabases, Databases, Dsn
 
-COULD_NOT_LOOK = 3
+NOT_EXAMINED = 3
 
 EPILOG = (
-    "Exit status: 0, nothing worse than a notice; 1, warnings; 2, errors, or wrong usage; "
-    "3, something could not be looked at."
+    "Exit status: 0, at most notices; 1, warnings; 2, errors, or wrong usage; 3, a database could not be examined."
 )
 
 _ORDER = ("error", "warning", "notice", "ok")
 _STATUS = {"error": 2, "warning": 1}
-_PLACES_SHOWN_MAX = 3
+_NAMES_MAX = 3
 
 
 def doctor(
@@ -27,37 +26,37 @@ def doctor(
     also: Annotated[
         list[str] | None,
         typer.Option(
-            "--also", help="A connection string of another server, a standby for instance; may be repeated."
+            "--also", help="A connection string of another server, for example a standby; may be repeated."
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check the settings, keys and columns of every database that has the extension, and say what to do."""
+    """Check the settings, keys and columns of every database that has the extension, and print remedies."""
     import psycopg
 
     from ..errors import Error
 
-    del all_databases  # says what is the default
+    del all_databases  # The option only names the default.
     problems: dict[str, str] = {}
     findings: dict[tuple[str, ...], dict[str, Any]] = {}
-    places: list[str] = []
-    with failures_reported(COULD_NOT_LOOK):
+    examined: list[str] = []
+    with report_failures(NOT_EXAMINED):
         for number, server in enumerate([dsn, *(also or ())]):
             label = f"server {number + 1}"
             try:
-                places += _examine(server, database, f"{label}: " if also else "", findings, problems)
+                examined += _examine(server, database, f"{label}: " if also else "", findings, problems)
             except (psycopg.Error, Error) as error:
-                # One that is down hides nothing of the others.
-                problems[label] = told(error)[0]
+                # A server that is down must not hide the findings of the others.
+                problems[label] = message_and_hint(error)[0]
     found = sorted(findings.values(), key=lambda finding: _ORDER.index(finding["status"]))
     if json:
-        print_json({"findings": found, "databases": places, "problems": problems})
+        print_json({"findings": found, "databases": examined, "problems": problems})
     else:
-        _show(found, places)
+        _show(found, examined)
     for name, problem in problems.items():
         report(f"{name}: {problem}")
     statuses = [_STATUS.get(finding["status"], 0) for finding in found]
-    raise typer.Exit(COULD_NOT_LOOK if problems else max(statuses, default=0))
+    raise typer.Exit(NOT_EXAMINED if problems else max(statuses, default=0))
 
 
 def _examine(
@@ -72,38 +71,39 @@ def _examine(
     from .connection import each_database
 
     unreachable: dict[str, str] = {}
-    places = []
+    examined = []
     for database in each_database(dsn, names, unreachable):
-        place = f"{prefix}{database.name}"
+        label = f"{prefix}{database.name}"
         try:
-            # An error of that kind inside doctor() is another matter.
+            # An undefined_function error of the call would not do: doctor() itself could raise it.
             if not database.query(
                 "SELECT 1 AS one FROM pg_proc WHERE proname = 'doctor'"
                 " AND pronamespace = quote_ident(%s)::regnamespace",
                 database.schema,
             ):
-                problems[place] = (
-                    f"its extension is of version {database.version}, which has no doctor(): update it"
+                problems[label] = (
+                    f"the extension has version {database.version}, which has no doctor(): run ALTER EXTENSION "
+                    "pgkeymgr UPDATE"
                 )
                 continue
             rows = database.query("SELECT check_name, status, object, message, hint FROM {s}.doctor()")
         except psycopg.Error as error:
-            problems[place] = told(error)[0]
+            problems[label] = message_and_hint(error)[0]
             continue
-        places.append(place)
+        examined.append(label)
         for row in rows:
-            # What is true of the whole cluster is found in each database: once is enough.
+            # Each database reports the findings about the whole cluster. They are shown once.
             key = tuple(str(row[name]) for name in ("check_name", "status", "object", "message"))
-            findings.setdefault(key, {**row, "databases": []})["databases"].append(place)
+            findings.setdefault(key, {**row, "databases": []})["databases"].append(label)
     problems.update({f"{prefix}{name}": problem for name, problem in unreachable.items()})
-    return places
+    return examined
 
 
-def _show(findings: list[dict[str, Any]], places: list[str]) -> None:
+def _show(findings: list[dict[str, Any]], examined: list[str]) -> None:
     rows = [
         [
             finding["status"],
-            _where(finding["databases"], places),
+            _join_databases(finding["databases"], examined),
             finding["check_name"],
             finding["object"],
             finding["message"],
@@ -112,13 +112,13 @@ def _show(findings: list[dict[str, Any]], places: list[str]) -> None:
         for finding in findings
     ]
     print_table("Doctor", ("status", "where", "check", "object", "message", "hint"), rows)
-    if not places:
+    if not examined:
         return
     counts = [f"{sum(finding['status'] == status for finding in findings)} {status}" for status in _ORDER]
     message(", ".join(counts))
 
 
-def _where(databases: list[str], places: list[str]) -> str:
-    if len(databases) == len(places) > 1:
+def _join_databases(databases: list[str], examined: list[str]) -> str:
+    if len(databases) == len(examined) > 1:
         return "all"
-    return ", ".join(databases) if len(databases) <= _PLACES_SHOWN_MAX else f"{len(databases)} databases"
+    return ", ".join(databases) if len(databases) <= _NAMES_MAX else f"{len(databases)} databases"

@@ -1,4 +1,4 @@
-"""``pgkeymgr escrow``: a copy of the root key in shares, some of which give it back."""
+"""``pgkeymgr escrow``: split a copy of the root key into shares, and combine some of them to the key again."""
 
 import re
 import sys
@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .failure import failures_reported
+from .failure import report_failures
 from .output import Json, message, print_json
 from .provider_options import Kind, Settings
 
 if TYPE_CHECKING:
-    from .shares import Read
+    from .shares import ReadShare
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Split the root key into shares for several people, and get it back from some of them.",
+    help="Split the root key into shares for several people, and recover it from some of them.",
 )
 
-_EPILOG = "Exit status: 0, done; 1, it failed, and nothing was written; 2, wrong usage."
+_EPILOG = "Exit status: 0, success; 1, failure, and nothing was written; 2, wrong usage."
 
 _SHARE_MODE = 0o600
 _KEY_MODE = 0o600
@@ -29,50 +29,57 @@ _FORM_FEED = "\f"
 
 @app.command(epilog=_EPILOG)
 def split(
-    threshold: Annotated[int, typer.Option(min=2, max=16, help="How many shares give the key back.")],
-    shares: Annotated[int, typer.Option(min=2, max=16, help="How many shares are made.")],
+    threshold: Annotated[int, typer.Option(min=2, max=16, help="The number of shares that recover the key.")],
+    shares: Annotated[int, typer.Option(min=2, max=16, help="The number of shares to make.")],
     getkey: Annotated[
-        Path | None, typer.Option(help="Take the key from this getkey script.", show_default=False)
+        Path | None, typer.Option(help="Get the key from this getkey script.", show_default=False)
     ] = None,
     provider: Kind = None,
     settings: Settings = None,
     fingerprint: Annotated[
-        str | None, typer.Option(help="Split the key of this fingerprint, a previous one for instance.")
+        str | None, typer.Option(help="Split the key with this fingerprint, for example a previous root key.")
     ] = None,
     output_directory: Annotated[
-        Path | None, typer.Option(help="Write a file for each share, that only you can read.")
+        Path | None, typer.Option(help="Write each share to a file that only you can read.")
     ] = None,
     stdout: Annotated[
-        bool, typer.Option("--stdout", help="Print the shares even if that is no terminal.")
+        bool, typer.Option("--stdout", help="Print the shares even if stdout is not a terminal.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make shares of the root key, a page each. Without --getkey and --provider, the key is asked for."""
+    """Split the root key into shares, a page each. Without --getkey and --provider, the key is asked for."""
     from datetime import date
 
     from .. import root_key
     from . import shares as sharing
 
     if json and (output_directory is None or stdout):
-        raise typer.BadParameter("--json is for --output-directory: it has no shares in it")
-    with failures_reported():
+        raise typer.BadParameter("--json requires --output-directory: the document has no shares in it")
+    with report_failures():
         if output_directory is None and not (stdout or sys.stdout.isatty()):
-            raise typer.BadParameter("this is no terminal: give --output-directory, or --stdout")
-        key = _key(getkey, provider, settings or [], fingerprint)
-        made = root_key.fingerprint(key)
+            raise typer.BadParameter("stdout is not a terminal: specify --output-directory or --stdout")
+        key = _get_key(getkey, provider, settings or [], fingerprint)
+        key_fingerprint = root_key.fingerprint(key)
         pages = [
-            sharing.page(words, number, shares, threshold, made, date.today().isoformat())
+            sharing.page(words, number, shares, threshold, key_fingerprint, date.today().isoformat())
             for number, words in enumerate(sharing.split(key, threshold, shares), 1)
         ]
         files = _write_pages(pages, output_directory) if output_directory else []
     if json:
         print_json(
-            {"fingerprint": made, "threshold": threshold, "shares": shares, "files": [str(file) for file in files]}
+            {
+                "fingerprint": key_fingerprint,
+                "threshold": threshold,
+                "shares": shares,
+                "files": [str(file) for file in files],
+            }
         )
     elif files:
         for file in files:
             typer.echo(file)
-        message("Print each or give it to its keeper, and delete these files: together they are the root key.")
+        message(
+            "Print each share or give it to its keeper. Then delete these files: together they are the root key."
+        )
     else:
         typer.echo(_FORM_FEED.join(pages), nl=False)
 
@@ -81,32 +88,35 @@ def split(
 def combine(
     share_files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Files with a share each. Without any, shares are asked for.", show_default=False),
+        typer.Argument(help="Files with one share each.", show_default="ask for the shares"),
     ] = None,
     fingerprint: Annotated[
         str | None,
-        typer.Option(help="The root key's, as on the pages: without it, typed shares are not checked so."),
+        typer.Option(help="The fingerprint of the root key, as on the pages. The key is checked against it."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write the key to this new file, that only you can read.")
+        Path | None, typer.Option(help="Write the key to this new file, which only you can read.")
     ] = None,
     script: Annotated[
-        Path | None, typer.Option(help="Write a new getkey script with the key in it.", show_default=False)
+        Path | None, typer.Option(help="Write a new getkey script that has the key in it.", show_default=False)
     ] = None,
-    owner: Annotated[str | None, typer.Option(help="To whom it belongs: the server's user.")] = None,
+    owner: Annotated[
+        str | None,
+        typer.Option(help="The owner of the new file: the server's user.", show_default="you"),
+    ] = None,
     stdout: Annotated[bool, typer.Option("--stdout", help="Print the key.")] = False,
     json: Json = False,
 ) -> None:
-    """Get the root key back from enough of its shares, and write it to a file."""
+    """Recover the root key from enough of its shares, and write it to a file."""
     from .. import root_key
     from ..root_key import memory
     from . import shares as sharing
 
     if (output is not None) + (script is not None) + stdout != 1:
-        raise typer.BadParameter("where to? give one of --output, --script and --stdout")
+        raise typer.BadParameter("specify exactly one of --output, --script, --stdout")
     if json and stdout:
-        raise typer.BadParameter("--json has no key in it: give --output or --script")
-    with failures_reported():
+        raise typer.BadParameter("--json requires --output or --script: the document has no key in it")
+    with report_failures():
         memory.forbid_core_dumps()
         read = _read_files(share_files) if share_files else _ask_shares()
         key = sharing.combine(read, fingerprint.lower() if fingerprint else None)
@@ -120,19 +130,19 @@ def combine(
     else:
         message(f"The root key has the fingerprint {found}.")
         if not fingerprint and not any(share.fingerprint for share in read):
-            message("Compare it with the one on the pages: it was not given.")
+            message("Compare it with the fingerprint on the pages, since no fingerprint was given.")
 
 
-def _key(getkey: Path | None, provider: str | None, settings: list[str], wanted: str | None) -> bytes:
+def _get_key(getkey: Path | None, provider: str | None, settings: list[str], wanted: str | None) -> bytes:
     from .. import root_key
     from ..errors import ParameterError
     from ..root_key import memory
 
     memory.forbid_core_dumps()
     if getkey and provider:
-        raise typer.BadParameter("--getkey or --provider, not both")
+        raise typer.BadParameter("--getkey and --provider exclude each other")
     if settings and not provider:
-        raise typer.BadParameter("--set is for --provider")
+        raise typer.BadParameter("--set requires --provider")
     if getkey:
         from .present_key import run_getkey
 
@@ -142,28 +152,33 @@ def _key(getkey: Path | None, provider: str | None, settings: list[str], wanted:
 
         keys = provider_of(provider, settings).load()
     else:
-        keys = [_typed_key()]
+        keys = [_ask_key()]
     by_fingerprint = {root_key.fingerprint(key): key for key in keys}
     if wanted is None:
         if len(keys) > 1:
             message(
-                f"There are {len(keys) - 1} previous root keys, which old backups need: --fingerprint splits one."
+                f"There are {len(keys) - 1} previous root keys, which old backups need. "
+                "Split them with --fingerprint."
             )
         return keys[0]
     if wanted.lower() not in by_fingerprint:
         raise ParameterError(
-            f"there is no root key {wanted}", hint=f"There is: {', '.join(by_fingerprint)}, the newest first."
+            f"root key {wanted} does not exist",
+            hint=f"These root keys exist, the newest first: {', '.join(by_fingerprint)}.",
         )
     return by_fingerprint[wanted.lower()]
 
 
-def _typed_key() -> bytes:
+def _ask_key() -> bytes:
     from ..errors import DataError
     from .secrets import ask_secrets
 
     (typed,) = ask_secrets(["Root key, in hexadecimal"], confirm=False)
     if not re.fullmatch(rb"([0-9A-Fa-f]{64})", typed.strip()):
-        raise DataError("what was typed is not a root key: 64 hexadecimal characters")
+        raise DataError(
+            "invalid root key",
+            hint="A root key has 64 hexadecimal characters.",
+        )
     return bytes.fromhex(typed.decode())
 
 
@@ -178,7 +193,7 @@ def _write_pages(pages: list[str], directory: Path) -> list[Path]:
             create(file, page.encode(), _SHARE_MODE)
             files.append(file)
     except BaseException:
-        # Half of a split is of no use to its owner.
+        # An incomplete set of shares is useless, and has secrets in it.
         for file in files:
             file.unlink()
         raise
@@ -187,45 +202,45 @@ def _write_pages(pages: list[str], directory: Path) -> list[Path]:
 
 def _write_key(key: bytes, output: Path | None, script: Path | None, owner: str | None) -> None:
     from .files import create, user_id
-    from .getkey_script import with_key
+    from .getkey_script import script_for_key
 
     user = user_id(owner) if owner else None
     if output:
         create(output, key.hex().encode() + b"\n", _KEY_MODE, user)
     elif script:
-        create(script, with_key(key).encode(), _SCRIPT_MODE, user)
+        create(script, script_for_key(key).encode(), _SCRIPT_MODE, user)
 
 
-def _read_files(paths: list[Path]) -> list["Read"]:
+def _read_files(paths: list[Path]) -> list["ReadShare"]:
     from . import shares as sharing
     from .secrets import read_secret
 
-    read: list[Read] = []
+    read: list[ReadShare] = []
     for path in paths:
-        one = sharing.read(read_secret(path, exact=False).decode(), str(path))
-        sharing.check_belongs(one, read, str(path))
-        read.append(one)
+        share = sharing.read(read_secret(path, exact=False).decode(), str(path))
+        sharing.check_belongs(share, read, str(path))
+        read.append(share)
     return read
 
 
-def _ask_shares() -> list["Read"]:
+def _ask_shares() -> list["ReadShare"]:
     from ..errors import DataError
     from . import shares as sharing
     from .failure import report
     from .secrets import ask_secrets
 
-    read: list[Read] = []
+    read: list[ReadShare] = []
     needed = "?"
     while not read or len(read) < read[0].share.member_threshold:
         name = f"share {len(read) + 1} of {needed}"
         (typed,) = ask_secrets([f"{name.capitalize()}, its {sharing.WORDS} words"], confirm=False)
         try:
-            one = sharing.read(typed.decode(), name)
-            sharing.check_belongs(one, read, name)
+            share = sharing.read(typed.decode(), name)
+            sharing.check_belongs(share, read, name)
         except DataError as error:
-            # The others need not be typed again.
+            # Ask for this share again, but not for the shares before it.
             report(error.message, error.hint)
             continue
-        read.append(one)
-        needed = str(one.share.member_threshold)
+        read.append(share)
+        needed = str(share.share.member_threshold)
     return read

@@ -1,4 +1,4 @@
-"""How a subcommand fails: with a message and a hint on stderr, and a status."""
+"""Reports the failure of a subcommand: a message and a hint on stderr, and an exit status."""
 
 import os
 import sys
@@ -14,62 +14,66 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def failures_reported(status: int = FAILED) -> Iterator[None]:
-    """Report errors, which never hold a secret, instead of a traceback.
+def report_failures(status: int = FAILED) -> Iterator[None]:
+    """Report the errors of pgkeymgr, PostgreSQL and the operating system, and end the command.
 
-    They are pgkeymgr's own, PostgreSQL's, and the operating system's.
+    No traceback is printed. These errors never hold a secret.
 
     Args:
-        status: what the command ends with after one.
+        status: the exit status after an error.
 
     Yields:
         Nothing.
 
     Raises:
-        typer.Exit: one was raised inside, and is reported.
+        typer.Exit: an error was raised inside, and has been reported.
     """
     try:
         yield
     except BrokenPipeError:
-        raise  # whoever read our output has seen enough
+        raise  # The reader of our output has closed the pipe on purpose.
     except (Error, OSError) as error:
-        report(*told(error))
+        report(*message_and_hint(error))
         raise typer.Exit(status) from None
     except Exception as error:
-        # Not imported here: not every subcommand needs it, and it takes its time.
+        # psycopg is not imported here: not every subcommand needs it, and the import is slow.
         psycopg = sys.modules.get("psycopg")
         if psycopg is None or not isinstance(error, psycopg.Error):
             raise
-        report(*told(error))
+        report(*message_and_hint(error))
         raise typer.Exit(status) from None
 
 
-def told(error: Exception) -> tuple[str, str | None]:
-    """Return what to tell of an error.
+def message_and_hint(error: Exception) -> tuple[str, str | None]:
+    """Return the message and the hint of an error.
 
     Args:
-        error: pgkeymgr's own, psycopg's, or an OSError.
+        error: an error of pgkeymgr or psycopg, or an OSError.
 
     Returns:
-        Its message and its hint. PostgreSQL's DETAIL and CONTEXT are left out: they can hold values of rows.
+        The message, and the hint or None. PostgreSQL's DETAIL and CONTEXT are left out, because they can hold
+        values of rows.
     """
     if isinstance(error, Error):
         return error.message, error.hint
     if isinstance(error, OSError):
-        reason = os.strerror(error.errno) if error.errno else "it failed"
-        return (f"{error.filename}: {reason}" if error.filename else reason), None
+        reason = os.strerror(error.errno) if error.errno else "unknown error"
+        # The first name of a failed link() is the source, which may be only a descriptor.
+        name = error.filename2 if isinstance(error, FileExistsError) and error.filename2 else error.filename
+        return (f"{name}: {reason}" if name else reason), None
     diagnostics = getattr(error, "diag", None)
     if diagnostics is not None and diagnostics.message_primary:
-        return diagnostics.message_primary, diagnostics.message_hint
+        # report() writes the prefix again.
+        return diagnostics.message_primary.removeprefix("pgkeymgr: "), diagnostics.message_hint
     return " ".join(str(error).split()) or type(error).__name__, None
 
 
 def report(text: str, hint: str | None = None) -> None:
-    """Print an error on stderr, as the command's.
+    """Print an error of the command on stderr.
 
     Args:
-        text: what is wrong.
-        hint: what to do about it.
+        text: the message.
+        hint: the remedy, as a full sentence.
     """
     typer.echo(f"pgkeymgr: {text}", err=True)
     if hint:

@@ -1,4 +1,4 @@
-"""Files with secrets in them: made whole or not at all, and never over others."""
+"""Creates files with secrets in them: completely or not at all, and never in the place of another file."""
 
 import errno
 import os
@@ -10,27 +10,27 @@ from ..errors import ParameterError
 
 
 def create(path: Path, content: bytes, mode: int, owner: int | None = None) -> None:
-    """Make a file, which is there with all its content, its mode and its owner, or is not there.
+    """Create a file. It appears with all its content, its mode and its owner, or not at all.
 
     Args:
-        path: where; nothing may be there yet.
-        content: what is in it.
-        mode: its permissions.
-        owner: the user id that it is to belong to; None for whoever runs this.
+        path: the path of the file, which must not exist.
+        content: the content of the file.
+        mode: the permissions of the file.
+        owner: the user id of the owner; None for the current user.
 
     Raises:
-        FileExistsError: something is there.
-        OSError: it cannot be made.
+        FileExistsError: the path exists.
+        OSError: the file cannot be created.
     """
     directory = path.parent
     try:
-        # Without a name until it is complete: it is gone with this process.
+        # The file has no name until it is complete, so it vanishes if this process ends before.
         descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
         unfinished = None
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
             raise
-        # This file system has no such files.
+        # This file system does not support O_TMPFILE.
         unfinished = directory / f".{path.name}.{secrets.token_hex(8)}"
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -41,8 +41,8 @@ def create(path: Path, content: bytes, mode: int, owner: int | None = None) -> N
             os.fchmod(descriptor, mode)
             file.flush()
             os.fsync(descriptor)
-            # A link fails where a rename would write over what is there. With a directory's descriptor Python
-            # follows the link that /proc/self/fd has.
+            # A link fails if the path exists, while a rename would replace that file. Python follows the link in
+            # /proc/self/fd only if it is given the descriptor of a directory.
             anchor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.link(unfinished or f"/proc/self/fd/{descriptor}", path, src_dir_fd=anchor)
@@ -58,28 +58,28 @@ def user_id(name: str) -> int:
     """Return the number of a user.
 
     Args:
-        name: the user's.
+        name: the name of the user.
 
     Returns:
         The user id.
 
     Raises:
-        ParameterError: there is no such user.
+        ParameterError: the user does not exist.
     """
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
-        raise ParameterError(f'there is no user "{name}" on this machine') from None
+        raise ParameterError(f'user "{name}" does not exist on this machine') from None
 
 
 def data_directory_above(path: Path) -> Path | None:
-    """Tell whether a path is in a data directory of PostgreSQL, where base backups would have it.
+    """Return the data directory of PostgreSQL that a path is in, since base backups include all files in it.
 
     Args:
-        path: of a file, which need not exist.
+        path: the path of a file, which need not exist.
 
     Returns:
-        The data directory, or None.
+        The data directory, or None if the path is in none.
     """
     parent = path.parent.resolve()
     return next((each for each in (parent, *parent.parents) if (each / "PG_VERSION").exists()), None)

@@ -1,4 +1,4 @@
-"""``pgkeymgr init``: make a root key, once."""
+"""``pgkeymgr init``: generate the root key of a cluster, once."""
 
 import os
 import shutil
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .failure import failures_reported, report
-from .output import Json, message, print_json, shown
+from .failure import report, report_failures
+from .output import Json, escape, message, print_json
 from .provider_options import Kind, Settings
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 ALREADY_THERE = 3
 
 EPILOG = (
-    "Exit status: 0, made; 1, it failed; 2, wrong usage; 3, there is a root key already, or something that gives "
-    "one, and nothing was changed."
+    "Exit status: 0, success; 1, failure; 2, wrong usage; 3, a root key or a source of root keys already exists, "
+    "and nothing was changed."
 )
 
 _KEY_FILE_NAME = "pgkeymgr_root_key"
@@ -34,61 +34,67 @@ def init(
     ] = None,
     config_file: Annotated[
         Path | None,
-        typer.Option(help="Its postgresql.conf. [default: in the data directory, or Debian's only one]"),
+        typer.Option(
+            help="The cluster's postgresql.conf.",
+            show_default="in the data directory, or in Debian's only cluster",
+        ),
     ] = None,
     path: Annotated[
-        Path | None, typer.Option(help="Where the getkey script goes. [default: beside postgresql.conf]")
+        Path | None, typer.Option(help="The path of the new getkey script.", show_default="beside postgresql.conf")
     ] = None,
     key_file: Annotated[
-        Path | None, typer.Option(help="Where the root key goes. [default: beside postgresql.conf]")
+        Path | None, typer.Option(help="The path of the new key file.", show_default="beside postgresql.conf")
     ] = None,
     owner: Annotated[
-        str | None, typer.Option(help="The server's user. [default: whose the data directory is, or postgres]")
+        str | None,
+        typer.Option(help="The server's user.", show_default="the owner of the data directory, or postgres"),
     ] = None,
     share_directory: Annotated[
-        Path | None, typer.Option(help="PostgreSQL's. [default: what pg_config says]", show_default=False)
+        Path | None,
+        typer.Option(help="PostgreSQL's share directory.", show_default="the answer of pg_config"),
     ] = None,
     use_existing_key: Annotated[
-        bool, typer.Option("--use-existing-key", help="The key file is there: make the script for it.")
+        bool, typer.Option("--use-existing-key", help="The key file exists: make only the script for it.")
     ] = False,
     force_location: Annotated[
-        bool, typer.Option("--force-location", help="Put the key into a data directory, and so into base backups.")
+        bool,
+        typer.Option("--force-location", help="Allow a key file in the data directory, and so in base backups."),
     ] = False,
     provider: Kind = None,
     settings: Settings = None,
     json: Json = False,
 ) -> None:
-    """Make a root key, and the getkey script that gives it to the server. Never where there is one already.
+    """Generate a root key, and a getkey script that prints it for the server, unless the server already has one.
 
-    The key goes into a file that only the server's user can read, or with --provider into a key provider.
+    The key is stored in a file that only the server's user can read, or with --provider in a key provider.
     """
-    with failures_reported():
+    with report_failures():
         if provider is not None:
             if path or key_file or use_existing_key:
-                raise typer.BadParameter("with --provider, there is no script and no key file")
-            document = _into_provider(provider, settings or [])
+                raise typer.BadParameter("--provider excludes --path, --key-file and --use-existing-key")
+            document = _create_in_provider(provider, settings or [])
         else:
             if settings:
-                raise typer.BadParameter("--set is for --provider")
-            document = _into_file(
+                raise typer.BadParameter("--set requires --provider")
+            document = _create_in_file(
                 pgdata, config_file, path, key_file, owner, share_directory, use_existing_key, force_location
             )
     if json:
         print_json(document)
     elif document["created"]:
-        _tell(document)
+        _print(document)
     if not document["created"]:
         report(
-            f"{document['found']} is there already: nothing was changed",
-            "A second root key would make everything unreadable that is encrypted under the first. For a new one, "
-            "see pgkeymgr rotate root."
+            f"{document['found']} already exists: nothing was changed",
+            "A second root key would make all data under the first one unreadable. To change the root key, see "
+            "docs/root-rotation.md and pgkeymgr rotate root."
             if not document.get("is_key_only")
-            else "No getkey script prints it. If it is this cluster's, --use-existing-key makes one for it.",
+            else "No getkey script prints this key. If it is the key of this cluster, use --use-existing-key.",
         )
         raise typer.Exit(ALREADY_THERE)
 
 
-def _into_file(
+def _create_in_file(
     pgdata: Path | None,
     config_file: Path | None,
     path: Path | None,
@@ -100,14 +106,14 @@ def _into_file(
 ) -> dict[str, Any]:
     from ..errors import ParameterError
     from ..root_key import fingerprint, getkey, memory, trusted_path
+    from .cluster import find_cluster, find_source
     from .files import create, data_directory_above
-    from .getkey_script import with_file
-    from .place import find_place, present_source
+    from .getkey_script import script_for_file
 
-    place = find_place(config_file, pgdata)
-    script = (path or place.directory / getkey.FILE_NAME).absolute()
-    key_path = (key_file or place.directory / _KEY_FILE_NAME).absolute()
-    present = present_source(place, share_directory or _share_directory())
+    cluster = find_cluster(config_file, pgdata)
+    script = (path or cluster.directory / getkey.FILE_NAME).absolute()
+    key_path = (key_file or cluster.directory / _KEY_FILE_NAME).absolute()
+    present = find_source(cluster, share_directory or _share_directory())
     if present is None and os.path.lexists(script):
         present = script
     if present is not None:
@@ -115,18 +121,18 @@ def _into_file(
     data = data_directory_above(key_path)
     if data is not None and not force_location:
         raise ParameterError(
-            f"{key_path} is in the data directory {data}, and every base backup would have the root key in it",
-            hint="Name a place outside of it: --key-file. (--force-location puts it there all the same.)",
+            f"{key_path} is in the data directory {data}: every base backup would have the root key in it",
+            hint="Name a path outside of it with --key-file, or use --force-location.",
         )
     is_there = os.path.lexists(key_path)
     if is_there and not use_existing_key:
         return {"created": False, "found": str(key_path), "is_key_only": True}
     if use_existing_key and not is_there:
-        raise ParameterError(f"{key_path} does not exist", hint="Name the key file: --key-file.")
-    user = _user(owner, place.owner())
-    text = with_file(key_path)
+        raise ParameterError(f"{key_path} does not exist", hint="Name the key file with --key-file.")
+    user = _user(owner, cluster.owner())
+    text = script_for_file(key_path)
     for new in (key_path, script):
-        # The server would refuse the script, and another user could exchange the key.
+        # In such a directory, the server refuses the script, and another user could exchange the key.
         os.close(trusted_path.open_directory(str(new.parent), _refuser(new), "the server", user))
     memory.forbid_core_dumps()
     try:
@@ -135,18 +141,18 @@ def _into_file(
         else:
             key = os.urandom(32)
             create(key_path, key.hex().encode() + b"\n", _KEY_MODE, user)
-        # After the key: a script without one would stop whoever tries again.
+        # The script is created after the key. A script without a key would make the next call end with status 3.
         create(script, text.encode(), _SCRIPT_MODE, user)
     except FileExistsError as error:
-        # Somebody else was quicker.
+        # Another process has created the file in the meantime.
         return {"created": False, "found": str(error.filename2 or error.filename)}
     return {
         "created": True,
         "fingerprint": fingerprint(key),
         "script": str(script),
         "key_file": str(key_path),
-        # The server looks beside its postgresql.conf by itself.
-        "needs_name": script != place.directory / getkey.FILE_NAME,
+        # The server finds the script by itself only beside its postgresql.conf.
+        "needs_name": script != cluster.directory / getkey.FILE_NAME,
     }
 
 
@@ -172,7 +178,7 @@ def _user(name: str | None, owner_of_data: int | None) -> int:
         user = os.geteuid()
     if os.geteuid() not in (0, user):
         raise ParameterError(
-            f"the server runs as user id {user}, and only root can make files for it", hint="Run this as root."
+            f"only root can create files for the server, which runs as user id {user}", hint="Run this as root."
         )
     return user
 
@@ -190,11 +196,11 @@ def _read_key(path: Path, user: int) -> bytes:
     descriptor = trusted_path.open_private(str(path), _refuser(path), "the server", user)
     with os.fdopen(descriptor, "rb") as file:
         if os.fstat(descriptor).st_uid != user:
-            raise ParameterError(f"{path} must belong to the server's user", hint=f"chown {user} {path}")
+            raise ParameterError(f"{path} does not belong to the server's user", hint=f"Run chown {user} {path}.")
         return getkey.parse(file.read(getkey.OUTPUT_BYTES_MAX), str(path))[0]
 
 
-def _into_provider(kind: str, settings: list[str]) -> dict[str, Any]:
+def _create_in_provider(kind: str, settings: list[str]) -> dict[str, Any]:
     from ..errors import ProviderTakenError
     from ..root_key import fingerprint, memory
     from .provider_options import provider_of
@@ -203,28 +209,31 @@ def _into_provider(kind: str, settings: list[str]) -> dict[str, Any]:
     key = os.urandom(32)
     opened = provider_of(kind, settings)
     try:
-        # It refuses to write over what it has, and reads back what it has written.
+        # The provider never replaces a root key, and reads back the key that it has stored.
         opened.store([key])
     except ProviderTakenError:
         return {"created": False, "found": opened.source}
     return {"created": True, "fingerprint": fingerprint(key), "provider": kind, "source": opened.source}
 
 
-def _tell(document: dict[str, Any]) -> None:
+def _print(document: dict[str, Any]) -> None:
     typer.echo(f"root key    {document['fingerprint']}")
     if "script" in document:
-        typer.echo(f"script      {shown(document['script'])}")
-        typer.echo(f"key file    {shown(document['key_file'])}")
-        message("Keep a copy of the root key elsewhere: without it, what is encrypted is lost.")
+        typer.echo(f"script      {escape(document['script'])}")
+        typer.echo(f"key file    {escape(document['key_file'])}")
+        message("Keep a copy of the root key elsewhere. Without it, all encrypted data is lost:")
         message(
             f"  pgkeymgr escrow split --getkey {document['script']} --threshold 3 --shares 5 --output-directory …"
         )
         if document["needs_name"]:
-            message(f"Name the script in the environment of the server: PGKEYMGR_GETKEY={document['script']}")
-        message("Then, in the database: CREATE EXTENSION pgkeymgr CASCADE; SELECT * FROM root_key_status();")
-    else:
-        typer.echo(f"source      {shown(document['source'])}")
+            message(f"Put PGKEYMGR_GETKEY={document['script']} into the environment of the server.")
         message(
-            "Keep a copy of the root key elsewhere, if this one can be lost: pgkeymgr escrow split --provider …"
+            "Then create the extension in the database: CREATE SCHEMA pgkeymgr; CREATE EXTENSION pgkeymgr SCHEMA "
+            "pgkeymgr CASCADE; SELECT * FROM pgkeymgr.root_key_status();"
         )
-        message("Then write the same kind and settings into agent.toml, and start pgkeymgr agent.")
+    else:
+        typer.echo(f"source      {escape(document['source'])}")
+        message(
+            "Keep a copy of the root key elsewhere if this one can be lost: pgkeymgr escrow split --provider …"
+        )
+        message("Then write the same provider and settings into agent.toml, and start pgkeymgr agent.")

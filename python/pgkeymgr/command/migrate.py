@@ -1,4 +1,4 @@
-"""``pgkeymgr migrate``: encrypt the rows that were there before ``encrypt_column``."""
+"""``pgkeymgr migrate``: encrypt the rows that are older than the call of ``encrypt_column``."""
 
 from .output import Json
 from .procedure import BatchSize, Column, Table, call_procedure
@@ -13,5 +13,5 @@ def migrate(
     batch_size: BatchSize = 1000,
     json: Json = False,
 ) -> None:
-    """Encrypt the rows that were there before encrypt_column(), in batches, while readers and writers go on."""
+    """Encrypt the rows that are older than the call of encrypt_column(), in batches, without blocking clients."""
     call_procedure("migrate_column", dsn, database, table, column, batch_size, json)

@@ -1,4 +1,4 @@
-"""What a subcommand says: a JSON document or tables on stdout, messages and progress on stderr."""
+"""Prints the output of a subcommand: a JSON document or tables on stdout, messages and progress on stderr."""
 
 import json
 import os
@@ -14,39 +14,39 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 STYLES = {"ok": "green", "notice": "cyan", "warning": "yellow", "error": "bold red"}
-"""How words that say how good something is are coloured on a terminal."""
+"""The colour of each status on a terminal."""
 
 _WIDTH_OF_A_FILE = 200
 
 
 def print_json(document: Any) -> None:
-    """Print the one document of ``--json``.
+    """Print the document of ``--json``.
 
     Args:
-        document: of dictionaries, lists, and values that have a text form.
+        document: dictionaries, lists, and values that have a text form.
     """
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
 def message(text: str) -> None:
-    """Tell the user something that is not the result.
+    """Print a message for the user on stderr.
 
     Args:
-        text: a sentence or more.
+        text: one or more sentences.
     """
     typer.echo(text, err=True)
 
 
-def shown(value: Any) -> str:
-    """Return a value as it can be shown on a terminal.
+def escape(value: Any) -> str:
+    """Return the text of a value with escapes for all characters that cannot be printed.
 
-    Names and keys of rows come from whoever made them, and could hold control sequences.
+    Names and keys of rows come from the users of the database, and could hold control sequences.
 
     Args:
-        value: None is shown as nothing.
+        value: any value; the text of None is empty.
 
     Returns:
-        Its text, what cannot be printed as escapes.
+        The text, safe for a terminal.
     """
     text = "" if value is None else str(value)
     return "".join(
@@ -55,10 +55,10 @@ def shown(value: Any) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table on stdout; without rows, nothing.
+    """Print a table on stdout, or nothing if there are no rows.
 
     Args:
-        title: above it.
+        title: the title above the table.
         columns: the headings.
         rows: a value for each heading.
     """
@@ -68,25 +68,25 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(shown(title)), title_justify="left")
+    table = Table(title=Text(escape(title)), title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        texts = [shown(value) for value in row]
+        texts = [escape(value) for value in row]
         table.add_row(*(Text(text, style=STYLES.get(text, "")) for text in texts))
-    # In a pipe nothing says how wide a line may be; the default of 80 would fold most of them.
+    # A pipe has no width. Rich's default of 80 columns would fold most lines.
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE
     Console(width=width).print(table)
 
 
 def progress(unit: str) -> "Progress":
-    """Make a progress bar, on stderr and only if that is a terminal.
+    """Create a progress bar on stderr. It is disabled unless stderr is a terminal.
 
     Args:
-        unit: what is counted.
+        unit: the plural noun of the counted things.
 
     Returns:
-        It: a context manager.
+        The progress bar, a context manager.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -1,4 +1,4 @@
-"""The root keys that are there: what a getkey script prints, run as the server would run it."""
+"""Gets the present root keys from a getkey script, with the rights that the server would run it with."""
 
 import json
 import os
@@ -14,18 +14,18 @@ _BYTES_MAX = 2 * getkey.OUTPUT_BYTES_MAX
 
 
 def run_getkey(path: Path) -> list[bytes]:
-    """Run a getkey script as the user whom it, or a directory on the way to it, belongs to.
+    """Run a getkey script as the user that owns the script or a directory on its path.
 
-    Run as root, it would have more rights than whoever may change it.
+    If root ran it with its own rights, that user, who can change the script, would get the rights of root.
 
     Args:
-        path: the script's.
+        path: the path of the script.
 
     Returns:
         The root keys, 32 bytes each, newest first.
 
     Raises:
-        GetkeyError: it is refused, as the server would refuse it, or it failed.
+        GetkeyError: the script failed, or the server would refuse it.
     """
     memory.forbid_core_dumps()
     path = path.absolute()
@@ -33,19 +33,19 @@ def run_getkey(path: Path) -> list[bytes]:
         owner = _owner(path)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        raise GetkeyError(f'the getkey script "{path}" cannot be read: {reason}') from None
+        raise GetkeyError(f'could not read getkey script "{path}": {reason}') from None
     if os.geteuid() != 0 or owner == 0:
         return _run(path)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        # Nothing of the parent's is to run in here: no handlers, no buffers.
+        # No exit handlers and no buffers of the parent may run in the child, so it ends with os._exit.
         status = 1
         with suppress(BaseException):
             os.close(reader)
             _become(owner)
             with os.fdopen(writer, "w") as file:
-                json.dump(_told(path), file)
+                json.dump(_keys_or_error(path), file)
             status = 0
         os._exit(status)
     os.close(writer)
@@ -53,11 +53,11 @@ def run_getkey(path: Path) -> list[bytes]:
         answer = file.read(_BYTES_MAX)
     os.waitpid(child, 0)
     if not answer:
-        raise GetkeyError(f'the getkey script "{path}" cannot be run as user id {owner}, to whom it belongs')
-    told: dict[str, Any] = json.loads(answer)
-    if "error" in told:
-        raise GetkeyError(told["error"], told["hint"])
-    return [bytes.fromhex(key) for key in told["keys"]]
+        raise GetkeyError(f'could not run getkey script "{path}" as user id {owner}, its owner')
+    result: dict[str, Any] = json.loads(answer)
+    if "error" in result:
+        raise GetkeyError(result["error"], result["hint"])
+    return [bytes.fromhex(key) for key in result["keys"]]
 
 
 def _owner(path: Path) -> int:
@@ -70,7 +70,7 @@ def _run(path: Path) -> list[bytes]:
     return getkey.parse(getkey.run(str(path)), str(path))
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _keys_or_error(path: Path) -> dict[str, Any]:
     try:
         return {"keys": [key.hex() for key in _run(path)]}
     except Error as error:
@@ -82,6 +82,6 @@ def _become(user: int) -> None:
     os.initgroups(entry.pw_name, entry.pw_gid)
     os.setgid(entry.pw_gid)
     os.setuid(user)
-    # Where root is, its user may not.
+    # The user may not have access to root's current directory.
     os.chdir("/")
     memory.forbid_core_dumps()

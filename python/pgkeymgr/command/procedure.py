@@ -1,4 +1,4 @@
-"""A procedure on an encrypted column, called with a progress bar, and stopped by Ctrl-C between its batches."""
+"""Calls a procedure on an encrypted column, with a progress bar. Ctrl-C stops it and loses at most one batch."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .failure import INTERRUPTED, failures_reported, report
+from .failure import INTERRUPTED, report, report_failures
 from .output import message, print_json, progress
 
 if TYPE_CHECKING:
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from .connection import Database
 
-Table = Annotated[str, typer.Argument(help="The table, as SQL has it: customer, or clinic.patient.")]
-Column = Annotated[str, typer.Argument(help="Its column, as SQL has it without quotes.")]
+Table = Annotated[str, typer.Argument(help="The table, written as in SQL: customer, or clinic.patient.")]
+Column = Annotated[str, typer.Argument(help="The name of the column, without quotes.")]
 BatchSize = Annotated[
-    int, typer.Option(min=1, max=1_000_000, help="How many rows are rewritten, and locked, at a time.")
+    int, typer.Option(min=1, max=1_000_000, help="The number of rows that are locked and rewritten at a time.")
 ]
 
 EPILOG = (
-    "Exit status: 0, done; 1, it failed; 2, wrong usage; 130, stopped by Ctrl-C. Stopped or failed at any point, "
-    "it goes on where it was when it is called again."
+    "Exit status: 0, success; 1, failure; 2, wrong usage; 130, stopped by Ctrl-C. After a stop or a failure, call "
+    "the command again: it continues where it was."
 )
 
 _POLL_SECONDS = 0.25
@@ -33,31 +33,32 @@ _POLL_SECONDS = 0.25
 def call_procedure(
     procedure: str, dsn: str, database: str | None, table: str, column: str, batch_size: int, json: bool
 ) -> None:
-    """Call ``rotate_column`` or ``migrate_column``, and say what came of it.
+    """Call ``rotate_column`` or ``migrate_column``, and report the result.
 
     Args:
-        procedure: its name.
+        procedure: the name of the procedure.
         dsn: a connection string, or "".
-        database: the database, where it is not the one of the connection string.
+        database: the name of the database, if the connection string does not name it.
         table: the table's name, as SQL has it.
         column: the column's name.
-        batch_size: how many rows at a time.
-        json: print a JSON document.
+        batch_size: the number of rows in a batch.
+        json: whether to print a JSON document.
 
     Raises:
-        typer.Exit: it failed, or was stopped.
+        typer.Exit: the procedure failed or was stopped.
     """
     from .connection import open_database, resolve
 
-    with failures_reported(), open_database(dsn, database) as caller, open_database(dsn, database) as watcher:
+    with report_failures(), open_database(dsn, database) as caller, open_database(dsn, database) as watcher:
         named = resolve(caller, table)
         document = {"database": caller.name, "table": named["name"], "column": column}
-        # Whoever kills this command wants it to stop; PostgreSQL would else notice after the last batch.
-        with suppress(_not_on_this_platform()):
+        # If this command is killed, the procedure should end. Without this setting, PostgreSQL notices a lost
+        # client only after the last batch.
+        with suppress(_unsupported_setting()):
             caller.connection.execute("SET client_connection_check_interval = '1s'")
         try:
-            with _stopped_by_sigterm(), _watched(watcher, named["name"], column):
-                # Where it is cancelled, what its present batch did is undone, and nothing else.
+            with _stop_on_sigterm(), _show_progress(watcher, named["name"], column):
+                # A cancellation undoes the present batch only.
                 caller.query(
                     f"CALL {{s}}.{procedure}(%s::oid::regclass, %s, %s)", named["oid"], column, batch_size
                 )
@@ -67,24 +68,25 @@ def call_procedure(
                 print_json({**document, "done": False, **(done or {})})
             how_far = f" after {done['rows_done']} of {done['rows_total']} rows" if done else ""
             report(
-                f"stopped{how_far}", "Reads and writes go on as before. Call it again, and it goes on from there."
+                f"stopped{how_far}",
+                "Reads and writes work as before. Call the command again to continue from there.",
             )
             raise typer.Exit(INTERRUPTED) from None
     if json:
         print_json({**document, "done": True})
     else:
-        message(f"{procedure}: {document['table']}.{column} is done.")
+        message(f"{procedure}() has completed for {document['table']}.{column}.")
 
 
-def _not_on_this_platform() -> type[Exception]:
+def _unsupported_setting() -> type[Exception]:
     import psycopg
 
     return psycopg.errors.InvalidParameterValue
 
 
 @contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C."""
+def _stop_on_sigterm() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C."""
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -97,7 +99,7 @@ def _stopped_by_sigterm() -> Iterator[None]:
 
 
 def _progress(database: "Database", table: str, column: str) -> dict[str, Any] | None:
-    # Its operation may belong to the view or be asked for by the base table's name.
+    # The user may have named the view or the base table.
     rows = database.query(
         "SELECT p.rows_done, p.rows_total FROM {s}.column_progress AS p"
         " JOIN {s}.encrypted_columns AS c ON c.relation = p.relation AND c.column_name = p.column_name"
@@ -109,8 +111,8 @@ def _progress(database: "Database", table: str, column: str) -> dict[str, Any] |
 
 
 @contextmanager
-def _watched(database: "Database", table: str, column: str) -> Iterator[None]:
-    """Show how far the operation on a column has come, from another session."""
+def _show_progress(database: "Database", table: str, column: str) -> Iterator[None]:
+    """Show a progress bar for the operation on a column, with numbers that another session reads."""
     over = threading.Event()
     with progress("rows") as bar:
         if bar.disable:
@@ -129,7 +131,7 @@ def _watch(database: "Database", table: str, column: str, bar: "Progress", over:
     import psycopg
 
     task = bar.add_task(f"{table}.{column}", total=None)
-    # A bar that cannot be shown any more is no reason to stop.
+    # The procedure goes on even if its progress can no longer be read.
     with suppress(psycopg.Error):
         while not over.wait(_POLL_SECONDS):
             row = _progress(database, table, column)

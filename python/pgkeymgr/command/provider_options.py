@@ -1,4 +1,4 @@
-"""A key provider, named on the command line."""
+"""The options that name a key provider and its settings."""
 
 import tomllib
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ def provider_of(kind: str, settings: Sequence[str]) -> "Provider":
     """Open the provider that the options name.
 
     Args:
-        kind: of the provider.
-        settings: ``name=value`` each, the value as TOML has it, or else a plain text.
+        kind: the kind of the provider.
+        settings: texts of the form ``name=value``. A value that is not valid TOML is a plain text.
 
     Returns:
         The provider. It asks for passphrases on the terminal.
 
     Raises:
-        ParameterError: a setting has no value.
+        ParameterError: a setting does not have the form ``name=value``.
         ProviderError: the provider refuses its settings.
     """
     from ..provider import open_provider
@@ -48,7 +48,7 @@ def provider_of(kind: str, settings: Sequence[str]) -> "Provider":
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not (name and equals):
-            raise ParameterError("--set takes name=value")
+            raise ParameterError("invalid setting in --set", hint="Write --set name=value.")
         try:
             table[name] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

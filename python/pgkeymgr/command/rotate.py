@@ -1,12 +1,12 @@
-"""``pgkeymgr rotate``: a new root key, a new key for a column, a new version of a key."""
+"""``pgkeymgr rotate``: rotate the root key or the key of a column, or make a new version of a data key."""
 
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .failure import FAILED, failures_reported, report
-from .output import Json, message, print_json, print_table, progress, shown
+from .failure import FAILED, report, report_failures
+from .output import Json, escape, message, print_json, print_table, progress
 from .procedure import EPILOG, BatchSize, Column, Table, call_procedure
 from .target import AllDatabases, Databases, Dsn, OneDatabase
 
@@ -17,7 +17,7 @@ STILL_NEEDED = 3
 
 _POLL_SECONDS = 0.2
 
-app = typer.Typer(no_args_is_help=True, help="Replace the root key, a column's key, or a data key by a new one.")
+app = typer.Typer(no_args_is_help=True, help="Rotate the root key, a column's key, or a data key.")
 
 
 @app.command(epilog=EPILOG)
@@ -29,21 +29,21 @@ def column(
     batch_size: BatchSize = 1000,
     json: Json = False,
 ) -> None:
-    """Encrypt a column under a new version of its key, in batches, while readers and writers go on."""
+    """Encrypt a column again under a new version of its key, in batches, without blocking clients."""
     call_procedure("rotate_column", dsn, database, table, column, batch_size, json)
 
 
-@app.command(epilog="Exit status: 0, done; 1, it failed; 2, wrong usage.")
+@app.command(epilog="Exit status: 0, success; 1, failure; 2, wrong usage.")
 def key(
-    name: Annotated[str, typer.Argument(help="The key's name.")],
+    name: Annotated[str, typer.Argument(help="The name of the key.")],
     dsn: Dsn = "",
     database: OneDatabase = None,
     json: Json = False,
 ) -> None:
-    """Make a new version of a data key. What is encrypted from now on is under it; what was before still opens."""
+    """Make a new version of a data key. New values are encrypted under it, and older values can still be read."""
     from .connection import open_database
 
-    with failures_reported(), open_database(dsn, database) as opened:
+    with report_failures(), open_database(dsn, database) as opened:
         (made,) = opened.query("SELECT {s}.supersede_data_key(%s::text) AS id", name)
         columns = opened.query(
             "SELECT relation::text AS table, column_name::text AS column FROM {s}.encrypted_columns"
@@ -53,18 +53,18 @@ def key(
     if json:
         print_json({"database": opened.name, "key": name, "id": made["id"], "columns": columns})
         return
-    typer.echo(f"{shown(name)} has a new version, key {made['id']}.")
+    typer.echo(f"Data key {escape(name)} has a new version, key {made['id']}.")
     for each in columns:
         message(
-            f"{shown(each['table'])}.{shown(each['column'])} has older rows under the version before; "
-            "pgkeymgr rotate column encrypts them anew."
+            f"The older rows of {escape(each['table'])}.{escape(each['column'])} are still under older versions. "
+            "Use pgkeymgr rotate column to encrypt them again."
         )
 
 
 @app.command(
-    epilog="Exit status: 0, done, and no previous root key is needed any more by what could be looked at; "
-    "1, something failed; 2, wrong usage; 3, done, and a previous root key is still needed. "
-    "Interrupted, it can be called again: each database is one transaction."
+    epilog="Exit status: 0, success, and no examined database needs a previous root key; 1, failure; 2, wrong "
+    "usage; 3, success, but a previous root key is still needed. Each database is one transaction: after an "
+    "interruption, call the command again."
 )
 def root(
     dsn: Dsn = "",
@@ -73,14 +73,17 @@ def root(
     wait_standbys: Annotated[
         float,
         typer.Option(
-            "--wait-standbys", metavar="SECONDS", min=0, help="Wait so long for standbys to have replayed it."
+            "--wait-standbys",
+            metavar="SECONDS",
+            min=0,
+            help="The time to wait for standbys to replay the rotation.",
         ),
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Wrap every key anew under the newest root key, in every database, and tell when the old one can go.
+    """Wrap every key again under the newest root key, in every database, and report whether older ones are needed.
 
-    Before: give all servers, standbys too, the new root key as the first one, with the old one below it.
+    First give all servers and standbys the new root key, above the old one.
     """
     from .connection import connect, each_database
 
@@ -88,7 +91,7 @@ def root(
     problems: dict[str, str] = {}
     results: list[dict[str, Any]] = []
     standbys: list[dict[str, Any]] = []
-    with failures_reported():
+    with report_failures():
         lsn: str | None = None
         with progress("databases") as bar:
             for each in bar.track(each_database(dsn, database, problems), description="rotating"):
@@ -97,7 +100,7 @@ def root(
                     lsn = result.pop("lsn")
                     results.append(result)
         if lsn is not None:
-            # Any database tells of all of the cluster's standbys.
+            # pg_stat_replication shows all standbys of the cluster in every database.
             with connect(dsn, results[-1]["database"]) as connection:
                 standbys = _standbys(connection, lsn, wait_standbys)
     needed = sorted({fingerprint for result in results for fingerprint in result["still_needed"]})
@@ -116,14 +119,19 @@ def root(
         )
     else:
         rows = [[result["database"], result["fingerprint"], result["rewrapped"]] for result in results]
-        print_table("Root key", ("database", "root key", "wrapped anew"), rows)
+        print_table("Root key", ("database", "root key", "keys wrapped again"), rows)
         if standbys:
-            rows = [[standby["name"], standby["state"], standby["tells"]] for standby in standbys]
-            print_table("Standbys", ("name", "state", "has replayed it"), rows)
+            rows = [
+                [standby["name"], standby["state"], "yes" if standby["replayed"] else "not yet, or unknown"]
+                for standby in standbys
+            ]
+            print_table("Standbys", ("name", "state", "has replayed the rotation"), rows)
     for name, problem in problems.items():
         report(f"{name}: {problem}")
     if previous:
         _advise(previous, needed, behind, bool(problems), database)
+    elif results:
+        message("The server has only one root key. First put a new one above it: see docs/root-rotation.md.")
     if problems:
         raise typer.Exit(FAILED)
     if needed or behind:
@@ -133,10 +141,10 @@ def root(
 def _rotate(database: "Database", problems: dict[str, str]) -> dict[str, Any] | None:
     import psycopg
 
-    from .failure import told
+    from .failure import message_and_hint
 
     try:
-        # A commit that only is on its way to the disk has no place in the WAL that could be compared.
+        # An asynchronous commit may not be in the WAL yet when pg_current_wal_flush_lsn() is called.
         database.connection.execute(
             "SELECT set_config('synchronous_commit', 'local', false)"
             " WHERE current_setting('synchronous_commit') = 'off'"
@@ -145,7 +153,7 @@ def _rotate(database: "Database", problems: dict[str, str]) -> dict[str, Any] | 
         (status,) = database.query("SELECT * FROM {s}.root_key_status()")
         (written,) = database.query("SELECT pg_current_wal_flush_lsn()::text AS lsn")
     except psycopg.Error as error:
-        problems[database.name] = told(error)[0]
+        problems[database.name] = message_and_hint(error)[0]
         return None
     return {
         "database": database.name,
@@ -158,10 +166,10 @@ def _rotate(database: "Database", problems: dict[str, str]) -> dict[str, Any] | 
 
 
 def _standbys(connection: "Connection", lsn: str, seconds: float) -> list[dict[str, Any]]:
-    """Tell which standbys have replayed the rotation, and wait for them for some time."""
+    """Return the standbys, and whether each has replayed the rotation. Wait for them for some seconds."""
     deadline = time.monotonic() + seconds
     while True:
-        # Whoever may not see states sees NULL in them. A slot without a client is a standby that is away.
+        # A role without pg_monitor sees NULL as the state. An inactive slot belongs to a standby that is away.
         standbys: list[dict[str, Any]] = [
             dict(row)
             for row in connection.execute(
@@ -176,8 +184,6 @@ def _standbys(connection: "Connection", lsn: str, seconds: float) -> list[dict[s
         if all(standby["replayed"] for standby in standbys) or time.monotonic() >= deadline:
             break
         time.sleep(_POLL_SECONDS)
-    for standby in standbys:
-        standby["tells"] = "yes" if standby["replayed"] else "not yet, as far as it tells"
     return standbys
 
 
@@ -189,19 +195,24 @@ def _advise(
     names: list[str] | None,
 ) -> None:
     if needed:
-        message(f"Still needed: {', '.join(needed)}. Call this again, and see pgkeymgr status.")
+        message(
+            f"These previous root keys are still needed: {', '.join(needed)}. Call the command again, and see "
+            "pgkeymgr status."
+        )
     elif has_problems:
-        message("Leave the previous root keys where they are until all databases could be looked at.")
+        message("Keep the previous root keys until all databases could be examined.")
     elif behind:
         message(
-            "Leave the previous root keys where they are until the standbys have replayed it: --wait-standbys."
+            "Keep the previous root keys until the standbys have replayed the rotation. "
+            "--wait-standbys waits for them."
         )
     elif names:
-        message("Only some databases were looked at: the others may need the previous root keys.")
+        message("Only some databases were examined. The others may need the previous root keys.")
     else:
         message(
-            f"The server does not need these any more, and they can be withdrawn from it: {', '.join(previous)}."
+            f"The server no longer needs these root keys, and they can be withdrawn from it: "
+            f"{', '.join(previous)}."
         )
-        message("Standbys of standbys, and standbys that are not connected, are not seen from here.")
-    message("Keys by number and what wrap_key() returned may need them too, see docs/root-rotation.md.")
-    message("Base backups, WAL archives and dumps from before need them still: keep a copy as long as those.")
+        message("This command cannot see standbys of standbys, and standbys that are not connected.")
+    message("Keys by number and results of wrap_key() may also need them: see docs/root-rotation.md.")
+    message("Older base backups, WAL archives and dumps need them: keep a copy for as long as you keep those.")

@@ -1,4 +1,4 @@
-"""``pgkeymgr seal``: seal secrets for the server, where the client is psql or another that cannot do it itself."""
+"""``pgkeymgr seal``: seal secrets for the server, for psql and other clients that cannot do it themselves."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-from .failure import failures_reported
+from .failure import report_failures
 
 
 def _bytea(text: str) -> bytes:
     digits = text.removeprefix("\\x")
     if not re.fullmatch(r"([0-9A-Fa-f]{2})*", digits):
-        raise typer.BadParameter("not a bytea in hexadecimal, as psql prints it with bytea_output = hex")
+        raise typer.BadParameter(
+            "invalid bytea value: write it in hexadecimal, as psql prints it with bytea_output = hex"
+        )
     return bytes.fromhex(digits)
 
 
@@ -22,25 +24,33 @@ def _part(help_text: str) -> typer.models.ArgumentInfo:
 
 
 def seal(
-    public: Annotated[bytes, _part("The offer's public key, as psql prints it: \\x and hexadecimal digits.")],
-    challenge: Annotated[bytes, _part("The offer's challenge.")],
-    server_key: Annotated[bytes, _part("The server's exchange key.")],
-    signature: Annotated[bytes, _part("The offer's signature.")],
+    public: Annotated[bytes, _part("The public key of the offer, as psql prints it: \\x and hexadecimal digits.")],
+    challenge: Annotated[bytes, _part("The challenge of the offer.")],
+    server_key: Annotated[bytes, _part("The exchange key of the server.")],
+    signature: Annotated[bytes, _part("The signature of the offer.")],
     fingerprint: Annotated[
-        str, typer.Option(help="Of the exchange key that you trust: exchange_fingerprint() told it, once.")
+        str, typer.Option(help="The fingerprint of the exchange key that you trust, from exchange_fingerprint().")
     ],
     secret_file: Annotated[
         list[Path] | None,
-        typer.Option(help="A file with a secret, in their order; a newline at its end is not of the secret."),
+        typer.Option(
+            help="A file with a secret; may be repeated, in the order of the secrets. A final newline is ignored."
+        ),
     ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Take the files byte for byte: raw keys.")] = False,
-    secrets: Annotated[int | None, typer.Option(min=1, help="How many secrets to ask for; 1 by default.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="What to ask for, once a secret.")] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Read the files byte for byte, for example raw keys.")
+    ] = False,
+    secrets: Annotated[
+        int | None, typer.Option(min=1, help="The number of secrets to ask for.", show_default="1")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="The prompt for a secret; repeated for each secret.")
+    ] = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Ask for each secret twice.")] = False,
 ) -> None:
-    r"""Seal secrets to an offer of the server, and print what to give to the function that wants them.
+    r"""Seal secrets to an offer of the server, and print the sealed message for a function of the server.
 
-    They come from files, or are asked for on the terminal. In psql:
+    The secrets come from files or from the terminal. In psql:
 
     SELECT * FROM exchange_offer() \gset
 
@@ -53,18 +63,18 @@ def seal(
     from .secrets import ask_secrets, read_secret
 
     if secret_file and (secrets or label or confirm):
-        raise typer.BadParameter("with --secret-file, nothing is asked for: no --secrets, --label, --confirm")
+        raise typer.BadParameter("--secret-file excludes --secrets, --label and --confirm")
     if exact and not secret_file:
-        raise typer.BadParameter("--exact is for --secret-file")
+        raise typer.BadParameter("--exact requires --secret-file")
     if secrets and label and secrets != len(label):
-        raise typer.BadParameter(f"--secrets {secrets}, and --label {len(label)} times")
+        raise typer.BadParameter(f"--secrets is {secrets}, but --label was given {len(label)} times")
     labels = label or _labels(secrets or 1)
-    with failures_reported():
+    with report_failures():
         offer = Offer(public, challenge, server_key, signature)
-        # Nobody should type a secret for a server that is not the right one.
+        # Check the offer before anybody types a secret for the wrong server.
         check_offer(offer, fingerprint)
-        taken = [read_secret(path, exact) for path in secret_file or ()] or ask_secrets(labels, confirm)
-        typer.echo("\\x" + seal_secrets(offer, fingerprint, taken).hex())
+        values = [read_secret(path, exact) for path in secret_file or ()] or ask_secrets(labels, confirm)
+        typer.echo("\\x" + seal_secrets(offer, fingerprint, values).hex())
 
 
 def _labels(count: int) -> list[str]:

@@ -1,4 +1,7 @@
-"""Where a subcommand gets secrets from: files, or the terminal. Never its arguments, which every user can read."""
+"""Reads secrets from files or from the terminal.
+
+No secret is read from the arguments of the command, because every user of the machine can see those.
+"""
 
 import getpass
 import os
@@ -16,32 +19,32 @@ def read_secret(path: Path, exact: bool) -> bytes:
     """Read a secret from a file.
 
     Args:
-        path: of the file.
-        exact: take it byte for byte. Otherwise it is text, as an editor writes it: a newline at its end is not of
-            the secret, and the rest is as if it were typed.
+        path: the path of the file.
+        exact: whether the secret is the exact bytes of the file. Otherwise it is text: a final newline is removed,
+            and the rest is treated like a typed secret.
 
     Returns:
         The secret.
 
     Raises:
         ParameterError: the file cannot be read.
-        DataError: it is not UTF-8, and not to be taken byte for byte.
+        DataError: the file is not UTF-8, and ``exact`` is false.
     """
     try:
         with path.open("rb") as file:
-            # More is not sealed anyway, and some files do not end.
+            # A longer secret cannot be sealed, and some files, such as devices, do not end.
             content = file.read(SEALED_BYTES_MAX + 1)
     except OSError as error:
-        raise ParameterError(f"cannot read {path}: {os.strerror(error.errno or 0)}") from None
+        raise ParameterError(f"could not read {path}: {os.strerror(error.errno or 0)}") from None
     if exact:
         return content
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        text = None  # and raised below: this exception has the secret in it
+        text = None  # Raised below, outside this handler: this exception has the secret in it.
     if text is None:
         raise DataError(
-            f"{path} is not UTF-8 text", hint="With --exact, it is taken byte for byte, its last newline too."
+            f"{path} is not UTF-8 text", hint="Use --exact to read the file byte for byte, with its final newline."
         )
     return secret_bytes(re.sub(r"\r?\n\Z", "", text))
 
@@ -50,37 +53,38 @@ def ask_secrets(labels: Sequence[str], confirm: bool) -> list[bytes]:
     """Ask for secrets on the terminal, without echo.
 
     Args:
-        labels: what to ask for, one secret each.
-        confirm: ask for each a second time.
+        labels: a prompt for each secret.
+        confirm: whether to ask for each secret twice.
 
     Returns:
         The secrets.
 
     Raises:
         UnsupportedError: there is no terminal.
-        DataError: what was typed is not text, or not the same the second time.
+        DataError: the input is not text, or differs the second time.
     """
     secrets = []
     for label in labels:
         secret = _ask(f"{label}: ")
         if confirm and _ask(f"{label}, again: ") != secret:
-            raise DataError(f"{label}: the two are not the same")
+            raise DataError(f"{label}: the two inputs differ")
         secrets.append(secret)
     return secrets
 
 
 def _ask(prompt: str) -> bytes:
     try:
-        # It is the terminal that is asked, whatever stdin is: psql runs this with its own script there.
+        # The terminal is opened by its name, because psql runs this command with its own script as stdin.
         Path("/dev/tty").open("rb+", buffering=0).close()
         with warnings.catch_warnings():
-            # Where it cannot turn the echo off, getpass warns and goes on.
+            # getpass only warns if it cannot turn off the echo.
             warnings.simplefilter("error", getpass.GetPassWarning)
             return secret_bytes(getpass.getpass(prompt))
     except (OSError, getpass.GetPassWarning):
         raise UnsupportedError(
-            "there is no terminal to ask for the secret on", hint="Give it in a file: --secret-file."
+            "could not ask for the secret: there is no terminal",
+            hint="Put the secret into a file, and use --secret-file.",
         ) from None
     except UnicodeDecodeError:
-        pass  # raised below: this exception has the secret in it
-    raise DataError("what was typed is not text in the encoding of this terminal")
+        pass  # Raised below, outside this handler: this exception has the secret in it.
+    raise DataError("the input is not text in the encoding of this terminal")

@@ -1,8 +1,8 @@
-"""Shares of a root key: SLIP-39 words, the page that each is printed on, and how they are read again.
+"""Splits a root key into SLIP-39 shares, prints a page for each, and reads them again.
 
-SLIP-39 is Trezor's standard for Shamir's secret sharing; their own library does the arithmetic. A root key of
-32 bytes gives shares of 33 words, the last 3 of which are a checksum: up to 3 mistyped words are always noticed.
-The shares of one split have an identifier in common. There is one group, and no passphrase.
+SLIP-39 is Trezor's standard for Shamir's secret sharing, and their own library does the arithmetic. A root key of
+32 bytes has shares of 33 words. The last 3 words are a checksum, which detects up to 3 mistyped words with
+certainty. The shares of one split have a common identifier. There is one group, and no passphrase.
 """
 
 import re
@@ -19,10 +19,10 @@ WORDS = 33
 THRESHOLD_MIN = 2
 SHARES_MAX = 16
 
-# PBKDF2 would slow down who guesses a passphrase, and there is none.
+# The iterations of PBKDF2 slow down guesses of a passphrase, and there is no passphrase.
 _ITERATION_EXPONENT = 0
 _PASSPHRASE = b""
-# No two words have the same first letters.
+# The first four letters of each word are unique.
 _PREFIX_LETTERS = 4
 _EXTENDABLE_WORD, _EXTENDABLE_BIT = 1, 1 << 4
 _COLUMNS = 3
@@ -30,13 +30,13 @@ _CUSTOMIZATION = {False: b"shamir", True: b"shamir_extendable"}
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadShare:
     """A share that was read.
 
     Attributes:
-        words: its words, separated by a space.
-        share: what they say.
-        fingerprint: of the root key, as the page has it, or None.
+        words: the words, separated by spaces.
+        share: the decoded share.
+        fingerprint: the fingerprint of the root key on the page, or None if the page has none.
     """
 
     words: str
@@ -45,30 +45,31 @@ class Read:
 
     @property
     def number(self) -> int:
-        """Which share it is, from 1."""
+        """The number of the share, from 1."""
         return int(self.share.index) + 1
 
 
 def split(key: bytes, threshold: int, count: int) -> list[str]:
-    """Make shares of a root key.
+    """Split a root key into shares.
 
     Args:
-        key: 32 bytes.
-        threshold: how many shares give the key, at least 2.
-        count: how many are made, at most SHARES_MAX.
+        key: the root key, 32 bytes.
+        threshold: the number of shares that recover the key, at least THRESHOLD_MIN.
+        count: the number of shares, at least ``threshold`` and at most SHARES_MAX.
 
     Returns:
         The shares, WORDS words each.
 
     Raises:
-        ParameterError: there are fewer shares than are needed, or too many.
-        DataError: the shares do not give the key; this is checked before anybody relies on them.
+        ParameterError: ``threshold`` or ``count`` is out of range.
+        DataError: the shares do not recover the key. They are tried before anybody relies on them.
     """
     assert len(key) == KEY_BYTES
     if not THRESHOLD_MIN <= threshold <= count <= SHARES_MAX:
         raise ParameterError(
-            f"{threshold} of {count} shares cannot be made",
-            hint=f"--threshold is {THRESHOLD_MIN} or more, --shares at least that, and at most {SHARES_MAX}.",
+            f"cannot split the key so that {threshold} of {count} shares recover it",
+            hint=f"Set --threshold to at least {THRESHOLD_MIN}, and --shares to at least --threshold and at most "
+            f"{SHARES_MAX}.",
         )
     (shares,) = generate_mnemonics(
         group_threshold=1,
@@ -80,49 +81,49 @@ def split(key: bytes, threshold: int, count: int) -> list[str]:
     )
     for some in (shares[:threshold], shares[-threshold:]):
         if combine_mnemonics(some, _PASSPHRASE) != key:
-            raise DataError("the shares that were made do not give the key: do not use them")
+            raise DataError("the new shares do not recover the key", hint="Do not use these shares.")
     return list(shares)
 
 
 def page(words: str, number: int, count: int, threshold: int, key_fingerprint: str, date: str) -> str:
-    """Return the page that a share is printed on.
+    """Return the page to print for a share.
 
     Args:
-        words: the share.
-        number: which it is, from 1.
-        count: how many there are.
-        threshold: how many give the key.
-        key_fingerprint: of the root key.
-        date: when it was made.
+        words: the words of the share.
+        number: the number of the share, from 1.
+        count: the number of shares.
+        threshold: the number of shares that recover the key.
+        key_fingerprint: the fingerprint of the root key.
+        date: the date of the split.
 
     Returns:
-        The text, for a printer or a file.
+        The text of the page.
     """
     numbered = [f"{place:2}. {word}" for place, word in enumerate(words.split(), 1)]
     height = -(-len(numbered) // _COLUMNS)
     lines = ["  ".join(f"{word:14}" for word in numbered[line::height]).rstrip() for line in range(height)]
     return (
         f"Share {number} of {count} of a root key of pgkeymgr\n\n"
-        f"Any {threshold} of the {count} shares give the root key; fewer tell nothing about it.\n"
-        "Keep this one secret, and apart from the others.\n\n"
+        f"Any {threshold} of the {count} shares recover the root key. Fewer shares reveal nothing about it.\n"
+        "Keep this share secret, and apart from the others.\n\n"
         f"Made:         {date}\n"
         f"Fingerprint:  {key_fingerprint}\n\n" + "\n".join(lines) + "\n\n"
-        "To get the key back: pgkeymgr escrow combine. The words are SLIP-39, without a passphrase.\n"
+        "To recover the key, run pgkeymgr escrow combine. The words are SLIP-39, without a passphrase.\n"
     )
 
 
-def read(text: str, name: str) -> Read:
+def read(text: str, name: str) -> ReadShare:
     """Read a share, and check that it has no mistyped word.
 
     Args:
-        text: a page, or the words; of each word, the first 4 letters are enough.
-        name: what to call the share in an error.
+        text: a page, or only the words. The first 4 letters of each word are enough.
+        name: the name of the share for error messages.
 
     Returns:
         The share.
 
     Raises:
-        DataError: it is not a share of a root key. The message tells which words are wrong, by their numbers only.
+        DataError: the text is not a share of a root key. The message names wrong words only by their numbers.
     """
     numbered = {
         int(number): word for number, word in re.findall(r"(?<![\w.])(\d{1,2})\. ([a-z]+)\b", text.lower())
@@ -131,52 +132,54 @@ def read(text: str, name: str) -> Read:
         word for word in re.split(r"[\s.,]+", text.lower()) if word and not word.isdigit()
     ]
     if numbered and sorted(numbered) != list(range(1, len(numbered) + 1)):
-        raise DataError(f"{name} lacks some of its words")
+        raise DataError(f"some words of {name} are missing")
     indexes = [_index(word) for word in typed]
     unknown = [str(place) for place, index in enumerate(indexes, 1) if index is None]
     if unknown:
         raise DataError(
-            f"{name} is mistyped: not in the list of words: number {', '.join(unknown)}",
-            hint="Compare these with the page.",
+            f"{name} has words that are not in the SLIP-39 list: number {', '.join(unknown)}",
+            hint="Compare these words with the page.",
         )
     if len(indexes) != WORDS:
-        raise DataError(f"{name} has {len(indexes)} words, and a share has {WORDS}")
+        raise DataError(f"{name} has {len(indexes)} words instead of {WORDS}")
     known = [index for index in indexes if index is not None]
     words = " ".join(wordlist.words_from_indices(known))
-    share = _parsed(words)
+    share = _parse(words)
     if share is None:
-        suspect = _mistyped(known)
+        suspect = _find_mistyped(known)
         raise DataError(
-            f"{name} is mistyped: its checksum is wrong",
-            hint=f"Compare word {suspect} with the page." if suspect else "More than one word is wrong.",
+            f"{name} has a wrong checksum: a word is mistyped",
+            hint=f"Compare word {suspect} with the page."
+            if suspect
+            else "More than one word is wrong. Compare all words with the page.",
         )
     if len(share.value) != KEY_BYTES or share.group_count != 1:
-        raise DataError(f"{name} is a SLIP-39 share of something else than a root key of pgkeymgr")
-    shown = re.search(r"fingerprint:?\s+([0-9a-f]{32})\b", text.lower())
-    return Read(words, share, shown[1] if shown else None)
+        raise DataError(f"{name} is a SLIP-39 share, but not of a root key of pgkeymgr")
+    printed = re.search(r"fingerprint:?\s+([0-9a-f]{32})\b", text.lower())
+    return ReadShare(words, share, printed[1] if printed else None)
 
 
 def _index(word: str) -> int | None:
     if word in wordlist.WORDLIST:
         return int(wordlist.WORDLIST.index(word))
-    # A whole word with a wrong letter at its end is a mistake, not an abbreviation.
+    # A longer word that is not in the list is mistyped, and is not an abbreviation.
     if len(word) != _PREFIX_LETTERS:
         return None
     found = [index for index, each in enumerate(wordlist.WORDLIST) if each.startswith(word)]
     return found[0] if len(found) == 1 else None
 
 
-def _parsed(words: str) -> Share | None:
+def _parse(words: str) -> Share | None:
     try:
         return Share.from_mnemonic(words)
     except MnemonicError:
-        return None  # its text has some of the words
+        return None  # The text of the exception has some of the words.
 
 
-def _mistyped(indexes: list[int]) -> int | None:
-    """Return the number of the one word with another in whose place the checksum is right; None if there is none.
+def _find_mistyped(indexes: list[int]) -> int | None:
+    """Return the number of the mistyped word, from 1, if the checksum is right with another word in its place.
 
-    Any two shares differ in at least 4 words, so there is one such number at most.
+    Any two shares differ in at least 4 words, so at most one word is found. Return None if there is no such word.
     """
     for place, present in enumerate(indexes):
         for other in range(len(wordlist.WORDLIST)):
@@ -188,55 +191,58 @@ def _mistyped(indexes: list[int]) -> int | None:
     return None
 
 
-def check_belongs(read_now: Read, before: Sequence[Read], name: str) -> None:
-    """Refuse a share that is not one more of the same split.
+def check_belongs(read_now: ReadShare, before: Sequence[ReadShare], name: str) -> None:
+    """Check that a share is a new share of the same split as the shares before it.
 
     Args:
         read_now: the share.
-        before: those that were read before it.
-        name: what to call it in the error.
+        before: the shares that were read before it.
+        name: the name of the share for error messages.
 
     Raises:
-        DataError: it is of another split, or was given before.
+        DataError: the share belongs to another split, or was given before.
     """
     for other in before:
         if other.share.group_parameters() != read_now.share.group_parameters():
             raise DataError(
                 f"{name} and share {other.number} are not of the same split",
-                hint="Shares that were made at different times do not go together, even if they are of one key.",
+                hint="Shares of different splits cannot be combined, even if they are of the same key.",
             )
         if other.number == read_now.number:
             raise DataError(f"{name} is share {read_now.number}, which was given before")
 
 
-def combine(shares: Sequence[Read], expected: str | None) -> bytes:
-    """Get the root key back.
+def combine(shares: Sequence[ReadShare], expected: str | None) -> bytes:
+    """Recover the root key from its shares.
 
     Args:
-        shares: enough of one split.
-        expected: the fingerprint of the root key, or None; those on the pages are checked too.
+        shares: enough shares of one split.
+        expected: the expected fingerprint of the root key, or None. The fingerprints on the pages are checked too.
 
     Returns:
         The root key, 32 bytes.
 
     Raises:
-        DataError: there are too few, or they do not give the key of that fingerprint.
+        DataError: there are too few shares, or they do not give a key with the expected fingerprint.
     """
     needed = shares[0].share.member_threshold if shares else THRESHOLD_MIN
     if len(shares) < needed:
-        raise DataError(f"{len(shares)} of the {needed} shares that are needed were given")
+        raise DataError(f"{len(shares)} shares were given, but {needed} are needed")
     key: bytes | None
     try:
         key = combine_mnemonics([share.words for share in shares[:needed]], _PASSPHRASE)
     except MnemonicError:
         key = None
     if key is None:
-        raise DataError("these shares do not give a key", hint="One of them is of another split, or was forged.")
+        raise DataError(
+            "these shares do not give a key", hint="Check whether a share is of another split, or was forged."
+        )
     found = fingerprint(key)
     for wanted in (expected, *(share.fingerprint for share in shares)):
         if wanted is not None and wanted != found:
             raise DataError(
-                f"these shares give the root key {found}, and {wanted} was expected",
-                hint="Nothing was written. Are they of another key, or was the fingerprint mistyped?",
+                f"these shares give the root key {found}, but {wanted} was expected",
+                hint="Nothing was written. Check whether the shares are of another key, and whether the "
+                "fingerprint is mistyped.",
             )
     return key

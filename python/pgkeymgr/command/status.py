@@ -1,11 +1,11 @@
-"""``pgkeymgr status``: the root key, the encrypted columns and the keys of each database."""
+"""``pgkeymgr status``: show the root key, the encrypted columns and the keys of each database."""
 
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .failure import FAILED, failures_reported, report
-from .output import Json, message, print_json, print_table, shown
+from .failure import FAILED, report, report_failures
+from .output import Json, escape, print_json, print_table
 from .target import AllDatabases, Databases, Dsn
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _KEYS = """
     FROM {s}.data_keys GROUP BY 1 ORDER BY 1
 """
 
-EPILOG = "Exit status: 0, all could be looked at and has its root key; 1, not so; 2, wrong usage."
+EPILOG = "Exit status: 0, each database could be examined and has its root key; 1, otherwise; 2, wrong usage."
 
 
 def status(
@@ -37,9 +37,9 @@ def status(
     """Show the root key, the encrypted columns and the keys of each database of a cluster."""
     from .connection import each_database
 
-    del all_databases  # says what is the default
+    del all_databases  # The option only names the default.
     problems: dict[str, str] = {}
-    with failures_reported():
+    with report_failures():
         documents = [_look(each) for each in each_database(dsn, database, problems)]
     if json:
         print_json({"databases": documents, "problems": problems})
@@ -55,13 +55,17 @@ def status(
 def _look(database: "Database") -> dict[str, Any]:
     import psycopg
 
-    from .failure import told
+    from .failure import message_and_hint
 
     root_key, error = None, None
     try:
         (root_key,) = database.query("SELECT * FROM {s}.root_key_status()")
     except psycopg.Error as refused:
-        error = told(refused)[0]
+        error = message_and_hint(refused)[0]
+    if root_key is not None:
+        missing = sorted({*root_key["still_needed"]} - {*root_key["previous"]})
+        if missing:
+            error = f"the server does not have the root key {', '.join(missing)}, which this database needs"
     return {
         "database": database.name,
         "schema": database.schema,
@@ -74,17 +78,17 @@ def _look(database: "Database") -> dict[str, Any]:
 
 
 def _show(document: dict[str, Any]) -> None:
-    typer.echo(f"{shown(document['database'])}: pgkeymgr {document['version']} in {shown(document['schema'])}")
+    typer.echo(f"{escape(document['database'])}: pgkeymgr {document['version']} in {escape(document['schema'])}")
     root_key = document["root_key"]
-    if root_key is None:
-        message(f"pgkeymgr: {document['database']}: {document['error']}")
-    else:
-        typer.echo(f"  root key    {root_key['fingerprint']}, from {shown(root_key['source'])}")
+    if document["error"]:
+        report(f"{document['database']}: {document['error']}")
+    if root_key is not None:
+        typer.echo(f"  root key      {root_key['fingerprint']}, from {escape(root_key['source'])}")
         for label in ("previous", "still_needed"):
             for fingerprint in root_key.get(label) or ():
-                typer.echo(f"  {label.replace('_', ' '):12}{fingerprint}")
+                typer.echo(f"  {label.replace('_', ' '):14}{fingerprint}")
     counts = [f"{count} {state}" for state, count in document["keys"].items()]
-    typer.echo(f"  keys        {', '.join(counts) or 'none'}")
+    typer.echo(f"  keys          {', '.join(counts) or 'none'}")
     if document["columns"]:
         rows = [
             [

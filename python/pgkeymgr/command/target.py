@@ -1,4 +1,4 @@
-"""The options that say where a subcommand connects to; ``connection.py`` does it."""
+"""The options that name the server and the databases. ``connection.py`` connects to them."""
 
 from typing import Annotated
 
@@ -9,21 +9,23 @@ Dsn = Annotated[
     typer.Option(
         "--dsn",
         "-d",
-        help="A connection string, as psql takes it; libpq's environment (PGHOST, PGSERVICE …) counts too. Leave "
-        "the password to ~/.pgpass: arguments can be seen by every user of the machine.",
+        help="A connection string, as for psql. The variables of libpq (PGHOST, PGSERVICE …) are used as well. "
+        "Put the password into ~/.pgpass, because every user of the machine can see arguments.",
         show_default=False,
     ),
 ]
 Databases = Annotated[
     list[str] | None,
     typer.Option(
-        "--database", help="Only this one; may be repeated. By default, every database that has the extension."
+        "--database",
+        help="The name of a database; may be repeated.",
+        show_default="every database that has the extension",
     ),
 ]
 AllDatabases = Annotated[
-    bool, typer.Option("--all-databases", help="Every database that has the extension: the default.")
+    bool, typer.Option("--all-databases", help="Use every database that has the extension. This is the default.")
 ]
 OneDatabase = Annotated[
     str | None,
-    typer.Option("--database", help="The database, where it is not the one of --dsn.", show_default=False),
+    typer.Option("--database", help="The name of the database, if --dsn does not name it.", show_default=False),
 ]

@@ -1,10 +1,10 @@
-"""``pgkeymgr verify``: open every ciphertext of every encrypted column."""
+"""``pgkeymgr verify``: check that every ciphertext of every encrypted column can be decrypted."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .failure import FAILED, failures_reported, report
+from .failure import FAILED, report, report_failures
 from .output import Json, message, print_json, print_table, progress
 from .target import AllDatabases, Databases, Dsn
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from .connection import Database
 
 EPILOG = (
-    "Exit status: 0, every ciphertext opens; 1, one does not, or something could not be looked at; 2, wrong usage."
+    "Exit status: 0, every ciphertext can be decrypted; 1, some cannot, or a database could not be examined; 2, "
+    "wrong usage."
 )
 
 _SHOWN_MAX = 20
-# verify_column() stops there.
+# verify_column() returns at most this many rows.
 _LISTED_MAX = 10_000
 _COLUMNS = """
     SELECT c.base_relation::oid AS oid, coalesce(c.relation, c.base_relation)::text AS relation,
@@ -34,23 +35,23 @@ def verify(
     dsn: Dsn = "",
     database: Databases = None,
     all_databases: AllDatabases = False,
-    table: Annotated[str | None, typer.Option(help="Only this table's columns.")] = None,
-    column: Annotated[str | None, typer.Option(help="Only columns of this name.")] = None,
+    table: Annotated[str | None, typer.Option(help="Check only the columns of this table.")] = None,
+    column: Annotated[str | None, typer.Option(help="Check only columns with this name.")] = None,
     json: Json = False,
 ) -> None:
-    """Open every ciphertext of every encrypted column, and report what does not open, by the keys of the rows.
+    """Decrypt every ciphertext of every encrypted column, and report each row whose value cannot be decrypted.
 
-    Nothing that is decrypted leaves the server. It takes a superuser, since it looks at all tables.
+    No decrypted value leaves the server. The command requires a superuser, because it reads all tables.
     """
     from .connection import each_database
 
-    del all_databases  # says what is the default
+    del all_databases  # The option only names the default.
     problems: dict[str, str] = {}
     results: list[dict[str, Any]] = []
-    with failures_reported(), progress("columns") as bar:
+    with report_failures(), progress("columns") as bar:
         for each in each_database(dsn, database, problems):
             results += _verify(each, table, column, problems, bar)
-    # Where nothing is looked at, nothing is found: that must not look like success.
+    # If no column was examined, the empty result must not look like success.
     if not results and not problems and (table or column):
         problems[table or column or ""] = "no database has such an encrypted column"
     if json:
@@ -70,19 +71,20 @@ def _verify(
 
     from ..errors import UndefinedError
     from .connection import resolve
-    from .failure import told
+    from .failure import message_and_hint
 
     oid = None
     if table is not None:
         try:
             oid = resolve(database, table)["oid"]
         except UndefinedError:
-            return []  # another database may have it
+            return []  # Another database may have the table.
     results = []
     try:
-        columns = list(database.connection.execute(database.composed(_COLUMNS), {"oid": oid, "column": column}))
+        columns = list(database.connection.execute(database.compose(_COLUMNS), {"oid": oid, "column": column}))
         for each in bar.track(columns, description=database.name):
-            # First, and in a snapshot of its own: what is written in between is counted, or verified, or both.
+            # The values are counted before they are verified, in another snapshot. A value that is written in
+            # between is verified, and may not be counted.
             (counted,) = database.query(
                 "SELECT {s}._count_values(%s::oid::regclass, %s::name) AS count", each["oid"], each["column"]
             )
@@ -102,7 +104,7 @@ def _verify(
                 }
             )
     except psycopg.Error as error:
-        problems[database.name] = told(error)[0]
+        problems[database.name] = message_and_hint(error)[0]
     return results
 
 
@@ -123,4 +125,4 @@ def _show(results: list[dict[str, Any]]) -> None:
             few = [[row["row_key"], row["problem"]] for row in result["broken"][:_SHOWN_MAX]]
             print_table(f"{result['relation']}.{result['column']}", ("row", "problem"), few)
             if len(result["broken"]) > _SHOWN_MAX:
-                message(f"… and {len(result['broken']) - _SHOWN_MAX} more; --json has them.")
+                message(f"… and {len(result['broken']) - _SHOWN_MAX} more rows. Use --json to see all.")

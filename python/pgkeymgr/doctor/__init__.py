@@ -1,8 +1,8 @@
-"""The doctor: looks at what a database's keys depend on, and says what is wrong and what to do about it.
+"""The doctor checks the root key, the settings, the machine, the roles and the columns that keys depend on.
 
-Nothing here writes, neither to the database nor to a file. Each check is a function that gives findings; one that
-fails is told of, and the others go on. No finding has a secret in it, nor what stands in a getkey script or in a
-key file.
+Each check is a function that yields findings, each with a hint. If a check fails, a finding reports that, and the
+other checks run. The doctor writes neither to the database nor to a file. No finding contains a secret, or the
+content of a getkey script or a key file.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,25 +34,25 @@ CHECKS: dict[str, Check] = {
     "roles": roles.check_roles,
     "audit_trail": trail.check_trail,
 }
-"""The checks by name, in the order in which they are made."""
+"""The checks by name, in the order in which they run."""
 
 _SEVERITIES = (ERROR, WARNING, NOTICE, OK)
 _STOPS = ("57014", "57P01", "57P02", "57P03")
 
 
 class Doctor:
-    """The checks, for one session."""
+    """Runs the checks for one session."""
 
     def __init__(self, database: Database, audit: Audit) -> None:
         self._database = database
         self._audit = audit
 
     def doctor(self) -> list[tuple[str, str, str | None, str, str | None]]:
-        """Make all checks.
+        """Run all checks.
 
         Returns:
-            Name of the check, status, object, message and hint of each finding, the worst first, and a row with
-            the status ``ok`` for each check that has found nothing worse.
+            Rows of check, status, object, message and hint, the worst status first. A check without a problem has
+            rows with the status ``ok``.
 
         Raises:
             CanceledError: the statement was cancelled.
@@ -61,12 +61,12 @@ class Doctor:
         found = [
             (name, finding.status, finding.object, finding.message, finding.hint)
             for name, check in CHECKS.items()
-            for finding in _made(check, context)
+            for finding in _run(check, context)
         ]
         return sorted(found, key=lambda row: _SEVERITIES.index(row[1]))
 
 
-def _made(check: Check, context: Context) -> list[Finding]:
+def _run(check: Check, context: Context) -> list[Finding]:
     try:
         found = list(check(context)) or [Finding(OK, None, "nothing found")]
         return [finding for finding in found if finding.status != OK] or found
@@ -78,6 +78,6 @@ def _made(check: Check, context: Context) -> list[Finding]:
                 NOTICE,
                 None,
                 f"could not be checked: {explain(error)}",
-                getattr(error, "hint", None) or "Call doctor() again when that is mended.",
+                getattr(error, "hint", None) or "Fix the problem, and call doctor() again.",
             )
         ]

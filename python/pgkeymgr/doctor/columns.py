@@ -1,10 +1,10 @@
-"""Encrypted columns that are not finished, and plaintext that is left of them."""
+"""Finds encrypted columns with an unfinished procedure, and plaintext that remains beside encrypted columns."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from ..column.catalog import SEALING_TRIGGERS
-from .finding import NOTICE, WARNING, Context, Finding, listed
+from .finding import NOTICE, WARNING, Context, Finding, join_names
 
 _PROCEDURES = {"migrating": "migrate_column", "rotating": "rotate_column", "decrypting": "decrypt_column"}
 
@@ -12,7 +12,7 @@ _DOCUMENT = "docs/encrypted-columns.md, What is left of the old plaintext"
 
 
 def check_unfinished(context: Context) -> Iterator[Finding]:
-    """Find columns of which a procedure has to be called again."""
+    """Find the columns whose procedure must be called again."""
     is_standby = context.is_standby()
     for row in context.rows(
         "SELECT c.id, c.column_name::text AS name, c.state::text AS state,"
@@ -34,22 +34,26 @@ def check_unfinished(context: Context) -> Iterator[Finding]:
         if row["rows_total"] is None:
             progress = f"{procedure}() has not been called"
         else:
-            progress = f"{row['rows_done']:,} of {row['rows_total']:,} rows, begun {row['age']} ago"
-        at_it = [] if is_standby else _sessions(context, row["id"], procedure)
-        if at_it:
-            progress += f"; the session {listed(at_it)} seems to be at it"
+            progress = f"{row['rows_done']:,} of {row['rows_total']:,} rows, started {row['age']} ago"
+        sessions = [] if is_standby else _find_sessions(context, row["id"], procedure)
+        if sessions:
+            progress += f"; session {join_names(sessions)} seems to run the procedure"
         elif not is_standby:
-            progress += "; no session is at it"
+            progress += "; no session runs the procedure"
         yield Finding(
-            NOTICE if at_it or is_standby else WARNING,
+            NOTICE if sessions or is_standby else WARNING,
             f"{row['relation']}.{row['name']}",
             f"the column is {row['state']}: {progress}",
-            "Wait for it." if at_it else f"On the primary: {call}" if is_standby else call,
+            "Wait until the procedure has finished."
+            if sessions
+            else f"On the primary: {call}"
+            if is_standby
+            else call,
         )
 
 
-def _sessions(context: Context, column_id: int, procedure: str) -> list[str]:
-    # A batch holds the column's lock; between two batches there is only the text of the statement.
+def _find_sessions(context: Context, column_id: int, procedure: str) -> list[str]:
+    # A procedure holds the column's lock during a batch. Between two batches, only its text identifies it.
     return [
         str(row["pid"])
         for row in context.rows(
@@ -105,14 +109,14 @@ def check_writes(context: Context) -> Iterator[Finding]:
 
 
 def check_plaintext(context: Context) -> Iterator[Finding]:
-    """Find where plaintext of encrypted columns lies beside them, or may still lie."""
-    yield from _beside(context)
-    yield from _rewritten(context)
-    yield from _above(context)
+    """Find the places where plaintext of encrypted columns is, or may still be, outside of the columns."""
+    yield from _find_indexes_and_statistics(context)
+    yield from _find_old_files(context)
+    yield from _find_materialized_views(context)
 
 
-def _beside(context: Context) -> Iterator[Finding]:
-    """Find what PostgreSQL keeps of a plaintext column that has not gone yet."""
+def _find_indexes_and_statistics(context: Context) -> Iterator[Finding]:
+    """Find indexes and statistics on plaintext columns that have not been dropped yet."""
     for column in context.rows(
         "SELECT r.base::pg_catalog.oid::bigint AS base, r.base::text AS base_name, a.attnum::integer AS number,"
         " a.attname::text AS name"
@@ -142,11 +146,13 @@ def _beside(context: Context) -> Iterator[Finding]:
             "  'pg_catalog.pg_statistic_ext'::pg_catalog.regclass ORDER BY 2",
             *arguments,
         ):
-            what, drop = ("index", "DROP INDEX") if row["is_index"] else ("extended statistics", "DROP STATISTICS")
+            what, drop = (
+                ("the index", "DROP INDEX") if row["is_index"] else ("the statistics object", "DROP STATISTICS")
+            )
             yield Finding(
                 WARNING,
                 row["name"],
-                f"{what} on the plaintext column {called}: it holds plaintext, too",
+                f"{what} on the plaintext column {called} also holds plaintext",
                 f"{drop} {row['name']};",
             )
         if context.rows(
@@ -157,17 +163,19 @@ def _beside(context: Context) -> Iterator[Finding]:
             yield Finding(
                 NOTICE,
                 called,
-                "pg_statistic has values of the plaintext column",
-                f"They go when the migration ends; of what is left on the disk then, see {_DOCUMENT}.",
+                "pg_statistic holds values of the plaintext column",
+                f"The end of the migration deletes them. For the plaintext that then remains on the disk, see "
+                f"{_DOCUMENT}.",
             )
 
 
-def _rewritten(context: Context) -> Iterator[Finding]:
-    """Find base tables whose files have been there since before the encryption.
+def _find_old_files(context: Context) -> Iterator[Finding]:
+    """Find base tables whose files are older than their encryption.
 
-    New files get numbers from the counter that objects get theirs from. So a table whose file has a smaller number
-    than the function of the view's trigger, which was made at the first encryption and is only replaced since, has
-    not been rewritten after it. A VACUUM FULL between the two ends of a migration is not told from one after it.
+    Files and objects get their numbers from the same counter. The function of the view's trigger was created at
+    the first encryption, and has only been replaced since then. So a table whose file has a smaller number than
+    this function has not been rewritten since the encryption. This cannot distinguish a VACUUM FULL during a
+    migration from one after it.
     """
     for row in context.rows(
         "SELECT b.oid::pg_catalog.regclass::text AS name, pg_catalog.pg_relation_size(b.oid) AS bytes"
@@ -185,14 +193,14 @@ def _rewritten(context: Context) -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 row["name"],
-                "it had rows when it was encrypted, and its file has not been rewritten since: it may still hold "
-                "plaintext in dead rows",
-                f"VACUUM FULL {row['name']}; and for the rest of the data directory see {_DOCUMENT}.",
+                "its file has not been rewritten since its columns were encrypted: it may still hold plaintext in "
+                "dead rows",
+                f"VACUUM FULL {row['name']}; for the rest of the data directory, see {_DOCUMENT}.",
             )
 
 
-def _above(context: Context) -> Iterator[Finding]:
-    """Find materialized views that are made of a view with encrypted columns, directly or through others."""
+def _find_materialized_views(context: Context) -> Iterator[Finding]:
+    """Find materialized views that depend on an encrypted column of a view, directly or through other views."""
     for row in context.rows(
         "WITH RECURSIVE used (oid, relation) AS ("
         " SELECT w.ev_class, r.relation::text FROM {s}.encrypted_relation AS r"
@@ -218,6 +226,7 @@ def _above(context: Context) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             row["name"],
-            f"a materialized view of {row['relation']}: it, its indexes and its statistics hold decrypted values",
-            f"DROP MATERIALIZED VIEW {row['name']}; or make it without the encrypted columns.",
+            f"the materialized view depends on {row['relation']}: it, its indexes and its statistics hold "
+            "decrypted values",
+            f"DROP MATERIALIZED VIEW {row['name']}; or create it again without the encrypted columns.",
         )

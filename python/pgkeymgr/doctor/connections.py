@@ -1,4 +1,4 @@
-"""Whether clients come over TLS."""
+"""Checks whether clients must use TLS."""
 
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
@@ -10,23 +10,23 @@ _OLD = ("", "TLSv1", "TLSv1.1")
 
 
 def check_tls(context: Context) -> Iterator[Finding]:
-    """Find what lets clients come over a network in the clear."""
+    """Find the settings that allow connections over a network without TLS."""
     listens = any(not is_local(name) for name in context.setting("listen_addresses").split(",") if name.strip())
     has_tls = context.setting("ssl") == "on"
     if listens and not has_tls:
         yield Finding(
             WARNING,
             "ssl",
-            "the server listens beyond this machine, and has no TLS: what encrypted columns hold travels in the "
-            "clear, and sealed secrets are refused",
-            "Give it a certificate and ALTER SYSTEM SET ssl = on; or "
+            "the server listens beyond this machine without TLS: the values of encrypted columns cross the "
+            "network in the clear, and sealed secrets are refused",
+            "Install a certificate and ALTER SYSTEM SET ssl = on; or "
             "ALTER SYSTEM SET listen_addresses = localhost;",
         )
     if has_tls and context.setting("ssl_min_protocol_version") in _OLD:
         yield Finding(
             WARNING,
             "ssl_min_protocol_version",
-            "versions of TLS before 1.2 are accepted",
+            "the server accepts versions of TLS before 1.2",
             "ALTER SYSTEM SET ssl_min_protocol_version = 'TLSv1.2';",
         )
     if context.database.as_owner(lambda: allows_plain(context.database)):
@@ -34,14 +34,14 @@ def check_tls(context: Context) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             PLAIN_SETTING,
-            "in this database, sealed secrets are taken over connections without TLS",
+            "this database accepts sealed secrets over connections without TLS",
             f"ALTER DATABASE {row['name']} RESET {PLAIN_SETTING};",
         )
     if listens:
-        yield from _rules(context)
+        yield from _check_rules(context)
 
 
-def _rules(context: Context) -> Iterator[Finding]:
+def _check_rules(context: Context) -> Iterator[Finding]:
     for row in context.rows(
         "SELECT line_number, type, address, netmask FROM pg_catalog.pg_hba_file_rules"
         " WHERE error IS NULL AND type OPERATOR(pg_catalog.=) ANY ('{host,hostnossl}'::text[])"
@@ -52,17 +52,17 @@ def _rules(context: Context) -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 f"pg_hba.conf line {row['line_number']}",
-                f"{row['type']} lets clients from {network} come without TLS",
-                "Write hostssl, and SELECT pg_reload_conf();",
+                f"{row['type']} allows clients from {network} to connect without TLS",
+                "Write hostssl instead, and SELECT pg_reload_conf();",
             )
 
 
 def is_local(address: str, netmask: str | None = None) -> bool:
-    """Tell whether an address, or all of a network, is this machine's own.
+    """Return whether an address, or every address of a network, is a loopback address of this machine.
 
     Args:
-        address: of listen_addresses or pg_hba.conf.
-        netmask: of the network, or None for a single address.
+        address: an address or a name from listen_addresses or pg_hba.conf.
+        netmask: the netmask of the network, or None for a single address.
     """
     address = address.strip()
     if address in ("localhost", "samehost"):

@@ -1,4 +1,4 @@
-"""What a check gives, and what it is given."""
+"""The input (``Context``) and the output (``Finding``) of a check."""
 
 from typing import NamedTuple
 
@@ -14,13 +14,13 @@ ERROR = "error"
 
 
 class Finding(NamedTuple):
-    """Something that a check has found.
+    """A finding of a check.
 
     Attributes:
         status: ``ok``, ``notice``, ``warning`` or ``error``.
-        object: what it is about, or None.
-        message: what is the matter.
-        hint: what to do; None for ``ok`` only.
+        object: the name of the object that the finding is about, or None.
+        message: the finding.
+        hint: the remedy; None for ``ok`` only.
     """
 
     status: str
@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 
 
 class Context:
-    """What checks look at: the session, and the root key, which is loaded once for all of them."""
+    """The session that the checks examine, and the root key, which is loaded once for all checks."""
 
     def __init__(self, database: Database, audit: Audit) -> None:
         self.database = database
@@ -39,7 +39,7 @@ class Context:
         self.root_key_error: Exception | None = None
         try:
             root_key = database.root_key()
-            assert root_key.fingerprint  # an agent is asked for it
+            assert root_key.fingerprint  # This calls the agent, if there is one.
             self.root_key = root_key
         except Error as error:
             if error.sqlstate == "57014":
@@ -49,26 +49,26 @@ class Context:
             self.root_key_error = error
 
     def rows(self, query: str, *arguments: tuple[str, object]) -> Rows:
-        """Run a query with the rights of the extension's owner, {s} standing for the extension's schema."""
+        """Run a query with the rights of the extension's owner. ``{s}`` stands for the extension's schema."""
         return self.database.as_owner(lambda: self.database.execute(query, *arguments))
 
     def setting(self, name: str) -> str:
-        """Return a setting of this session, in its own unit and without it; empty if there is none."""
+        """Return the value of a setting of this session, without its unit; "" if the setting does not exist."""
         return self.database.setting(name) or ""
 
     def is_standby(self) -> bool:
-        """Tell whether the server is in recovery."""
+        """Return whether the server is in recovery."""
         return bool(self.rows("SELECT pg_catalog.pg_is_in_recovery() AS so")[0]["so"])
 
 
 def explain(error: Exception) -> str:
-    """Say why something failed, in words that can hold no secret.
+    """Return the reason of a failure, in words that can hold no secret.
 
     Args:
-        error: of this package, of the operating system, of one of our queries, or any other.
+        error: an error of this package, of the operating system, of a query of ours, or any other error.
 
     Returns:
-        Its message, or only its kind where nobody knows what its message holds.
+        The message of the error; for any other error only its class, since its message may hold anything.
     """
     if isinstance(error, Error):
         return error.message
@@ -76,10 +76,10 @@ def explain(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     if hasattr(error, "sqlstate"):
         return str(error)
-    return f"an error of the kind {type(error).__name__}"
+    return f"unexpected error {type(error).__name__}"
 
 
-def listed(names: list[str], most: int = 10) -> str:
-    """Put names in a line, and no more of them than can be read."""
+def join_names(names: list[str], most: int = 10) -> str:
+    """Join names with commas. Only the number of the names after the first ``most`` is given."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

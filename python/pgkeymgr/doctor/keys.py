@@ -1,24 +1,24 @@
-"""Whether keys expire, or have been used for too long."""
+"""Finds keys that expire, that have encrypted too many values, or that can be used without a grant."""
 
 from collections.abc import Iterator
 
 from ..key.table import DERIVED_WRAP_BYTES
 from ..root_key.wrap import OVERHEAD_BYTES
-from .finding import ERROR, WARNING, Context, Finding, listed
+from .finding import ERROR, WARNING, Context, Finding, join_names
 
 EXPIRY_DAYS = 30
 
 MESSAGES_MAX = 2**32
-"""The messages under one key with random nonces of 96 bits, after NIST SP 800-38D, section 8.3.
+"""The limit for messages under one key with random nonces of 96 bits, from NIST SP 800-38D, section 8.3.
 
-By then two of them have the same nonce with a probability of 2^-33. That is for AES-GCM; AES-256-GCM-SIV gives
-away no more by a repeated nonce than whether two values of one place are equal (RFC 8452): this is a reason to
-rotate, and no break.
+After so many messages, two of them have the same nonce with a probability of 2^-33. The limit is for AES-GCM. With
+AES-256-GCM-SIV, a repeated nonce reveals only whether two values with the same associated data are equal (RFC
+8452). So the limit is a reason to rotate the key, and exceeding it does not break the encryption.
 """
 
 
 def check_expiry(context: Context) -> Iterator[Finding]:
-    """Find the current versions of keys that have expired, or soon will, and what is encrypted with them."""
+    """Find current versions of keys that have expired or will soon expire, and the columns that need them."""
     for row in context.rows(
         "SELECT k.id, coalesce(k.name, 'without a name') AS name, k.expires OPERATOR(pg_catalog.<=)"
         " pg_catalog.clock_timestamp() AS is_expired,"
@@ -37,26 +37,26 @@ def check_expiry(context: Context) -> Iterator[Finding]:
         ("integer", EXPIRY_DAYS),
     ):
         columns = row["columns"]
-        used = f"; the encrypted columns {listed(columns)} need it" if columns else ""
+        used = f"; it is needed by the encrypted columns {join_names(columns)}" if columns else ""
         if row["is_expired"]:
             yield Finding(
                 ERROR,
                 f"key {row['id']} ({row['name']})",
-                f"it expired at {row['expires']}, and neither encrypts nor decrypts{used}",
-                "If it is to be used on, as a superuser: " + _longer(context, row["id"]),
+                f"the key expired at {row['expires']}, and can neither encrypt nor decrypt{used}",
+                "To go on using the key, run as a superuser: " + _statement_to_extend(context, row["id"]),
             )
         else:
             yield Finding(
                 WARNING,
                 f"key {row['id']} ({row['name']})",
-                f"it expires at {row['expires']}, and then neither encrypts nor decrypts{used}",
-                "CALL rotate_column() for its columns, or supersede_data_key(): the new version lives as long as "
-                "this one was meant to. If this one is to be used on, as a superuser: "
-                + _longer(context, row["id"]),
+                f"the key expires at {row['expires']}, and can then neither encrypt nor decrypt{used}",
+                "CALL rotate_column() for its columns, or SELECT supersede_data_key(): the new version has the "
+                "same lifetime. To go on using this version, run as a superuser: "
+                + _statement_to_extend(context, row["id"]),
             )
 
 
-def _longer(context: Context, key_id: int) -> str:
+def _statement_to_extend(context: Context, key_id: int) -> str:
     return f"UPDATE {context.database.schema}.key SET expires = ... WHERE id = {key_id};"
 
 
@@ -76,36 +76,37 @@ def check_use(context: Context) -> Iterator[Finding]:
         " HAVING pg_catalog.sum(b.messages) OPERATOR(pg_catalog.>) $1 ORDER BY c.key_name",
         ("bigint", MESSAGES_MAX),
     ):
-        divided = ", all its keys by value together" if row["is_divided"] else ""
+        divided = ", by all keys of the column together" if row["is_divided"] else ""
         yield Finding(
             WARNING,
             f"key {row['name']}",
-            f"it may have encrypted {row['messages']:,} values in {listed(row['columns'])}{divided}; with random "
-            f"nonces of 96 bits, {MESSAGES_MAX:,} is the limit (NIST SP 800-38D, 8.3). This is an estimate, of "
-            "the table's rows, or those written since its statistics were reset, under versions before this one, "
-            "too",
-            "CALL rotate_column(); with more rows than that, divide them among keys with key_by. ANALYZE the base "
-            "table if it has fewer, and pg_stat_reset_single_table_counters() after the rotation.",
+            f"the key has encrypted an estimated {row['messages']:,} values in "
+            f"{join_names(row['columns'])}{divided}, but the limit for random nonces of 96 bits is "
+            f"{MESSAGES_MAX:,} (NIST SP 800-38D, 8.3); the estimate includes values under older versions of the "
+            "key",
+            "CALL rotate_column(), and then SELECT pg_stat_reset_single_table_counters() for the base table. If "
+            "the table has more rows than the limit, encrypt it with key_by. If it has fewer, ANALYZE it.",
         )
 
 
 def check_numbers(context: Context) -> Iterator[Finding]:
-    """Find the keys of the table that can be used by a number, without a grant: pgsodium gave them that number."""
+    """Find keys of the key table that came from pgsodium with a number, and can be used by it without a grant."""
     for row in context.rows(
         "SELECT k.id, coalesce(k.name, k.uuid::pg_catalog.text) AS name, k.derivation_id,"
         " pg_catalog.encode(k.context, 'escape') AS context"
         " FROM {s}.key AS k JOIN {s}.key_wrap AS w ON w.key_id OPERATOR(pg_catalog.=) k.id"
         " WHERE k.derivation_id IS NOT NULL AND w.kind::pg_catalog.text OPERATOR(pg_catalog.=) 'root'"
-        # Its wrap does not hold the key, which is derived each time. A rotation of the root key puts it in there.
+        # Such a wrap does not contain the key, which is derived at each use. A rotation of the root key replaces
+        # it by a wrap that contains the key.
         " AND pg_catalog.octet_length(w.wrapped) OPERATOR(pg_catalog.=) $1 ORDER BY k.id",
         ("integer", OVERHEAD_BYTES + DERIVED_WRAP_BYTES),
     ):
         yield Finding(
             WARNING,
             f"key {row['id']} ({row['name']})",
-            f"it came from pgsodium with the number {row['derivation_id']} and the context {row['context']}: "
-            "every member of pgkeymgr_user can use it by that number, without a grant, and after it was disabled "
-            "or destroyed",
-            "Rotate the root key: the number is another key then. Or encrypt what it has encrypted with a key of "
-            "create_key(), which has no number, and destroy this one with force => true.",
+            f"the key came from pgsodium with the number {row['derivation_id']} and the context {row['context']}: "
+            "every member of pgkeymgr_user can use it by that number, without a grant, and even after it was "
+            "disabled or destroyed",
+            "Rotate the root key: after that, the number stands for another key. Or make a key with create_key(), "
+            "which has no number, encrypt the data of this key under it, and destroy this key with force => true.",
         )

@@ -1,4 +1,4 @@
-"""Where the machine would write memory to a disk: core dumps and swap."""
+"""Checks whether the machine can write memory to a disk, as a core dump or as swap."""
 
 import ctypes
 import os
@@ -14,23 +14,25 @@ _LIMIT = re.compile(r"^Max core file size\s+(\S+)\s+(\S+)", re.MULTILINE)
 
 
 def check_core_dumps(context: Context) -> Iterator[Finding]:
-    """See whether this session, which has the root key now, and the others could dump core."""
+    """Check whether this session, which has loaded the root key, and other sessions can dump core."""
     if context.root_key is not None:
         if ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) != 0:
             yield Finding(
                 ERROR,
                 "this session",
-                "it has loaded the root key, and its memory can be dumped, or read by other processes of the "
-                "same user",
-                "Some function of this session has undone PR_SET_DUMPABLE. Look for what calls prctl, reconnect.",
+                "the session has loaded the root key, and its memory can be dumped, or read by other processes "
+                "of the same user",
+                "A function of this session has undone PR_SET_DUMPABLE. Find the function that calls prctl, and "
+                "reconnect.",
             )
         elif resource.getrlimit(resource.RLIMIT_CORE)[0] != 0:
             yield Finding(
                 WARNING,
                 "this session",
-                "it has loaded the root key, and its limit for core dumps is not 0; only PR_SET_DUMPABLE is in "
-                "the way of one",
-                "Some function of this session has raised RLIMIT_CORE. Look for what calls setrlimit, reconnect.",
+                "the session has loaded the root key, and its limit for core dumps is not 0; only PR_SET_DUMPABLE "
+                "prevents a core dump",
+                "A function of this session has raised RLIMIT_CORE. Find the function that calls setrlimit, and "
+                "reconnect.",
             )
     postmaster = os.getppid()
     limit = core_limit(postmaster)
@@ -41,35 +43,37 @@ def check_core_dumps(context: Context) -> Iterator[Finding]:
             NOTICE,
             f"postmaster {postmaster}",
             f"sessions that have not loaded the root key can dump core (limit {limit}, kernel.core_pattern "
-            f'"{pattern}"), with the rows they work on; one that has loaded it cannot',
-            "LimitCORE=0 in the service of the server, or ulimit -c 0 before it starts.",
+            f'"{pattern}"), with the rows in their memory; sessions that have loaded it cannot',
+            "Set LimitCORE=0 in the service of the server, or run ulimit -c 0 before it starts.",
         )
     if context.root_key is None:
-        yield Finding(NOTICE, "this session", "could not be checked: there is no root key", "See root_key.")
+        yield Finding(
+            NOTICE, "this session", "could not be checked: there is no root key", "See the check root_key."
+        )
 
 
 def core_limit(process: int, proc: str = "/proc") -> str:
-    """Return the present limit of a process for core dumps.
+    """Return the soft limit of a process for the size of core dumps.
 
     Args:
-        process: its number.
-        proc: where the kernel's files are.
+        process: the number of the process.
+        proc: the directory of the proc file system.
 
     Returns:
-        The bytes, or ``unlimited``.
+        The number of bytes, or ``unlimited``.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the limit cannot be read.
     """
     with open(f"{proc}/{process}/limits") as file:
         match = _LIMIT.search(file.read())
     if match is None:
-        raise OSError(None, "has no limit for core dumps", f"{proc}/{process}/limits")
+        raise OSError(None, "no limit for core dumps found", f"{proc}/{process}/limits")
     return match[1]
 
 
 def check_swap(_context: Context) -> Iterator[Finding]:
-    """Find swap on a disk that is not encrypted."""
+    """Find swap areas that are not encrypted."""
     areas = swap_areas()
     if not areas:
         yield Finding(OK, None, "there is no swap")
@@ -79,30 +83,31 @@ def check_swap(_context: Context) -> Iterator[Finding]:
             yield Finding(
                 NOTICE,
                 path,
-                "could not be checked: swap on a device of which the kernel does not tell whether it is encrypted",
-                "See that it is: cryptsetup status tells.",
+                "could not be checked: the kernel does not report whether the device of this swap area is "
+                "encrypted",
+                "Check it with cryptsetup status.",
             )
         elif not verdict:
             yield Finding(
                 WARNING,
                 path,
-                "swap that is not encrypted: keys and plaintexts in memory can come to lie on the disk",
-                f"swapoff {path}, and encrypt it (crypttab, option swap) or use zram.",
+                "the swap area is not encrypted: keys and plaintexts can get from memory onto the disk",
+                f"Run swapoff {path}, and encrypt the area (crypttab, option swap) or use zram.",
             )
 
 
 def swap_areas(proc: str = "/proc") -> list[str]:
-    """Return the files and devices of the active swap.
+    """Return the files and devices of the active swap areas.
 
     Args:
-        proc: where the kernel's files are.
+        proc: the directory of the proc file system.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the list cannot be read.
     """
     with open(f"{proc}/swaps") as file:
         lines = file.read().splitlines()[1:]
-    # The kernel writes spaces in names as octal numbers.
+    # The kernel escapes a space in a name as an octal number.
     return [
         re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split()[0])
         for line in lines
@@ -121,10 +126,10 @@ def _is_safe(path: str, sys: str = "/sys") -> bool | None:
 
 
 def is_encrypted(directory: str) -> bool:
-    """Tell whether a block device is in memory only, or encrypted by dm-crypt, itself or all below it.
+    """Return whether a block device is in memory only, or it or all devices below it are encrypted by dm-crypt.
 
     Args:
-        directory: its directory in /sys.
+        directory: the directory of the device in /sys.
     """
     directory = os.path.realpath(directory)
     if os.path.basename(directory).startswith("zram"):

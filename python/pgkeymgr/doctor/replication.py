@@ -1,4 +1,4 @@
-"""Standbys: each needs the root key for itself."""
+"""Checks that a standby has the root key, and names the standbys of a primary."""
 
 from collections.abc import Iterator
 
@@ -6,20 +6,21 @@ from .finding import NOTICE, OK, WARNING, Context, Finding
 
 
 def check_standby(context: Context) -> Iterator[Finding]:
-    """On a standby, see that it could take over; on a primary, name its standbys."""
+    """Check on a standby that it has the root key for a failover. Name the standbys on a primary."""
     if context.is_standby():
         if context.root_key is None:
             yield Finding(
                 WARNING,
                 "this standby",
-                "it has no root key: it decrypts nothing, and would not after a failover",
-                "Put the getkey script of the primary here, too: replication does not bring it. See root_key.",
+                "the standby has no root key: it cannot decrypt anything, even after a failover",
+                "Install the getkey script of the primary here, since replication does not copy it. See the check "
+                "root_key.",
             )
         else:
             yield Finding(
                 OK,
                 "this standby",
-                f"it has the root key {context.root_key.fingerprint}; root_key_fingerprint says whether it fits",
+                f"the standby has the root key {context.root_key.fingerprint}; see the check root_key_fingerprint",
             )
         return
     for row in context.rows(
@@ -33,6 +34,6 @@ def check_standby(context: Context) -> Iterator[Finding]:
         yield Finding(
             NOTICE,
             row["name"],
-            f"a standby at {row['address']}: what is wrong there is not seen from here",
-            "SELECT * FROM doctor(); on it, too.",
+            f"the standby at {row['address']} cannot be examined from here",
+            "SELECT * FROM doctor(); on the standby.",
         )

@@ -1,35 +1,35 @@
-"""Who could get at keys without having been granted them."""
+"""Finds roles that can use or get keys without a grant on them."""
 
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from .finding import ERROR, NOTICE, WARNING, Context, Finding, listed
+from .finding import ERROR, NOTICE, WARNING, Context, Finding, join_names
 
 _Row = dict[str, Any]
 
 _BOOTSTRAP_SUPERUSER = 10
-_AS_SERVER = "as the server's user in the operating system, to whom the getkey script belongs"
+_AS_SERVER = "as the server's user in the operating system, who owns the getkey script"
 _PREDEFINED_ROLES = {
     "pg_execute_server_program": (WARNING, f"run programs {_AS_SERVER}"),
     "pg_read_server_files": (WARNING, f"read files {_AS_SERVER}"),
     "pg_write_server_files": (WARNING, f"write files {_AS_SERVER}"),
-    "pg_write_all_data": (WARNING, "write the extension's tables, and so grant itself keys"),
-    "pg_read_all_data": (NOTICE, "read wrapped keys, and so try passphrases on them elsewhere"),
+    "pg_write_all_data": (WARNING, "write to the extension's tables, and so grant itself keys"),
+    "pg_read_all_data": (NOTICE, "read wrapped keys, and so try passphrases on them outside of the server"),
 }
 
 
 def check_roles(context: Context) -> Iterator[Finding]:
-    """Find roles that can do more with keys than one may think, and what is left of dropped ones."""
-    yield from _members(context)
-    yield from _schema(context)
-    yield from _privileges(context)
-    yield from _predefined_roles(context)
-    yield from _languages(context)
-    yield from _dropped(context)
+    """Find roles that have unexpected rights on keys, and keys and grants of dropped roles."""
+    yield from _check_members(context)
+    yield from _check_schema(context)
+    yield from _check_privileges(context)
+    yield from _check_predefined_roles(context)
+    yield from _check_languages(context)
+    yield from _check_dropped_roles(context)
 
 
-def _members(context: Context) -> Iterator[Finding]:
+def _check_members(context: Context) -> Iterator[Finding]:
     rows = context.rows(
         "SELECT r.rolname::text AS name, pg_catalog.pg_has_role(r.oid, 'pgkeymgr_admin', 'MEMBER') AS is_admin"
         " FROM pg_catalog.pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper"
@@ -41,15 +41,15 @@ def _members(context: Context) -> Iterator[Finding]:
         yield Finding(
             NOTICE,
             "pgkeymgr_admin",
-            f"these can call derive_key(), and grant themselves any key of the table: {listed(administrators)}",
-            "See that they are as few as can be.",
+            f"these roles can call derive_key(), and grant themselves any data key: {join_names(administrators)}",
+            "Keep this list as short as possible.",
         )
     if users:
         yield Finding(
             NOTICE,
             "pgkeymgr_user",
-            f"these can encrypt and decrypt with every key by number, without a grant: {listed(users)}",
-            "Use keys of the table where roles are to be kept apart.",
+            f"these roles can encrypt and decrypt with every key by number, without a grant: {join_names(users)}",
+            "Use data keys to keep roles apart.",
         )
     superusers = [
         row["name"]
@@ -63,12 +63,13 @@ def _members(context: Context) -> Iterator[Finding]:
         yield Finding(
             NOTICE,
             "superusers",
-            f"these can make PL/Python functions, and so read the root key in a session: {listed(superusers)}",
-            "See that they are as few as can be.",
+            f"these roles can create PL/Python functions, and so read the root key in a session: "
+            f"{join_names(superusers)}",
+            "Keep this list as short as possible.",
         )
 
 
-def _schema(context: Context) -> Iterator[Finding]:
+def _check_schema(context: Context) -> Iterator[Finding]:
     for row in context.rows(
         "SELECT coalesce(r.rolname::text, 'PUBLIC') AS name,"
         " coalesce(pg_catalog.quote_ident(r.rolname), 'PUBLIC') AS quoted,"
@@ -81,21 +82,21 @@ def _schema(context: Context) -> Iterator[Finding]:
     ):
         schema = context.database.schema
         change = (
-            f"ALTER SCHEMA {schema} OWNER TO a superuser;"
+            f"ALTER SCHEMA {schema} OWNER TO a_superuser;"
             if row["is_owner"]
             else f"REVOKE CREATE ON SCHEMA {schema} FROM {row['quoted']};"
         )
         yield Finding(
             WARNING,
             f"schema {schema}",
-            f"{row['name']} can create objects in the extension's schema, and so functions that others call "
+            f"{row['name']} can create objects in the extension's schema, and so functions that other roles call "
             "instead of pgkeymgr's",
             change,
         )
 
 
-def _privileges(context: Context) -> Iterator[Finding]:
-    """Compare the privileges on the extension's objects with those that it intends."""
+def _check_privileges(context: Context) -> Iterator[Finding]:
+    """Compare the privileges on the extension's objects with the intended privileges."""
     intended = {(_key(row), row["privilege"], row["grantee"]) for row in context.rows(_INTENDED)}
     objects: dict[tuple[int, int], _Row] = {}
     given = set()
@@ -108,7 +109,8 @@ def _privileges(context: Context) -> Iterator[Finding]:
         is_intended = not row["attribute"] and (key, row["privilege"], grantee) in intended
         if is_intended:
             given.add((key, row["privilege"], grantee))
-        # A superuser revokes in the owner's name: what a role handed on goes with its right to do so.
+        # A superuser revokes in the owner's name. Privileges that a role has passed on are revoked together with
+        # its grant option.
         if row["grantor"] != row["owner"]:
             revoke, whom = "GRANT OPTION FOR ", row["grantor"]
         elif not is_intended:
@@ -124,18 +126,19 @@ def _privileges(context: Context) -> Iterator[Finding]:
         yield Finding(
             ERROR,
             name,
-            f"{grantee} has {', '.join(privileges)}{column} on it{option}, which the extension did not grant",
+            f"{grantee} has {', '.join(privileges)}{column} on the object{option}, which the extension did not "
+            "grant",
             f"REVOKE {revoke}{', '.join(each + column for each in privileges)} ON {kind} {name}"
             f" FROM {whom} CASCADE;",
         )
     for row in objects.values():
-        # The sequence of an identity column goes with its table.
+        # The sequence of an identity column always has the owner of its table.
         if not row["has_superuser"] and row["kind"] != "SEQUENCE":
             yield Finding(
                 ERROR,
                 row["name"],
-                f"it belongs to {row['owner']}, who is no superuser, and can alter it",
-                f"ALTER {row['kind']} {row['name']} OWNER TO a superuser;",
+                f"the object belongs to {row['owner']}, who is not a superuser and can alter it",
+                f"ALTER {row['kind']} {row['name']} OWNER TO a_superuser;",
             )
     for key, privilege, grantee in sorted(intended - given):
         if key in objects and grantee != objects[key]["owner"]:
@@ -143,7 +146,7 @@ def _privileges(context: Context) -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 name,
-                f"{grantee} does not have {privilege} on it, which the extension granted",
+                f"{grantee} does not have {privilege} on the object, which the extension granted",
                 f"GRANT {privilege} ON {objects[key]['kind']} {name} TO {grantee};",
             )
 
@@ -166,8 +169,9 @@ def _members_of(catalog: str) -> str:
     )
 
 
-# What is generated for an encrypted table, with the table's number at the end of its name. A trigger function is
-# for the table's owner, who makes triggers of it; what triggers call runs as whoever writes.
+# These functions are generated for encrypted tables, and their names end with the number of the table. The table's
+# owner needs EXECUTE on a trigger function to create triggers. All writers need it on functions that triggers
+# call.
 _GENERATED = (
     " FROM pg_catalog.pg_proc AS p JOIN {s}.encrypted_relation AS r"
     " ON r.id::text OPERATOR(pg_catalog.=) pg_catalog.substring(p.proname::text, '^_[a-z_]+_([0-9]+)$')"
@@ -210,7 +214,7 @@ _GIVEN = (
 )
 
 
-def _predefined_roles(context: Context) -> Iterator[Finding]:
+def _check_predefined_roles(context: Context) -> Iterator[Finding]:
     for row in context.rows(
         "SELECT r.rolname::text AS name, pg_catalog.quote_ident(r.rolname) AS quoted,"
         " p.rolname::text AS predefined"
@@ -224,13 +228,12 @@ def _predefined_roles(context: Context) -> Iterator[Finding]:
         yield Finding(
             status,
             row["name"],
-            f"it can {can}",
-            f"REVOKE {row['predefined']} FROM {row['quoted']}; where it is a member through another role, from "
-            "that one.",
+            f"the role can {can}",
+            f"REVOKE {row['predefined']} FROM {row['quoted']}; or, for an indirect member, from the role between.",
         )
 
 
-def _languages(context: Context) -> Iterator[Finding]:
+def _check_languages(context: Context) -> Iterator[Finding]:
     for row in context.rows(
         "SELECT lanname::text AS name FROM pg_catalog.pg_language WHERE lanpltrusted AND lanname"
         " OPERATOR(pg_catalog.=) ANY ('{c,internal,plpython3u,plpythonu,plpython2u,plperlu,pltclu}'::name[])"
@@ -238,13 +241,12 @@ def _languages(context: Context) -> Iterator[Finding]:
         yield Finding(
             ERROR,
             f"language {row['name']}",
-            "it is marked as trusted, so that who is no superuser can make functions in it, and so read the root "
-            "key",
+            "the language is marked trusted, so non-superusers can create functions in it and read the root key",
             f"UPDATE pg_catalog.pg_language SET lanpltrusted = false WHERE lanname = '{row['name']}';",
         )
 
 
-def _dropped(context: Context) -> Iterator[Finding]:
+def _check_dropped_roles(context: Context) -> Iterator[Finding]:
     schema = context.database.schema
     for row in context.rows(
         "SELECT g.family, g.grantee::pg_catalog.oid::bigint AS role, min(k.name) AS name, min(k.id) AS id"
@@ -255,7 +257,7 @@ def _dropped(context: Context) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             f"key {row['family']} ({row['name'] or 'without a name'})",
-            f"it is granted to a role that was dropped, number {row['role']}; another role may get that number",
+            f"the key is granted to a dropped role with the number {row['role']}, which a new role may get",
             f"SELECT revoke_data_key({row['id']}, '{row['role']}');"
             if row["id"] is not None
             else f"DELETE FROM {schema}.key_grant WHERE family = {row['family']};",
@@ -268,7 +270,7 @@ def _dropped(context: Context) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             f"key {row['id']} ({row['name']})",
-            f"its owner was dropped, number {row['role']}; another role may get that number",
+            f"the key belongs to a dropped role with the number {row['role']}, which a new role may get",
             f"As a superuser: UPDATE {schema}.key SET owner = 'a_role' WHERE id = {row['id']};",
         )
     for row in context.rows(
@@ -279,6 +281,6 @@ def _dropped(context: Context) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             f"user key of role {row['role']}",
-            "the key pair of a role that was dropped",
+            "the key pair belongs to a dropped role",
             f"SELECT drop_user_key('{row['role']}');",
         )

@@ -1,4 +1,4 @@
-"""Whether the root key is there, is the right one, and lies where backups do not take it."""
+"""Checks that the root key can be loaded, is the right one, and is stored outside of backups."""
 
 import os
 import re
@@ -14,26 +14,26 @@ from .finding import ERROR, NOTICE, OK, WARNING, Context, Finding, explain
 SCRIPT_BYTES_MAX = 65536
 
 BACKUP_DIRECTORIES = ("/var/backups", "/var/lib/barman", "/var/lib/pgbackrest", "/var/spool/pgbackrest")
-"""Where backups usually lie."""
+"""Common directories of backups."""
 
-# What scripts call, and what is public.
+# These directories have programs that scripts call, and public files.
 _SYSTEM = ("/bin", "/dev", "/etc/ssl/certs", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 _PATH = re.compile(rb"(?<![\w./~}$-])/[\w.+@%,:/-]*[\w+@-]")
 
 
 def check_root_key(context: Context) -> Iterator[Finding]:
-    """Find out why there is no root key, if there is none."""
+    """Check that the root key can be loaded."""
     error = context.root_key_error
     if context.root_key is not None:
         yield Finding(OK, context.root_key.source, f"the root key {context.root_key.fingerprint} is loaded")
     elif error is not None:
         hint = error.hint if isinstance(error, Error) else None
-        path = _getkey(context.database)
+        path = _find_getkey(context.database)
         yield Finding(ERROR, path, explain(error), hint or "See the server's log.")
 
 
 def check_fingerprint(context: Context) -> Iterator[Finding]:
-    """Compare what the wraps of this database were made under with the root keys that there are."""
+    """Compare the root keys of the wraps in this database with the root keys of the server."""
     root_key = context.root_key
     if root_key is None:
         yield Finding(NOTICE, None, "could not be checked: there is no root key", "See the check root_key.")
@@ -51,24 +51,23 @@ def check_fingerprint(context: Context) -> Iterator[Finding]:
             yield Finding(
                 ERROR,
                 made_under,
-                f"{wraps} wraps of this database are under the root key {made_under}, which is not there: the "
-                f"server's is {root_key.fingerprint}",
-                "Give the server that root key, too, as the newest or as a previous one: another line of what the "
-                "getkey script prints.",
+                f"{wraps} wraps of this database are under the root key {made_under}, but the server's root key "
+                f"is {root_key.fingerprint}",
+                "Add that root key to the output of the getkey script, on a line of its own: on the first line "
+                "if it is the current root key, below it if it is a previous one.",
             )
     for previous in root_key.previous:
         if previous not in uses:
             yield Finding(
                 NOTICE,
                 previous,
-                f"nothing in the key table of this database needs the previous root key {previous}: it can be "
-                "withdrawn here",
-                "See that no other database, standby or backup needs it, nor ciphertexts of keys by number or "
-                "values of wrap_key() that were made under it.",
+                f"no wrap of this database needs the previous root key {previous}",
+                "Withdraw it if no other database, standby or backup needs it, and no ciphertexts of keys by "
+                "number or results of wrap_key() were made under it.",
             )
 
 
-def _getkey(database: Database) -> str | None:
+def _find_getkey(database: Database) -> str | None:
     from ..root_key import getkey
 
     try:
@@ -78,14 +77,14 @@ def _getkey(database: Database) -> str | None:
 
 
 def check_location(context: Context) -> Iterator[Finding]:
-    """See whether a backup has the getkey script in it, or a file that it names, and who can read them."""
-    script = _getkey(context.database)
+    """Check whether backups include the getkey script or a file that it names, and who can read these files."""
+    script = _find_getkey(context.database)
     if script is None:
         yield Finding(OK, None, "there is no getkey script")
         return
-    places = _places(context)
-    yield from _check_place(script, "the getkey script", WARNING, places)
-    # As it would be run: another user's pipe in its place would be waited for.
+    directories = _backed_up_directories(context)
+    yield from _check_path(script, "the getkey script", WARNING, directories)
+    # The script is opened as the server opens it to run it. A plain open() would wait for a pipe in its place.
     descriptor = trusted_path.open_to_read(
         script, lambda reason, hint: GetkeyError(f'the getkey script "{script}" {reason}', hint=hint), "the server"
     )
@@ -96,30 +95,30 @@ def check_location(context: Context) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             script,
-            "the getkey script can be read by its group or by others",
-            f"If the root key is in it: chmod go-rwx {script}",
+            "the group of the getkey script or others can read it",
+            f"If the root key is in the script: chmod go-rwx {script}",
         )
     for path in key_files(text):
-        yield from _check_place(path, "a file that the getkey script names", ERROR, places)
+        yield from _check_path(path, "the file, which the getkey script names,", ERROR, directories)
         mode = os.stat(path).st_mode
         if mode & (stat.S_IRGRP | stat.S_IROTH):
             yield Finding(
                 ERROR if mode & stat.S_IROTH else WARNING,
                 path,
-                "a file that the getkey script names can be read by "
-                + ("everybody" if mode & stat.S_IROTH else "its group"),
+                ("everybody" if mode & stat.S_IROTH else "its group")
+                + " can read the file, which the getkey script names",
                 f"chmod go-rwx {path}",
             )
 
 
 def key_files(text: bytes) -> list[str]:
-    """Find the files that a getkey script may have its key from.
+    """Find the files that a getkey script may read its key from.
 
     Args:
-        text: the script's.
+        text: the text of the script.
 
     Returns:
-        The absolute paths in it that are regular files, and neither programs nor the system's own.
+        The absolute paths in the text that are regular files, except programs and files of the system.
     """
     found = []
     for path in sorted({os.fsdecode(match) for match in _PATH.findall(text)}):
@@ -140,14 +139,14 @@ def archive_directories(command: str) -> list[str]:
         command: the command.
 
     Returns:
-        Those that are there, without the root directory and the system's own.
+        The existing directories, without the root directory and directories of the system.
     """
     found = set()
     for match in _PATH.findall(command.encode(errors="surrogateescape")):
         path = os.fsdecode(match)
         while not os.path.isdir(path) and path != "/":
             if os.path.exists(path):
-                path = "/"  # a file, a program most of the time
+                path = "/"  # It is a file, and most often a program.
                 break
             path = os.path.dirname(path)
         if path != "/" and not any(_is_in(path + "/", directory) for directory in _SYSTEM):
@@ -155,34 +154,35 @@ def archive_directories(command: str) -> list[str]:
     return sorted(found)
 
 
-def _places(context: Context) -> list[tuple[str, str]]:
-    places = [(context.setting("data_directory"), "the data directory, so that every base backup has it in it")]
+def _backed_up_directories(context: Context) -> list[tuple[str, str]]:
+    """Return the directories that backups include, each with a description."""
+    directories = [(context.setting("data_directory"), "the data directory, and every base backup includes it")]
     for row in context.rows(
         "SELECT spcname::text AS name, pg_catalog.pg_tablespace_location(oid) AS location"
         " FROM pg_catalog.pg_tablespace"
     ):
         if row["location"]:
-            places.append((row["location"], f"the tablespace {row['name']}, which base backups take along"))
+            directories.append((row["location"], f"the tablespace {row['name']}, which base backups include"))
     for directory in archive_directories(context.setting("archive_command")):
-        places.append((directory, f"{directory}, to which the archive_command writes"))
-    places += [(directory, f"{directory}, where backups lie") for directory in BACKUP_DIRECTORIES]
-    return places
+        directories.append((directory, f"{directory}, to which archive_command writes"))
+    directories += [(directory, f"{directory}, a directory of backups") for directory in BACKUP_DIRECTORIES]
+    return directories
 
 
-def _check_place(path: str, called: str, status: str, places: Iterable[tuple[str, str]]) -> Iterator[Finding]:
-    for directory, described in places:
-        # Of a link, base backups do not take what it leads to.
+def _check_path(path: str, noun: str, status: str, directories: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    for directory, description in directories:
+        # Base backups include symbolic links, but not their targets.
         if directory and _is_in(os.path.realpath(path), os.path.realpath(directory)):
             yield Finding(
                 status,
                 path,
-                f"{called} lies in {described}",
-                "Move it to a directory that no backup takes, such as /etc/pgkeymgr, and name the script in "
-                "PGKEYMGR_GETKEY in the environment of the server. If a backup has the root key in it already, "
-                "make a new root key."
-                if called == "the getkey script"
-                else "Move it to a directory that no backup takes, such as /etc/pgkeymgr, and name that in the "
-                "getkey script. If a backup has the root key in it already, make a new root key.",
+                f"{noun} is in {description}",
+                "Move the script to a directory outside of all backups, such as /etc/pgkeymgr, and put its path "
+                "into PGKEYMGR_GETKEY in the environment of the server. If a backup already contains the root "
+                "key, rotate it."
+                if noun == "the getkey script"
+                else "Move the file to a directory outside of all backups, such as /etc/pgkeymgr, and change its "
+                "path in the getkey script. If a backup already contains the root key, rotate it.",
             )
             return
 

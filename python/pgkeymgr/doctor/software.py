@@ -1,4 +1,4 @@
-"""Whether the Python libraries are those that pgkeymgr was tested with, and the SQL is of the same version."""
+"""Checks the versions of the Python libraries and of the extension."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from ..crypto.signcrypt import has_libsodium
 from .finding import ERROR, NOTICE, OK, WARNING, Context, Finding
 
 LOCK_FILE = os.path.join(DIRECTORY, "pgkeymgr", "requirements.txt")
-"""requirements/runtime.txt, as make install puts it beside this package."""
+"""The copy of requirements/runtime.txt that make install puts beside this package."""
 
 _PINNED = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 _MODULES = {"pynacl": "nacl", "cryptography": "cryptography"}
@@ -19,7 +19,7 @@ _AGAIN = "Run make install again, and reconnect."
 
 
 def check_libraries(context: Context) -> Iterator[Finding]:
-    """Compare what is installed, and what this session has loaded, with the lock file."""
+    """Compare the installed libraries, and the libraries that this session has loaded, with the lock file."""
     with open(LOCK_FILE) as file:
         pinned = dict(_PINNED.findall(file.read()))
     installed = {
@@ -33,8 +33,8 @@ def check_libraries(context: Context) -> Iterator[Finding]:
             yield Finding(
                 ERROR if name in _MODULES else WARNING,
                 name,
-                f"version {wanted} is what pgkeymgr was tested with, and "
-                + (f"{found} is installed in {DIRECTORY}" if found else f"it is not installed in {DIRECTORY}"),
+                (f"version {found} is installed in {DIRECTORY}" if found else f"not installed in {DIRECTORY}")
+                + f", but pgkeymgr was tested with version {wanted}",
                 _AGAIN,
             )
         if name in _MODULES:
@@ -45,9 +45,9 @@ def check_libraries(context: Context) -> Iterator[Finding]:
                 yield Finding(
                     ERROR if version != wanted else WARNING,
                     f"{_MODULES[name]} in this session",
-                    f"version {version} was loaded from {path}, and not {wanted} from {DIRECTORY}",
-                    "Another PL/Python function of this session imported it first. Reconnect, and call a function "
-                    "of pgkeymgr before that one.",
+                    f"version {version} was loaded from {path} instead of version {wanted} from {DIRECTORY}",
+                    "Another PL/Python function of this session has imported the module first. Reconnect, and "
+                    "call a function of pgkeymgr before that function.",
                 )
     (row,) = context.rows(
         "SELECT e.extversion AS version, a.default_version AS newest FROM pg_catalog.pg_extension AS e"
@@ -58,21 +58,22 @@ def check_libraries(context: Context) -> Iterator[Finding]:
         yield Finding(
             ERROR,
             "extension pgkeymgr",
-            f"the extension is of version {row['version']}, the Python package of {__version__}",
+            f"the extension has version {row['version']}, but the Python package has version {__version__}",
             "ALTER EXTENSION pgkeymgr UPDATE;",
         )
     elif row["newest"] not in (None, row["version"]):
         yield Finding(
             NOTICE,
             "extension pgkeymgr",
-            f"version {row['newest']} is installed on this machine, and this database has {row['version']}",
+            f"version {row['newest']} is installed on this machine, but this database has version "
+            f"{row['version']}",
             "ALTER EXTENSION pgkeymgr UPDATE;",
         )
     if not has_libsodium():
         yield Finding(
             NOTICE,
             "libsodium",
-            "there is no libsodium 1.0.18 or newer on this machine: signcryption does not work, all else does",
-            "To use it, install libsodium; on Debian and Ubuntu, the package is libsodium and a number.",
+            "libsodium 1.0.18 or newer is not installed: only signcryption does not work",
+            "For signcryption, install the libsodium runtime package (libsodium23 on Debian 12 and 13).",
         )
     yield Finding(OK, None, ", ".join(f"{name} {version}" for name, version in loaded.items()))

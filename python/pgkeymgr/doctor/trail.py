@@ -1,15 +1,15 @@
-"""Whether the audit trail is whole."""
+"""Checks the integrity of the audit trail."""
 
 from collections.abc import Iterator
 
 from .finding import ERROR, NOTICE, OK, WARNING, Context, Finding
 
 EVENTS_MAX = 1_000_000
-"""More events than these are not verified here, since it takes seconds."""
+"""The maximum number of events that are verified here, since a million take seconds."""
 
 
 def check_trail(context: Context) -> Iterator[Finding]:
-    """Check the chain of the audit trail, and that its triggers are on."""
+    """Check the chain of the audit trail, and that its triggers are enabled."""
     for row in context.rows(
         "SELECT tgname::text AS name FROM pg_catalog.pg_trigger"
         " WHERE tgrelid OPERATOR(pg_catalog.=) '{s}.key_event'::pg_catalog.regclass::pg_catalog.oid"
@@ -18,7 +18,7 @@ def check_trail(context: Context) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             f"trigger {row['name']}",
-            "the trigger that keeps the audit trail is off",
+            "the trigger, which protects the audit trail, is disabled",
             f"ALTER TABLE {context.database.schema}.key_event ENABLE TRIGGER {row['name']};",
         )
     (row,) = context.rows(
@@ -29,7 +29,7 @@ def check_trail(context: Context) -> Iterator[Finding]:
         yield Finding(
             NOTICE,
             None,
-            f"could not be checked: it has more than {EVENTS_MAX:,} events, which takes a while",
+            f"could not be checked: the audit trail has more than {EVENTS_MAX:,} events",
             "SELECT * FROM verify_key_events();",
         )
         return
@@ -38,9 +38,9 @@ def check_trail(context: Context) -> Iterator[Finding]:
         yield Finding(
             ERROR,
             f"link {broken}",
-            f"the audit trail is broken there: {reason}",
-            "Compare it with a backup, or with what the server's log says of that time, and put the event back as "
-            "it was; then see who has been a superuser since.",
+            f"the audit trail is broken at this link: {reason}",
+            "Compare the event with a backup or the server's log, and restore it. Then find out which superuser "
+            "changed it.",
         )
     else:
-        yield Finding(OK, None, f"{events:,} events, none of them changed or missing since it was linked")
+        yield Finding(OK, None, f"all {events:,} linked events are unchanged")

@@ -248,8 +248,7 @@ test-pgtap: venv
 test-hostile: export PGK_HOSTILE = 1
 test-hostile: venv
 	$(PGK_VENV)/bin/python test/cluster.py pg_prove test/pgtap/*.sql
-	$(PGK_VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS) \
-		test/python/test_column_operations.py test/python/test_columns.py test/python/test_token.py
+	$(PGK_VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist load $(PYTEST_ARGS) test/python/test_columns.py
 
 test-regress: venv
 	$(PGK_VENV)/bin/python test/cluster.py $(MAKE) installcheck

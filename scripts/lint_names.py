@@ -23,11 +23,11 @@ import pglast
 PACKAGE = Path(__file__).parents[1] / "python/pgkeymgr"
 
 PINNED = {
+    "column/base_table.py": "who changes a base table pins it",
     "column/blind_index.py:stand_for_uniques": "encrypt_column pins it",
     "column/catalog.py": "who reads the catalog with it pins it",
     "column/decrypt_column.py": "the procedure pins it for each of its transactions",
     "column/ddl.py": "_after_ddl pins it",
-    "column/definition.py": "test/python/test_names.py reads what it makes",
     "column/encrypt_column.py": "encrypt_column pins it",
     "column/obstacles.py": "encrypt_column pins it",
     "column/operation.py": "the procedures pin it for each of their transactions",
@@ -41,6 +41,7 @@ PINNED = {
     "column/relations.py:without_triggers": "who writes whole tables pins it",
     "column/structure.py": "encrypt_column and _after_ddl pin it",
     "column/verify_column.py": "verify_column and _count_values pin it",
+    "column/triggers.py": "test/python/test_names.py reads what it makes",
     "column/view.py": "encrypt_column, refresh_encrypted_view and _after_ddl pin it",
     "command": "a connection of its own pins it",
     "doctor": "all of it runs in as_owner",
@@ -88,8 +89,10 @@ def unqualified(sql: str, known: frozenset[str] = frozenset()) -> list[str]:
         pglast.Error: it is not SQL.
     """
     tree = json.loads(pglast.parser.parse_sql_json(sql))
-    ctes = {node["ctename"] for kind, node in _nodes(tree) if kind == "CommonTableExpr"}
-    return [name for kind, node in _nodes(tree) if (name := _finding(kind, node, known | ctes))]
+    known |= {node["ctename"] for kind, node in _nodes(tree) if kind == "CommonTableExpr"}
+    # FOR UPDATE OF names an alias as if it were a relation.
+    known |= {node["aliasname"] for kind, node in _nodes(tree) if kind == "alias"}
+    return [name for kind, node in _nodes(tree) if (name := _finding(kind, node, known))]
 
 
 def unqualified_in_plpgsql(function: str) -> list[str]:
@@ -125,7 +128,7 @@ def _nodes(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _nodes(value)
 
 
-def _finding(kind: str, node: dict[str, Any], relations: frozenset[str] | set[str]) -> str | None:
+def _finding(kind: str, node: dict[str, Any], relations: frozenset[str]) -> str | None:
     found = None
     if kind == "FuncCall":
         found = _single("function", node["funcname"])
@@ -135,7 +138,7 @@ def _finding(kind: str, node: dict[str, Any], relations: frozenset[str] | set[st
         found = _single("collation", node["collname"])
     elif kind == "A_Expr" and node["kind"] in _OPERATORS:
         found = _single("operator", node["name"])
-    elif kind == "A_Expr" and node["kind"] in _WORDS:
+    elif kind == "A_Expr" and node["kind"] in _WORDS and not _compares_with_null(node):
         found = f"the operators of {_WORDS[node['kind']]}"
     elif kind == "SubLink":
         if node["subLinkType"] in ("ANY_SUBLINK", "ALL_SUBLINK"):
@@ -151,6 +154,15 @@ def _finding(kind: str, node: dict[str, Any], relations: frozenset[str] | set[st
         if name not in relations and not name.startswith(_PLACE):
             found = f"relation {name}"
     return found
+
+
+def _compares_with_null(node: dict[str, Any]) -> bool:
+    # IS DISTINCT FROM NULL: PostgreSQL makes a NullTest of it, which has no operator.
+    return any(
+        node[side].get("A_Const", {}).get("isnull")
+        for side in ("lexpr", "rexpr")
+        if side in node and isinstance(node[side], dict)
+    )
 
 
 def _single(kind: str, names: Any) -> str | None:

@@ -59,11 +59,13 @@ def test_generated_functions_name_schemas(connection: Connection) -> None:
         ("SELECT 1 WHERE 1 IN (SELECT 1)", ["the operator of IN"]),
         ("SELECT CASE 1 WHEN 2 THEN 3 END", ["the operator of CASE … WHEN"]),
         ("SELECT 1 IS DISTINCT FROM 2", ["the operators of IS DISTINCT FROM"]),
+        ("SELECT 1 IS NOT DISTINCT FROM NULL", []),
         ("SELECT lower('A')", ["function lower"]),
         ("SELECT 'a'::text", ["type text"]),
         ("SELECT 'a'::integer, 'a'::pg_catalog.text", []),
         ("SELECT FROM pg_class", ["relation pg_class"]),
         ("WITH a AS (SELECT) SELECT FROM a", []),
+        ("SELECT FROM s.a AS b FOR UPDATE OF b", []),
         ("SELECT FROM a.b JOIN a.c USING (d)", ["the operator of JOIN … USING"]),
     ],
 )

@@ -83,7 +83,7 @@ endif
 endif
 
 .PHONY: all help deps python-tree command-tree install-python uninstall-python venv demo test lint lock dist bench bench-docs reference instructions \
-	run-demo run-bench test-pgtap test-regress test-python
+	run-demo run-bench test-pgtap test-hostile test-regress test-python
 .DEFAULT_GOAL := all
 
 # pg_regress wants sql/ and expected/ side by side; here sql/ holds the install script's sources.
@@ -243,6 +243,13 @@ test-python: venv
 
 test-pgtap: venv
 	$(PGK_VENV)/bin/python test/cluster.py pg_prove --verbose test/pgtap/*.sql
+
+# The extension's code in a search_path full of traps: test/hostile.sql. For all of pytest: PGK_HOSTILE=1 make test-python.
+test-hostile: export PGK_HOSTILE = 1
+test-hostile: venv
+	$(PGK_VENV)/bin/python test/cluster.py pg_prove test/pgtap/*.sql
+	$(PGK_VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS) \
+		test/python/test_column_operations.py test/python/test_columns.py test/python/test_token.py
 
 test-regress: venv
 	$(PGK_VENV)/bin/python test/cluster.py $(MAKE) installcheck

@@ -219,7 +219,7 @@ class Cluster:
         """Stop the server if it runs, and delete everything.
 
         Raises:
-            RuntimeError: a trap of the hostile mode was sprung.
+            RuntimeError: a trap of hostile.sql was sprung.
         """
         if (self.data / "postmaster.pid").exists():
             self.stop("immediate")
@@ -266,18 +266,19 @@ class Cluster:
             raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
         return done
 
-    def create_database(self, name: str, schema: str = "pgkeymgr") -> None:
-        """Make a database with the extension in a schema."""
-        if IS_HOSTILE:
-            # Each database that is made later is a copy of this one.
-            with self.connect("template1") as connection:
-                if connection.execute("SELECT pg_catalog.to_regnamespace('hostile') IS NULL").fetchone() == (
-                    True,
-                ):
-                    connection.execute(_HOSTILE.read_bytes())
+    def create_database(self, name: str, schema: str = "pgkeymgr", has_traps: bool = IS_HOSTILE) -> None:
+        """Make a database with the extension in a schema.
+
+        Args:
+            name: the database's.
+            schema: the extension's.
+            has_traps: whether the extension's code finds the traps of hostile.sql there.
+        """
         with self.connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         with self.connect(name) as connection:
+            if has_traps:
+                connection.execute(_HOSTILE.read_bytes())
             connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
             connection.execute(f'CREATE EXTENSION pgkeymgr SCHEMA "{schema}" CASCADE')
 

@@ -1,5 +1,5 @@
--- A schema of traps: what pgkeymgr's code would find if it named a thing without its schema. The databases of the
--- tests' hostile mode (PGK_HOSTILE=1, see cluster.py) are copies of one with this in it.
+-- A schema of traps: pgkeymgr's code would find them if it named a thing without its schema. The databases of the
+-- tests' hostile mode (PGK_HOSTILE=1, see cluster.py) have it.
 --
 -- For each type of pg_catalog the schema has a domain with a CHECK that raises an error, for each operator and each
 -- function another one on the same arguments, for each relation a view; and the same for what the extension has.

@@ -16,8 +16,15 @@ CREATE TABLE @extschema@.encrypted_relation (
     -- What ciphertexts are bound to. It stays what it was when the first column was encrypted, whatever becomes of
     -- the table's constraints, or nothing would open.
     key_columns name[] NOT NULL,
-    key_encodings text[] NOT NULL
+    key_encodings text[] NOT NULL,
+    -- The structure of the types of those columns: labels of an enum, fields of a row, and so on.
+    key_structures jsonb,
+    -- On the view, when the base table last followed it: column, role, privilege, with grant option.
+    privileges jsonb,
+    -- When the row came from a dump. The session that loads it goes on to make what else the dump has.
+    loaded timestamptz
 );
+CREATE INDEX encrypted_relation_relation ON @extschema@.encrypted_relation (relation);
 REVOKE ALL ON @extschema@.encrypted_relation FROM PUBLIC;
 COMMENT ON TABLE @extschema@.encrypted_relation IS
     'Tables with encrypted columns: the base table, which holds ciphertext, and the view, which has its name.';
@@ -31,6 +38,8 @@ CREATE TABLE @extschema@.encrypted_column (
     cipher_column name NOT NULL,
     data_type regtype NOT NULL,
     type_modifier integer NOT NULL,
+    -- Of the type, as values were sealed with it.
+    type_structure jsonb,
     collation_name text,
     not_null boolean NOT NULL,
     column_default text,

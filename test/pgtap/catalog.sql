@@ -73,7 +73,7 @@ INSERT INTO expected (identity, volatility, callers) VALUES
     ('derive_key(bigint,integer,bytea)', 's', 'pgkeymgr_admin'),
     ('pgkeymgr_derive(bigint,integer,bytea)', 's', 'pgkeymgr_admin'),
     ('derive_key_under(bigint,integer,bytea,text)', 's', 'pgkeymgr_admin'),
-    ('_problem(bytea,bytea,integer)', 's', 'pgkeymgr_admin'),
+    ('_problem(bytea,bytea,integer)', 's', 'PUBLIC'),
     -- new secret keys, key pairs and seeds
     ('crypto_aead_det_keygen()', 'v', 'pgkeymgr_admin'),
     ('crypto_aead_ietf_keygen()', 'v', 'pgkeymgr_admin'),
@@ -223,13 +223,14 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('_key_by(integer,text)', 'v', 'PUBLIC', 'u'),
     ('_blind(integer,text,text)', 's', 'PUBLIC', 's'),
     ('upsert(regclass,jsonb,name[],text)', 'v', 'PUBLIC', 'u'),
-    ('_after_ddl(oid,oid,text)', 'v', NULL, 'u'),
+    ('_after_ddl(oid,oid,text,text,oid)', 'v', NULL, 'u'),
     -- secrets that travel sealed: a user unlocks and changes, an administrator gives and takes away
     ('exchange_offer()', 'v', 'pgkeymgr_user', 'u'),
     ('exchange_fingerprint()', 'v', 'pgkeymgr_user', 'u'),
     ('root_key_status()', 's', 'pgkeymgr_admin', 'u'),
     ('rotate_root_key()', 'v', 'pgkeymgr_admin', 'u'),
     ('verify_column(regclass,name)', 'v', 'pgkeymgr_admin', 'u'),
+    ('_count_values(regclass,name)', 'v', 'pgkeymgr_admin', 'u'),
     ('rotate_exchange_key()', 'v', 'pgkeymgr_admin', 'u'),
     ('add_passphrase(text,bytea)', 'v', 'pgkeymgr_admin', 'u'),
     ('add_passphrase(integer,bytea)', 'v', 'pgkeymgr_admin', 'u'),
@@ -274,6 +275,10 @@ INSERT INTO expected VALUES
     ('_to_text(anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_from_text(text,anyelement)', 's', 'PUBLIC', 's', 'plpgsql'),
     ('_is_own(xid)', 'v', 'PUBLIC', 'u', 'plpgsql'),
+    ('_note_loaded()', 'v', NULL, 'u', 'plpgsql'),
+    ('_granted()', 'v', NULL, 'u', 'plpgsql'),
+    ('_concerned()', 'v', NULL, 'u', 'plpgsql'),
+    ('_invoker()', 's', NULL, 'u', 'sql'),
     ('_on_ddl()', 'v', NULL, 'u', 'plpgsql'),
     ('_on_drop()', 'v', NULL, 'u', 'plpgsql'),
     ('_intended_privileges()', 's', NULL, 'u', 'sql'),
@@ -407,7 +412,9 @@ SELECT set_eq(
     ('key_grant', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
     ('key_grant', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
     ('user_key', 'report_change', '_report_key_change()', 1 + 4 + 8 + 16, false, false, 'A'),
-    ('user_key', 'report_truncate', '_report_key_change()', 32, false, false, 'A')$$,
+    ('user_key', 'report_truncate', '_report_key_change()', 32, false, false, 'A'),
+    -- In a restore, and not on a logical replica.
+    ('encrypted_relation', 'note_loaded', '_note_loaded()', 1 + 2 + 4, false, false, 'O')$$,
     'the triggers'
 );
 SELECT is(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-PARTS = ["deps", "all install venv", "lint", "test-python", "test-pgtap", "test-regress"]
+PARTS = ["deps", "all install venv", "lint", "test-python", "test-pgtap", "test-hostile", "test-regress"]
 # Not those of the make that runs these tests.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PG"))}
 
@@ -48,7 +48,7 @@ def test_all_parts(tmp_path: Path) -> None:
     status, goals, said = make_test(tmp_path)
     assert status == 0, said
     assert goals == PARTS
-    assert [line.split()[1] for line in said.splitlines() if "(about " in line] == [f"{n}/7" for n in range(1, 8)]
+    assert [line.split()[1] for line in said.splitlines() if "(about " in line] == [f"{n}/8" for n in range(1, 9)]
     assert said.splitlines()[-1] == "== make test: passed in 1 minutes"
     assert "error" not in said
 

@@ -1,11 +1,14 @@
-"""The code that is generated for a table names everything with its schema.
+"""No search_path leads pgkeymgr's code to other types, operators, functions and tables than it means.
 
-scripts/lint_names.py reads the rest.
+scripts/lint_names.py reads the statements in the package, and a test here those that it generates. The hostile
+mode of ``make test-hostile`` runs other tests with a schema of traps, as a test here does with a few statements.
 """
 
 import pytest
-from conftest import Connection, rows
+from cluster import Cluster
+from conftest import Connection, rows, value
 from lint_names import unqualified, unqualified_in_plpgsql
+from pgkeymgr import client
 
 # Generated functions differ by what a table has: these have something of each.
 STATEMENTS = (
@@ -86,3 +89,52 @@ END $$"""
         "relation t",
         "function lower",
     ]
+
+
+TRAPPED = "-c search_path=hostile,pg_catalog,public,pgkeymgr"
+
+
+def test_a_session_full_of_traps(cluster: Cluster) -> None:
+    """Functions, triggers and procedures do what they always do, also after a COMMIT of their own."""
+    cluster.create_database("traps", has_traps=True)
+    with cluster.connect("traps", options=TRAPPED) as connection:
+        # What is sprung would be in the log, where the tests of the hostile mode look.
+        for name in (
+            "regtype('text')",
+            "regoperator('=(integer,integer)')",
+            "regprocedure('lower(pg_catalog.text)')",
+        ):
+            assert str(value(connection, f"SELECT pg_catalog.to_{name}::pg_catalog.oid")) > "16384", name
+        same = "id OPERATOR(pg_catalog.=) 1"
+        for statement in (
+            "SELECT pgkeymgr.create_data_key('k')",
+            "SELECT pgkeymgr.supersede_data_key('k')",
+            "CREATE TABLE public.t"
+            " (id integer PRIMARY KEY, a pg_catalog.text, b pg_catalog.date, c pg_catalog.text)",
+            "INSERT INTO public.t VALUES (1, 'a', '2000-01-01', 'c')",
+            "SELECT pgkeymgr.encrypt_column('public.t', 'a', key => 'k')",
+            "SELECT pgkeymgr.encrypt_column('public.t', 'b', key_by => 'id')",
+            "SELECT pgkeymgr.encrypt_column('public.t', 'c', deterministic => true)",
+            "SELECT pgkeymgr.add_blind_index('public.t', 'b')",
+            f"UPDATE public.t SET a = 'x', b = '2000-01-02' WHERE {same}",
+            "CALL pgkeymgr.migrate_column('public.t', 'a')",
+            "CALL pgkeymgr.migrate_column('public.t', 'b')",
+            "CALL pgkeymgr.migrate_column('public.t', 'c')",
+            "CALL pgkeymgr.rotate_column('public.t', 'a')",
+            f"UPDATE public.t SET b = '2000-01-03' WHERE {same}",
+            "INSERT INTO public.t VALUES (2, 'two', '2002-02-02', 'zwei')",
+            """SELECT pgkeymgr.upsert('public.t', '{"id": 2, "b": "2000-02-03"}')""",
+            "GRANT SELECT ON public.t TO pg_monitor",
+            "CALL pgkeymgr.decrypt_column('public.t', 'c')",
+        ):
+            rows(connection, statement)
+        assert value(connection, f"SELECT a FROM public.t WHERE {same}") == "x"
+        assert value(connection, "SELECT pgkeymgr.token_decrypt(pgkeymgr.token_encrypt('k', '\\x61'))") == b"a"
+        blind = "pgkeymgr.blind_index('public.t', 'b', '2000-02-03')"
+        assert rows(connection, f"SELECT id FROM public.t WHERE b_bidx OPERATOR(pg_catalog.=) {blind}") == [(2,)]
+        assert rows(connection, "SELECT (pgkeymgr.verify_column('public.t', 'a')).problem") == []
+        calls = client.Client(connection, client.fetch_fingerprint(connection))
+        calls.add_passphrase("k", "secret")
+        calls.unlock_data_key("k", "secret")
+        calls.lock()
+        rows(connection, "SELECT pgkeymgr.doctor()")

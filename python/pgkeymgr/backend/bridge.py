@@ -45,6 +45,8 @@ class _SqlFunctions:
             raise _sql_error(error) from None
         except ImportError as error:
             raise _sql_error(_gone(error)) from None
+        except MemoryError:
+            raise _sql_error(LimitError(f"{name}: out of memory")) from None
         if function is None:
             raise _sql_error(
                 LibraryError(
@@ -167,10 +169,20 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
                 return DataError(f"{name}: {parameter} must not be NULL")
     if isinstance(error, ImportError):
         return _gone(error)
-    if isinstance(error, MemoryError):
-        return LimitError(f"{name}: out of memory")
+    if isinstance(error, MemoryError | RecursionError):
+        why = "out of memory" if isinstance(error, MemoryError) else "calls are nested too deeply"
+        return LimitError(f"{name}: {why}")
     # Of an error that nobody thought of, only the kind: its text could hold any of the arguments.
     return Error(f"{name}: internal error of the kind {type(error).__name__}")
+
+
+def _sqlstate(error: Any) -> str:
+    # PL/Python's exceptions have theirs as an attribute if it is one of PostgreSQL's own. Packed in a number, six
+    # bits for each character, all of those that PostgreSQL raised have it.
+    if not error.spidata:
+        return str(getattr(error, "sqlstate", Error.sqlstate))
+    packed: int = error.spidata[0]
+    return "".join(chr((packed >> 6 * place & 0x3F) + ord("0")) for place in range(5))
 
 
 def _gone(error: ImportError) -> LibraryError:
@@ -186,7 +198,7 @@ class _ServerError(Error):
     def __init__(self, error: Any) -> None:
         # spidata: SQLSTATE, DETAIL, HINT and more.
         super().__init__(str(error).removeprefix(_PREFIX), hint=error.spidata[2] if error.spidata else None)
-        self.sqlstate = error.sqlstate  # type: ignore[misc]  # one class for all of them
+        self.sqlstate = _sqlstate(error)  # type: ignore[misc]  # one class for all of them
 
 
 def _sql_error(error: Error) -> Exception:

@@ -119,7 +119,7 @@ FUNCTIONS = {
     "ddl": ("_after_ddl",),
     "deterministic": ("deterministic_tokens",),
     "upserts": ("upsert",),
-    "verify_column": ("verify_column",),
+    "verify_column": ("verify_column", "_count_values"),
     "doctor": ("doctor",),
     "cryptokeys": (
         "create_cryptokey",
@@ -390,7 +390,7 @@ class Functions:
         """Columns read to see whether they open."""
         from ..column.verify_column import VerifyColumn
 
-        return VerifyColumn(self.relations)
+        return VerifyColumn(self.relations, self.table)
 
     @cached_property
     def doctor(self) -> "Doctor":

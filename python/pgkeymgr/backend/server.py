@@ -295,6 +295,14 @@ def latest_snapshot() -> Iterator[None]:
         _pop_active_snapshot()
 
 
+def misses_latest_snapshot() -> bool:
+    """Return whether ``latest_snapshot`` does nothing now: in a parallel query from PostgreSQL 17 on.
+
+    Before, queries run in the leader only, which suspends parallel mode for them.
+    """
+    return _begins_subtransactions_in_parallel and bool(_is_in_parallel_mode())
+
+
 _PLAN_MAGIC = 569278163
 _plan_is_valid = _server.SPI_plan_is_valid
 _plan_is_valid.restype = ctypes.c_bool
@@ -334,3 +342,48 @@ def invalidate_relation(oid: int) -> None:
     check_memory()
     with _interrupts_wait():
         _invalidate_relation(oid)
+
+
+_get_user_and_context = _server.GetUserIdAndSecContext
+_get_user_and_context.restype = None
+_get_user_and_context.argtypes = (ctypes.POINTER(ctypes.c_uint32), ctypes.POINTER(ctypes.c_int))
+_set_user_and_context = _server.SetUserIdAndSecContext
+_set_user_and_context.restype = None
+_set_user_and_context.argtypes = (ctypes.c_uint32, ctypes.c_int)
+_new_guc_nest_level = _server.NewGUCNestLevel
+_new_guc_nest_level.restype = ctypes.c_int
+_new_guc_nest_level.argtypes = ()
+_end_guc_nest_level = _server.AtEOXact_GUC
+_end_guc_nest_level.restype = None
+_end_guc_nest_level.argtypes = (ctypes.c_bool, ctypes.c_int)
+_LOCAL_USERID_CHANGE = 1
+_RESTRICTED_OPERATION = 2
+_NOFORCE_RLS = 4
+
+
+@contextmanager
+def acting_as(role: int, *, past_policies: bool) -> Iterator[None]:
+    """Run the block with the rights of another role, as VACUUM and REINDEX do with those of a table's owner.
+
+    SET ROLE would not do: code of that role could RESET it. Here it can neither change the current user nor leave
+    anything behind for later, such as a setting, a temporary table or a deferred trigger. The server's functions
+    that this calls assign variables, and raise no error; if a query in the block fails, the abort of its
+    subtransaction brings back the user that it began with, and the end of the block the one before.
+
+    Args:
+        role: the role's OID.
+        past_policies: FORCE ROW LEVEL SECURITY does not bind the role to the policies of its own tables.
+
+    Yields:
+        Nothing.
+    """
+    user, context = ctypes.c_uint32(), ctypes.c_int()
+    _get_user_and_context(ctypes.byref(user), ctypes.byref(context))
+    changed = context.value | _LOCAL_USERID_CHANGE | _RESTRICTED_OPERATION | (_NOFORCE_RLS if past_policies else 0)
+    _set_user_and_context(role, changed)
+    level = _new_guc_nest_level()
+    try:
+        yield
+    finally:
+        _end_guc_nest_level(False, level)
+        _set_user_and_context(user, context)

@@ -1,6 +1,7 @@
 """The session that this backend serves: its queries, and the rights that they run with."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import plpy
@@ -186,6 +187,9 @@ class Session:
                 ("boolean", with_wraps),
             )
         )
+        if server.misses_latest_snapshot():
+            # What was read may be out of date already: it is for this statement only.
+            self._key_watch = None
         return self._taken
 
     def is_key_watch_valid(self) -> bool:
@@ -196,7 +200,8 @@ class Session:
         """Begin to watch for changes of the key tables again."""
         # The planner finds that it reads nothing; PostgreSQL notes all the same that it depends on the table.
         self.read_as_owner(lambda: self.execute(_KEY_WATCH))
-        self._key_watch = self._plans[_KEY_WATCH, self._owner]
+        # What follows may read what was so before: it is for this statement only.
+        self._key_watch = None if server.misses_latest_snapshot() else self._plans[_KEY_WATCH, self._owner]
 
     def invalidate_key_watches(self) -> None:
         """Report a change of the key tables: to all sessions at COMMIT, and to this one at once."""
@@ -229,6 +234,10 @@ class Session:
     def _take_key(self, fields: list[Any]) -> bool:
         self._taken = Record(*fields)
         return True
+
+    def acting_as(self, role: int, *, past_policies: bool = False) -> AbstractContextManager[None]:
+        """Run a block with the rights of another role."""
+        return server.acting_as(role, past_policies=past_policies)
 
     def as_owner(self, operation: Callable[[], Any]) -> Any:
         """Run an operation with the rights of the extension's owner."""

@@ -64,7 +64,10 @@ class BlindIndexes:
             if normalize != "none" and not column.form.is_text:
                 raise ParameterError(f"normalize must be none for values of type {column.type}")
             if not column.blind:
-                self._add_blind(base, table, column, normalize, self._keys.find(column.key))
+                record = self._keys.find(column.key)
+                record.check_usage(encrypt=False)
+                self._relations.check_owners_key(self._keys, base, column, ("decrypt",))
+                self._add_blind(base, table, column, normalize, record)
             column.blind_is_shown = True
             self._registry.save_column(column)
             blind = column.blind or ""
@@ -72,20 +75,21 @@ class BlindIndexes:
                 new_name(f"{table.name}_{blind}", "_idx", self._relations.names_of_relations(base.schema))
             )
             unique = "UNIQUE " if is_unique else ""
-            self._database.run(
+            self._relations.run_naming(
+                base,
+                base.schema,
                 f"CREATE {unique}INDEX {index} ON {base.qualified} ({quote_name(blind)})"
-                f" WHERE {quote_name(blind)} IS NOT NULL"
+                f" WHERE {quote_name(blind)} IS NOT NULL",
             )
             self._views.write(table)
-            self._database.as_owner(
-                lambda: copy_privileges(
-                    self._database,
-                    table.relation,
-                    table.relation,
-                    {name: [name] for name in table.columns} | {column.name: [column.name, blind]},
-                )
+            copy_privileges(
+                self._database,
+                table.relation,
+                table.relation,
+                {name: [name] for name in table.columns} | {column.name: [column.name, blind]},
+                run=lambda statement: self._relations.run(base, statement),
             )
-            self._database.as_owner(lambda: self._views.follow_privileges(table))
+            self._views.follow_privileges(table)
 
     def _add_blind(
         self, base: Table, table: EncryptedTable, column: EncryptedColumn, normalize: str, record: Record
@@ -97,13 +101,13 @@ class BlindIndexes:
         )
         column.normalization = normalize
         blind = quote_name(column.blind)
-        self._database.run(f"ALTER TABLE {base.qualified} ADD COLUMN {blind} pg_catalog.bytea")
+        self._relations.run(base, f"ALTER TABLE {base.qualified} ADD COLUMN {blind} pg_catalog.bytea")
         self._registry.save_column(column)
         definition = Definition(table, self._relations.described(table.base), self._database.schema)
         value = definition.blinded(column, definition.read(column, "b"))
         with self._relations.without_triggers(base):
             there = " OR ".join(is_there("b", name) for name in (column.cipher, column.name))
-            self._database.run(f"UPDATE {base.qualified} AS b SET {blind} = {value} WHERE {there}")
+            self._relations.run(base, f"UPDATE {base.only} AS b SET {blind} = {value} WHERE {there}")
 
     def stand_for_uniques(
         self, base: Table, table: EncryptedTable, column: EncryptedColumn, uniques: list[Unique], record: Record
@@ -122,13 +126,15 @@ class BlindIndexes:
         standing = {each.name: each for each in table.constraints if each.kind == "u"}
         for unique in uniques:
             if unique.name in standing:  # for another column of the same constraint
-                self._database.run(f"DROP INDEX {quote_name(base.schema)}.{quote_name(unique.name)}")
+                self._relations.run(base, f"DROP INDEX {quote_name(base.schema)}.{quote_name(unique.name)}")
                 self.write_unique(base, table, unique.name, standing[unique.name].columns)
                 continue
             self._registry.add_constraint(table, Constraint(unique.name, "u", unique.columns, unique.definition))
             what = f"ALTER TABLE {base.qualified} DROP CONSTRAINT" if unique.is_constraint else "DROP INDEX"
             name = quote_name(unique.name)
-            self._database.run(f"{what} {name if unique.is_constraint else f'{quote_name(base.schema)}.{name}'}")
+            self._relations.run(
+                base, f"{what} {name if unique.is_constraint else f'{quote_name(base.schema)}.{name}'}"
+            )
             self.write_unique(base, table, unique.name, unique.columns)
 
     def write_unique(self, base: Table, table: EncryptedTable, name: str, columns: tuple[str, ...]) -> None:
@@ -144,7 +150,11 @@ class BlindIndexes:
         for each in columns:
             encrypted = table.encrypted.get(each)
             names.append(quote_name((encrypted.blind if encrypted else None) or each))
-        self._database.run(f"CREATE UNIQUE INDEX {quote_name(name)} ON {base.qualified} ({', '.join(names)})")
+        self._relations.run_naming(
+            base,
+            base.schema,
+            f"CREATE UNIQUE INDEX {quote_name(name)} ON {base.qualified} ({', '.join(names)})",
+        )
 
     def drop_blind_index(self, relation: str, column_name: str) -> None:
         """Take a blind index away.

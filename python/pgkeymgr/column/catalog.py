@@ -74,6 +74,7 @@ class Table:
     name: str
     kind: str
     owner: str
+    owner_oid: int
     has_row_security: bool
     columns: tuple[Column, ...]
     has_column_grants: bool
@@ -86,6 +87,12 @@ class Table:
     def qualified(self) -> str:
         """Its name as SQL takes it."""
         return f"{quote_name(self.schema)}.{quote_name(self.name)}"
+
+    @property
+    def only(self) -> str:
+        """Its name as SQL takes it where the rows of tables that inherit from it are none of its own."""
+        # A partitioned table has no other rows than those.
+        return self.qualified if self.kind == "p" else f"ONLY {self.qualified}"
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -114,7 +121,8 @@ def describe(database: Database, oid: int) -> Table | None:
     """
     rows = database.query(
         "SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,"
-        " pg_get_userbyid(c.relowner)::text AS owner, c.relrowsecurity AS has_row_security,"
+        " pg_get_userbyid(c.relowner)::text AS owner, c.relowner::bigint AS owner_oid,"
+        " c.relrowsecurity AS has_row_security,"
         " EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL"
         "  AND NOT a.attisdropped) AS has_column_grants,"
         # tgtype: 1 row, 2 before, 4 insert, 16 update

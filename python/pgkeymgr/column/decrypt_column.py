@@ -41,11 +41,11 @@ class DecryptColumn:
             there = self._relations.names_of_constraints(base)
             changes = [f"DROP CONSTRAINT {quote_name(name)}" for name in column.constraints if name in there]
             changes.append(f"ALTER COLUMN {quote_name(column.cipher)} DROP NOT NULL")
-            self._database.run(f"ALTER TABLE {base.qualified} {', '.join(changes)}")
+            self._relations.run(base, f"ALTER TABLE {base.qualified} {', '.join(changes)}")
             column.state = ColumnState.DECRYPTING
             self._registry.save_column(column)
             self._views.write(table)
-            self._database.as_owner(lambda: self._views.follow_privileges(table))
+            self._views.follow_privileges(table)
 
     def end(self, table: EncryptedTable, column: EncryptedColumn) -> None:
         """Drop the ciphertext of a column whose values are all plain, and the view with the last one.
@@ -55,8 +55,11 @@ class DecryptColumn:
             column: in which no ciphertext is left.
         """
         with self._relations.busy():
-            database = self._database
             base = self._relations.described(table.base)
+
+            def run(statement: str) -> None:
+                self._relations.run(base, statement)
+
             view = self._relations.described(table.relation)
             table.going = {column.cipher} | ({column.blind} if column.blind else set())
             changes = [f"DROP COLUMN {quote_name(name)}" for name in sorted(table.going)]
@@ -80,18 +83,18 @@ class DecryptColumn:
             if table.encrypted:
                 shown = column.blind if column.blind and column.blind_is_shown else None
                 if shown:
-                    database.run(f"DROP VIEW {view.qualified}")
+                    run(f"DROP VIEW {view.qualified}")
                     table.relation = table.base
                     table.columns = [each for each in table.columns if each != shown]
                 self._views.write(table)
             else:
                 names = {each.name: [each.name] for each in base.columns}
                 names[column.name] = [column.name]
-                copy_privileges(database, acl_source, table.base, names)
-                database.run(f"DROP VIEW {view.qualified}")
+                copy_privileges(self._database, acl_source, table.base, names, run=run)
+                run(f"DROP VIEW {view.qualified}")
                 self._views.drop_sealing_triggers(base)
                 self._registry.remove_table(table)
-            database.run(f"ALTER TABLE {base.qualified} {', '.join(changes)}")
+            run(f"ALTER TABLE {base.qualified} {', '.join(changes)}")
             for constraint in restored:
                 self._restore(base, constraint)
             for constraint in replaced:
@@ -102,18 +105,21 @@ class DecryptColumn:
                 self._views.write(table)
                 return
             self._views.drop_functions(table)
-            database.run(f"ALTER TABLE {base.qualified} RENAME TO {quote_name(table.name)}")
+            naming = self._relations.run_naming
+            naming(base, base.schema, f"ALTER TABLE {base.qualified} RENAME TO {quote_name(table.name)}")
             if view.schema != base.schema:
                 moved = f"{quote_name(base.schema)}.{quote_name(table.name)}"
-                database.run(f"ALTER TABLE {moved} SET SCHEMA {quote_name(view.schema)}")
+                naming(base, view.schema, f"ALTER TABLE {moved} SET SCHEMA {quote_name(view.schema)}")
 
     def _restore(self, base: Table, constraint: Constraint) -> None:
-        run = self._database.run
+        run, naming = self._relations.run, self._relations.run_naming
         name = quote_name(constraint.name)
         if constraint.kind == "c":
-            run(f"ALTER TABLE {base.qualified} VALIDATE CONSTRAINT {name}")
+            run(base, f"ALTER TABLE {base.qualified} VALIDATE CONSTRAINT {name}")
         elif constraint.definition.startswith("UNIQUE"):
-            run(f"ALTER TABLE {base.qualified} ADD CONSTRAINT {name} {constraint.definition}")
+            naming(
+                base, base.schema, f"ALTER TABLE {base.qualified} ADD CONSTRAINT {name} {constraint.definition}"
+            )
         else:
             columns = ", ".join(quote_name(each) for each in constraint.columns)
-            run(f"CREATE UNIQUE INDEX {name} ON {base.qualified} ({columns})")
+            naming(base, base.schema, f"CREATE UNIQUE INDEX {name} ON {base.qualified} ({columns})")

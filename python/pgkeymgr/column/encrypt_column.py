@@ -1,7 +1,7 @@
 """A column made encrypted.
 
-What changes the table runs with the rights of the caller, who must own it; the registry, and the triggers'
-functions, are written with those of the extension's owner.
+All changes of the table run with the rights of its owner, as whom the caller must be able to act; the registry,
+and the triggers' functions, are written with the rights of the extension's owner.
 """
 
 from ..errors import DataError, DuplicateKeyError, KeyStateError, UndefinedError, UnsupportedError
@@ -18,9 +18,11 @@ from .privileges import readers_and_writers
 from .quoting import new_name, quote_literal, quote_name
 from .registry import ColumnState, EncryptedColumn, EncryptedTable
 from .relations import Relations
+from .structure import Structures
 from .view import Views
 
 _SUFFIX = "_encrypted"
+_INTERVENTION = "57"  # the class of SQLSTATEs: cancelled, or to be shut down
 _REFUSALS_OF_NULL = ("23502", "23514")  # of domains with NOT NULL, and with a CHECK
 
 
@@ -37,6 +39,7 @@ class EncryptColumn:
         self._data_keys = data_keys
         self._database = relations.database
         self._registry = relations.registry
+        self._structures = Structures(relations.database)
 
     def encrypt_column(
         self, relation: str, column_name: str, key: str | None, key_by: str | None, deterministic: bool
@@ -85,7 +88,7 @@ class EncryptColumn:
         source = base.column(name)
         keys = table.key_columns if table else key_columns(database, base)
         found = self._check(base, table, name, key_by, keys)
-        (row,) = database.run(f"SELECT EXISTS (SELECT FROM {base.qualified}) AS has_rows")
+        (row,) = self._relations.run(base, f"SELECT EXISTS (SELECT FROM {base.only}) AS has_rows")
         has_rows = bool(row["has_rows"])
         if has_rows:
             # What migrate_column would be refused for.
@@ -98,13 +101,16 @@ class EncryptColumn:
         if table is None:
             encodings = [key_encoding(form_of(database, base.column(each).type_oid)) or "" for each in keys]
             base_name = new_name(base.name, _SUFFIX, self._relations.names_of_relations(base.schema))
-            database.run(f"ALTER TABLE {base.qualified} RENAME TO {quote_name(base_name)}")
+            self._relations.run_naming(
+                base, base.schema, f"ALTER TABLE {base.qualified} RENAME TO {quote_name(base_name)}"
+            )
             table = self._registry.add_table(
                 base.oid,
                 base.name,
                 [column.name for column in base.columns],
                 list(zip(keys, encodings, strict=True)),
             )
+            self._views.note_made(table)
             base = self._relations.described(base.oid)
         assert record.name is not None  # keys for tokens have names
         taken = {column.name for column in base.columns}
@@ -131,15 +137,18 @@ class EncryptColumn:
             blind_is_shown=False,
         )
         self._registry.add_column(table, column, source.type_oid, source.modifier)
+        self._structures.check(table, base)
+        # Before rows are sealed with the rights of the owner; the view gets the privileges that the table has.
+        self._grant_key(table, column, record)
+        self._relations.check_owners_key(self._keys, base, column, ("encrypt", "decrypt"))
         self._add_cipher(base, column)
         for check in found.checks:
             self._registry.add_constraint(table, check)
-            database.run(f"ALTER TABLE {base.qualified} DROP CONSTRAINT {quote_name(check.name)}")
+            self._relations.run(base, f"ALTER TABLE {base.qualified} DROP CONSTRAINT {quote_name(check.name)}")
         if found.uniques:
             self._blind_indexes.stand_for_uniques(base, table, column, found.uniques, record)
         self._views.write(table)
         self._views.follow_privileges(table)
-        self._grant_key(table, column, record)
         self._tell_sequences(base, table)
         if not table.key_columns and not deterministic:
             database.notice(
@@ -190,7 +199,7 @@ class EncryptColumn:
             obstacles.append("it is a column of pgkeymgr's own")
         obstacles += self._key_obstacles(base, table, name, key_by, keys)
         obstacles += sealing_obstacles(database, base, [*keys, *([key_by] if key_by else [])])
-        if form is not None and not self._takes_null(source.sql_type):
+        if form is not None and not self._takes_null(base, source.sql_type):
             obstacles.append(f"type {source.type} takes no NULL, which the column is to have in each row")
         if obstacles:
             raise UnsupportedError(
@@ -199,9 +208,9 @@ class EncryptColumn:
             )
         return found
 
-    def _takes_null(self, sql_type: str) -> bool:
+    def _takes_null(self, base: Table, sql_type: str) -> bool:
         try:
-            self._database.run(f"SELECT NULL::{sql_type}")
+            self._relations.run(base, f"SELECT NULL::{sql_type}")
         except Exception as error:
             if getattr(error, "sqlstate", None) not in _REFUSALS_OF_NULL:
                 raise
@@ -259,7 +268,6 @@ class EncryptColumn:
             self._data_keys.grant_data_key(record.id, row["name"], usage)
 
     def _add_cipher(self, base: Table, column: EncryptedColumn) -> None:
-        run = self._database.run
         cipher, plain = quote_name(column.cipher), quote_name(column.name)
         # One pattern for the first byte and the length: each trigger's INSERT parses the constraint again, and a
         # longer expression would take longer than the encryption.
@@ -280,43 +288,60 @@ class EncryptColumn:
             changes.append(sealed_check(column))
             if column.not_null:
                 changes.append(f"ALTER COLUMN {cipher} SET NOT NULL")
-        run(f"ALTER TABLE {base.qualified} {', '.join(changes)}")
+        self._relations.run(base, f"ALTER TABLE {base.qualified} {', '.join(changes)}")
 
     def dependents_of(self, record: Record) -> list[str]:
-        """Tell which encrypted columns need a key.
+        """Return the encrypted columns that need a key.
 
         Args:
             record: the key's.
 
         Returns:
-            A phrase for each: columns that are written with this version, that have values under it, or whose
-            blind index is made with it.
+            A phrase for each: columns that are written with this version, that have values under it, whose blind
+            index is made with it, or of which that cannot be found out.
         """
-        return self._database.as_owner(lambda: self._dependents_of(record))
-
-    def _dependents_of(self, record: Record) -> list[str]:
+        columns = self._database.as_owner(
+            lambda: self._database.execute(
+                "SELECT r.name::text AS relation, r.base::oid::bigint AS base, c.column_name::text AS name,"
+                " c.cipher_column::text AS cipher, c.key_name AS key, c.blind_key"
+                " FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
+                " ON r.id OPERATOR(pg_catalog.=) c.relation_id"
+                " WHERE c.key_name OPERATOR(pg_catalog.=) $1 OR c.blind_key OPERATOR(pg_catalog.=) $2"
+                " OR (c.key_by IS NOT NULL AND pg_catalog.starts_with($1, c.key_name OPERATOR(pg_catalog.||) ':'))"
+                " ORDER BY c.id",
+                ("text", record.name or ""),
+                ("integer", record.id),
+            )
+        )
         found = []
-        for row in self._database.execute(
-            "SELECT r.name::text AS relation, r.base::oid::bigint AS base, c.column_name::text AS name,"
-            " c.cipher_column::text AS cipher, c.key_name AS key, c.blind_key"
-            " FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
-            " ON r.id OPERATOR(pg_catalog.=) c.relation_id"
-            " WHERE c.key_name OPERATOR(pg_catalog.=) $1 OR c.blind_key OPERATOR(pg_catalog.=) $2"
-            " OR (c.key_by IS NOT NULL AND pg_catalog.starts_with($1, c.key_name OPERATOR(pg_catalog.||) ':'))",
-            ("text", record.name or ""),
-            ("integer", record.id),
-        ):
+        for row in columns:
             called = f'column "{row["name"]}" of {row["relation"]}'
-            base = describe(self._database, row["base"])
-            if base is None:
-                continue
             if row["blind_key"] == record.id:
                 found.append(f"the blind index of {called}")
             elif row["key"] == record.name and record.superseded_by is None:
                 found.append(f"{called} is written with it")
-            elif self._database.run(
-                f"SELECT FROM {base.qualified} AS b WHERE pg_catalog.substr(b.{quote_name(row['cipher'])}, 2, 4)"
-                f" OPERATOR(pg_catalog.=) pg_catalog.int4send({record.id}) LIMIT 1"
-            ):
-                found.append(f"{called} has values under it")
+            elif (phrase := self._values_under(record, row["base"], row["cipher"])) is not None:
+                found.append(f"{called} {phrase}")
         return found
+
+    def _values_under(self, record: Record, oid: int, cipher: str) -> str | None:
+        """Return a phrase if a table has values under a key, or if that cannot be found out."""
+        # In the catalog only: the role that destroys a key need not have a right to the table.
+        base = self._database.as_owner(lambda: describe(self._database, oid))
+        if base is None:
+            return None
+        table = self._registry.find(oid)
+        fault = f"{base} is not registered" if table is None else self._relations.fault(table, base)
+        if fault is not None:
+            return f"could not be looked at: {fault}"
+        try:
+            with self._relations.owners_rights(base, all_rows=True):
+                rows = self._database.run(
+                    f"SELECT FROM {base.only} AS b WHERE pg_catalog.substr(b.{quote_name(cipher)}, 2, 4)"
+                    f" OPERATOR(pg_catalog.=) pg_catalog.int4send({record.id}) LIMIT 1"
+                )
+        except Exception as error:
+            if str(getattr(error, "sqlstate", "")).startswith(_INTERVENTION):
+                raise
+            return "could not be looked at"
+        return "has values under it" if rows else None

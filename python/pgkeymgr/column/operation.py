@@ -155,8 +155,11 @@ class Operations:
         self._keys.forget_checks()
         table, column = self._relations.encrypted_column(relation, column_name)
         self._relations.check_owner(table.base)
+        base = self._relations.described(table.base)
+        self._relations.check_base(table, base)
         record = self._keys.usable(column.key, TOKEN_KEY_TYPE, encrypt=True)
         record.check_usage(encrypt=False)
+        self._relations.check_owners_key(self._keys, base, column, ("encrypt", "decrypt"))
         return table, column
 
     def _load_locked(self, relation: str, column_name: str) -> tuple[EncryptedTable, EncryptedColumn] | None:
@@ -215,7 +218,7 @@ class Operations:
         base = self._relations.described(table.base)
         with self._relations.without_triggers(base, are_undone=True):
             # Whether it may, and whether it sees all rows: with row_security = off, it is refused otherwise.
-            self._database.run(f"SELECT FROM {base.qualified} LIMIT 1")
+            self._relations.run(base, f"SELECT FROM {base.only} LIMIT 1")
         if prepare and column.state is not operation:
             if operation is ColumnState.DECRYPTING:
                 self._lock_both(table)
@@ -230,7 +233,9 @@ class Operations:
         if state is None or state["operation"] != operation:
             base = self._relations.described(table.base)
             walk = self._walk_of(column)
-            (row,) = self._database.run(f"SELECT count(*) AS count FROM {base.qualified} AS b WHERE {walk.needs}")
+            (row,) = self._relations.run(
+                base, f"SELECT count(*) AS count FROM {base.only} AS b WHERE {walk.needs}"
+            )
             self._registry.start_operation(column, operation, row["count"])
         self._database.commit()
         return True
@@ -328,15 +333,16 @@ class Operations:
         # Usually nobody has locked any, and each is written without being locked before.
         self._relations.set_local({"lock_timeout": _LOCK_TIMEOUT})
         try:
-            written = self._database.write(f"UPDATE {base.qualified} AS b SET {walk.assignments} WHERE {within}")
+            written = self._relations.write(base, f"UPDATE {base.only} AS b SET {walk.assignments} WHERE {within}")
         except Exception as error:
             if getattr(error, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
                 raise
-            written = self._database.write(
-                f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.qualified} AS b WHERE {within}"
+            written = self._relations.write(
+                base,
+                f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.only} AS b WHERE {within}"
                 " FOR NO KEY UPDATE OF b SKIP LOCKED)"
-                f" UPDATE {base.qualified} AS b SET {walk.assignments}"
-                f" WHERE b.ctid = ANY (ARRAY(SELECT tid FROM batch)) AND {walk.needs}"
+                f" UPDATE {base.only} AS b SET {walk.assignments}"
+                f" WHERE b.ctid = ANY (ARRAY(SELECT tid FROM batch)) AND {walk.needs}",
             )
         self._relations.set_local({"lock_timeout": "0"})
         # So that the next batch is not larger than it may be.
@@ -345,21 +351,23 @@ class Operations:
 
     def _write_some(self, base: Table, walk: _Walk, block: int, batch_size: int) -> tuple[int, int | None]:
         """Write fewer rows than a block has; return how many, and the block of the last, or None for the end."""
-        (row,) = self._database.run(
-            f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.qualified} AS b"
+        (row,) = self._relations.run(
+            base,
+            f"WITH batch AS MATERIALIZED (SELECT b.ctid AS tid FROM {base.only} AS b"
             f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT {batch_size}"
             " FOR NO KEY UPDATE OF b SKIP LOCKED),"
-            f" written AS (UPDATE {base.qualified} AS b SET {walk.assignments}"
+            f" written AS (UPDATE {base.only} AS b SET {walk.assignments}"
             f" WHERE b.ctid = ANY (ARRAY(SELECT tid FROM batch)) AND {walk.needs} RETURNING 1)"
             " SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM batch) AS found,"
-            " (SELECT (max(tid)::text::point)[0]::bigint FROM batch) AS block"
+            " (SELECT (max(tid)::text::point)[0]::bigint FROM batch) AS block",
         )
         return row["written"], row["block"] if row["found"] == batch_size else None
 
     def _next_block(self, base: Table, walk: _Walk, block: int) -> int | None:
-        rows = self._database.run(
-            f"SELECT (b.ctid::text::point)[0]::bigint AS block FROM {base.qualified} AS b"
-            f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT 1"
+        rows = self._relations.run(
+            base,
+            f"SELECT (b.ctid::text::point)[0]::bigint AS block FROM {base.only} AS b"
+            f" WHERE b.ctid >= '({block},0)'::tid AND {walk.needs} LIMIT 1",
         )
         return int(rows[0]["block"]) if rows else None
 
@@ -377,15 +385,17 @@ class Operations:
         base = self._relations.described(table.base)
         walk = self._walk_of(column)
         with self._relations.without_triggers(base, are_undone=True):
-            rows = self._database.run(
-                f"SELECT b.ctid::text AS tid FROM {base.qualified} AS b WHERE {walk.needs} LIMIT 1"
-                " FOR NO KEY UPDATE OF b"
+            rows = self._relations.run(
+                base,
+                f"SELECT b.ctid::text AS tid FROM {base.only} AS b WHERE {walk.needs} LIMIT 1"
+                " FOR NO KEY UPDATE OF b",
             )
             written = 0
             if rows:
-                written = self._database.write(
-                    f"UPDATE {base.qualified} AS b SET {walk.assignments}"
-                    f" WHERE b.ctid = '{rows[0]['tid']}'::tid AND {walk.needs}"
+                written = self._relations.write(
+                    base,
+                    f"UPDATE {base.only} AS b SET {walk.assignments}"
+                    f" WHERE b.ctid = '{rows[0]['tid']}'::tid AND {walk.needs}",
                 )
         # Not while the row is locked: who has the operation may wait for the table.
         self._database.commit()
@@ -402,8 +412,8 @@ class Operations:
         table, column, _ = found
         base = self._relations.described(table.base)
         walk = self._walk_of(column)
-        (row,) = self._database.run(
-            f"SELECT EXISTS (SELECT FROM {base.qualified} AS b WHERE {walk.needs}) AS is_left"
+        (row,) = self._relations.run(
+            base, f"SELECT EXISTS (SELECT FROM {base.only} AS b WHERE {walk.needs}) AS is_left"
         )
         if row["is_left"]:
             self._database.commit()
@@ -465,7 +475,7 @@ class Operations:
         find a NULL in it.
         """
         (row,) = self._database.query(
-            "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text AS next"
+            "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text AS next"
         )
         while True:
             self._database.commit()
@@ -509,7 +519,7 @@ class Operations:
                 return True
             table, column, _ = found
             walk = self._walk_of(column)
-            if self._database.run(f"SELECT FROM {base.qualified} AS b WHERE {walk.needs} LIMIT 1"):
+            if self._relations.run(base, f"SELECT FROM {base.only} AS b WHERE {walk.needs} LIMIT 1"):
                 self._database.commit()
                 return False
         rows = self._database.query(
@@ -526,7 +536,7 @@ class Operations:
 
     def _alter(self, base: Table, change: str) -> None:
         with self._relations.busy():
-            self._database.run(f"ALTER TABLE {base.qualified} {change}")
+            self._relations.run(base, f"ALTER TABLE {base.qualified} {change}")
 
     def _walk_of(self, column: EncryptedColumn) -> _Walk:
         if column.state is ColumnState.MIGRATING:

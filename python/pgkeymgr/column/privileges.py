@@ -1,6 +1,8 @@
 """The privileges of a view and of its base table, kept the same."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from ..key.database import Database
 from .quoting import quote_name
@@ -10,9 +12,43 @@ _Implied = tuple[Iterable[str], Iterable[str]]
 _NONE: _Implied = ((), ())
 
 
+@dataclass
+class Difference:
+    """In which privileges two relations differ.
+
+    Attributes:
+        lacking: those that the target lacks.
+        excess: those that it has beyond.
+        former: those that the target would have if the source had the privileges that were remembered.
+    """
+
+    lacking: set[_Grant]
+    excess: set[_Grant]
+    former: set[_Grant]
+
+    def __bool__(self) -> bool:
+        return bool(self.lacking or self.excess)
+
+    def is_of_target(self, command: str) -> bool:
+        """Return whether a statement on the target, and none on the source, can have made the difference.
+
+        What the target had, or lacked, when it last followed the source is no difference that a statement made: a
+        dump has the privileges of both, and not in this order.
+
+        Args:
+            command: ``GRANT`` or ``REVOKE``.
+        """
+        return bool(self.excess - self.former if command == "GRANT" else self.lacking & self.former)
+
+
 def differing_privileges(
-    database: Database, source: int, target: int, names: Mapping[str, Iterable[str]], implied: _Implied = _NONE
-) -> tuple[set[_Grant], set[_Grant]]:
+    database: Database,
+    source: int,
+    target: int,
+    names: Mapping[str, Iterable[str]],
+    implied: _Implied = _NONE,
+    remembered: list[list[Any]] | None = None,
+) -> Difference:
     """Compare the privileges on two relations.
 
     Args:
@@ -22,45 +58,90 @@ def differing_privileges(
         names: for the columns of the source, those of the target that they stand for.
         implied: columns of the target that who may INSERT some columns may INSERT, too; and those that who may
             UPDATE some may SELECT.
+        remembered: the privileges that the source had before, from ``privileges_by_name``; None for those that it
+            has.
 
     Returns:
-        What the target lacks, and what it has beyond.
+        The difference.
     """
     # In one query, so that both are of one moment: another session may grant on the first, and so on the second.
     grants = _grants(database, source, target)
+    wanted = _wanted(grants[source], names, implied)
+    former = wanted if remembered is None else _wanted(_by_oid(database, remembered), names, implied)
+    have = grants[target]
+    return Difference(wanted - have, have - wanted, former)
+
+
+def _wanted(source: set[_Grant], names: Mapping[str, Iterable[str]], implied: _Implied) -> set[_Grant]:
     wanted = set()
-    for column, grantee, privilege, grantable in grants[source]:
+    for column, grantee, privilege, grantable in source:
         for name in names.get(column, ()) if column else ("",):
             wanted.add((name, grantee, privilege, grantable))
         if column and privilege in ("INSERT", "UPDATE"):
             needed = "INSERT" if privilege == "INSERT" else "SELECT"
             wanted |= {(each, grantee, needed, False) for each in implied[needed == "SELECT"]}
     # Not a second time without the option of granting it on.
-    wanted -= {(*grant[:3], False) for grant in wanted if grant[3]}
-    have = grants[target]
-    return wanted - have, have - wanted
+    return wanted - {(*grant[:3], False) for grant in wanted if grant[3]}
+
+
+def privileges_by_name(database: Database, relation: int) -> list[list[Any]]:
+    """Return the privileges on a relation, to be remembered: roles by their names, PUBLIC as an empty one."""
+    found = _grants(database, relation)[relation]
+    oids = {int(grantee) for _, grantee, _, _ in found}
+    names = {
+        str(row["oid"]): row["name"]
+        for row in database.query(
+            "SELECT oid::bigint AS oid, rolname::text AS name FROM pg_roles WHERE oid = ANY ($1)",
+            ("oid[]", sorted(oids)),
+        )
+    }
+    names["0"] = ""
+    return sorted([column, names[grantee], *rest] for column, grantee, *rest in found if grantee in names)
+
+
+def _by_oid(database: Database, remembered: list[list[Any]]) -> set[_Grant]:
+    oids = {
+        row["name"]: str(row["oid"])
+        for row in database.query(
+            "SELECT oid::bigint AS oid, rolname::text AS name FROM pg_roles WHERE rolname = ANY ($1)",
+            ("text[]", sorted({role for _, role, _, _ in remembered})),
+        )
+    }
+    oids[""] = "0"
+    return {
+        (column, oids[role], privilege, grantable)
+        for column, role, privilege, grantable in remembered
+        if role in oids
+    }
 
 
 def copy_privileges(
-    database: Database, source: int, target: int, names: Mapping[str, Iterable[str]], implied: _Implied = _NONE
+    database: Database,
+    source: int,
+    target: int,
+    names: Mapping[str, Iterable[str]],
+    implied: _Implied = _NONE,
+    *,
+    run: Callable[[str], Any],
 ) -> None:
     """Give every role the privileges on one relation that it has on another, and no more.
 
     Args:
-        database: as the owner of the target or with greater rights; otherwise see ``differing_privileges``.
+        database: see ``differing_privileges``.
         source: see there.
         target: see there.
         names: see there.
         implied: see there.
+        run: runs a statement with the rights of the owner of the target.
     """
-    lacking, excess = differing_privileges(database, source, target, names, implied)
+    difference = differing_privileges(database, source, target, names, implied)
     (row,) = database.query("SELECT $1::regclass::text AS name", ("oid", target))
-    for column, grantee, privilege, _ in excess:
-        database.run(f"REVOKE {_privilege(privilege, column)} ON {row['name']} FROM {_role(database, grantee)}")
-    for column, grantee, privilege, grantable in sorted(lacking):
+    for column, grantee, privilege, _ in difference.excess:
+        run(f"REVOKE {_privilege(privilege, column)} ON {row['name']} FROM {_role(database, grantee)}")
+    for column, grantee, privilege, grantable in sorted(difference.lacking):
         option = " WITH GRANT OPTION" if grantable else ""
         role = _role(database, grantee)
-        database.run(f"GRANT {_privilege(privilege, column)} ON {row['name']} TO {role}{option}")
+        run(f"GRANT {_privilege(privilege, column)} ON {row['name']} TO {role}{option}")
 
 
 def inserters(database: Database, relation: int) -> set[str]:

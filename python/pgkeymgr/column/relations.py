@@ -1,13 +1,21 @@
-"""Relations with encrypted columns: found, locked, described, for those who own them."""
+"""Relations with encrypted columns: found, locked, described, for those who own them.
+
+A user's table can have code of its owner's in it: CHECK constraints, domains, casts, index expressions, policies.
+So a statement on it runs with the rights of the table's owner, whoever the caller is, and never with those of the
+extension's owner.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from ..errors import DataError, InvalidValueError, PrivilegeError, UndefinedError, UnsupportedError
-from ..key.database import Database
+from ..key.database import Database, Rows
+from ..key.table import TOKEN_KEY_TYPE, KeyTable
 from .catalog import SEALING_TRIGGERS, Table, describe
+from .quoting import quote_literal, quote_name
 from .registry import EncryptedColumn, EncryptedTable, Registry
 
+_BYTEA_OID = 17
 _SHOWS_VALUES = {
     "22003",  # numeric_value_out_of_range
     "22007",  # invalid_datetime_format
@@ -51,12 +59,14 @@ class Relations:
         database: the session's.
         registry: the tables that say what is encrypted.
         is_busy: whether the DDL that runs is our own, and not to be followed.
+        is_following: whether an event trigger calls, which has greater rights than the statement's user.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.registry = Registry(database)
         self.is_busy = False
+        self.is_following = False
 
     def resolve(self, relation: str) -> int:
         """Return the OID of a relation, which PL/Python gives as text or as a number in text."""
@@ -117,6 +127,141 @@ class Relations:
         if not row["is_owner"]:
             raise PrivilegeError(f"must be owner of {self.described(oid)}")
 
+    def fault(self, table: EncryptedTable, base: Table) -> str | None:
+        """Return in which way a base table is not what pgkeymgr made of it, or None.
+
+        Args:
+            table: as registered.
+            base: its base table.
+
+        Returns:
+            A phrase.
+        """
+        if base.kind not in "rp":
+            return f"{base} is not a table any more"
+        kinds = {column.name: column.type_oid for column in base.columns}
+        for column in table.encrypted.values():
+            for name in (column.cipher, column.blind):
+                if name is None:
+                    continue
+                if name not in kinds:
+                    return f'column "{name}" of {base} is gone'
+                if kinds[name] != _BYTEA_OID:
+                    return f'column "{name}" of {base} is not of type bytea any more'
+        return None
+
+    def check_base(self, table: EncryptedTable, base: Table) -> None:
+        """Refuse a base table that is not what pgkeymgr made of it.
+
+        Raises:
+            UnsupportedError: it is no table, or a column of pgkeymgr's own is gone or of another type.
+        """
+        fault = self.fault(table, base)
+        if fault is not None:
+            raise UnsupportedError(fault)
+
+    @contextmanager
+    def owners_rights(self, base: Table, *, all_rows: bool = False) -> Iterator[None]:
+        """Run the block with the rights of a table's owner, as PostgreSQL's maintenance commands do.
+
+        Args:
+            base: the table.
+            all_rows: whatever policies there are; otherwise, those that bind the caller bind the owner, too, if
+                they are to bind owners.
+
+        Yields:
+            Nothing. The results of the block's queries may come from the owner's code.
+        """
+        database = self.database
+        if database.user() == base.owner_oid:
+            yield
+            return
+        past_policies = all_rows
+        if not all_rows:
+            (row,) = database.query("SELECT pg_catalog.row_security_active($1) AS is_bound", ("oid", base.oid))
+            past_policies = not row["is_bound"]
+        with database.acting_as(base.owner_oid, past_policies=past_policies):
+            yield
+
+    def run(self, base: Table, statement: str) -> Rows:
+        """Run a statement on a table, with the rights of its owner."""
+        with self.owners_rights(base):
+            return self.database.run(statement)
+
+    def write(self, base: Table, statement: str) -> int:
+        """Run a statement like ``run``; return how many rows it wrote or found."""
+        with self.owners_rights(base):
+            return self.database.write(statement)
+
+    def may_create(self, base: Table, schema: str) -> bool:
+        """Return whether the owner of a table may create something in a schema."""
+        (row,) = self.database.query(
+            "SELECT has_schema_privilege($1, $2, 'CREATE') AS may", ("oid", base.owner_oid), ("text", schema)
+        )
+        return bool(row["may"])
+
+    def run_naming(self, base: Table, schema: str, statement: str) -> None:
+        """Run a statement on a table, or one that makes its view, which gives something a name in a schema.
+
+        It runs with the rights of the table's owner, or if the owner may create nothing in the schema, with those
+        of the caller, who may: PostgreSQL calls for nobody's code in such statements.
+
+        Raises:
+            PrivilegeError: the owner may not, and it is an event trigger that would.
+        """
+        if self.may_create(base, schema):
+            self.run(base, statement)
+        elif self.is_following:
+            raise PrivilegeError(
+                f'the owner of {base}, "{base.owner}", may not create anything in schema "{schema}"',
+                hint=f"GRANT CREATE ON SCHEMA {quote_name(schema)} TO {quote_name(base.owner)}, and call "
+                "refresh_encrypted_view().",
+            )
+        else:
+            self.database.run(statement)
+
+    def check_owners_key(
+        self, keys: KeyTable, base: Table, column: EncryptedColumn, usages: tuple[str, ...]
+    ) -> None:
+        """Refuse an owner who may not use a column's key: rows are sealed and opened with the owner's rights.
+
+        Args:
+            keys: the key table.
+            base: the table.
+            column: an encrypted one.
+            usages: of ``encrypt`` and ``decrypt``.
+
+        Raises:
+            PrivilegeError: the owner may not.
+        """
+        self.admit(base)
+        if self.database.user() == base.owner_oid:
+            return
+        with self.owners_rights(base):
+            for usage in usages:
+                try:
+                    keys.usable(column.key, TOKEN_KEY_TYPE, encrypt=usage == "encrypt", with_wraps=False)
+                except PrivilegeError:
+                    raise PrivilegeError(
+                        f'the owner of {base}, "{base.owner}", may not {usage} with the key of column '
+                        f'"{column.name}", and this is done with the rights of the owner',
+                        hint=f"SELECT {self.database.schema}.grant_data_key({quote_literal(column.key)}, "
+                        f"{quote_literal(quote_name(base.owner))});",
+                    ) from None
+
+    def admit(self, base: Table) -> None:
+        """Let a table's owner call what seals and opens values: that takes USAGE on the extension's schema."""
+        database = self.database
+        (row,) = database.query(
+            "SELECT has_schema_privilege($1, $2::regnamespace::oid, 'USAGE') AS may",
+            ("oid", base.owner_oid),
+            ("text", database.schema),
+        )
+        if not row["may"]:
+            database.as_owner(
+                lambda: database.run(f"GRANT USAGE ON SCHEMA {database.schema} TO {quote_name(base.owner)}")
+            )
+
     def lock(self, oid: int) -> Table:
         """Lock a relation of the current user's against all others.
 
@@ -128,7 +273,7 @@ class Relations:
         """
         table = self.described(oid)
         self.check_owner(oid)
-        if table.kind in "rv":
+        if table.kind in "rpv":
             self.database.run(f"LOCK TABLE {table.qualified} IN ACCESS EXCLUSIVE MODE")
         return self.described(oid)
 
@@ -144,13 +289,16 @@ class Relations:
         Raises:
             UndefinedError: it has no encrypted columns.
             PrivilegeError: the current user does not own it.
+            UnsupportedError: it is not what pgkeymgr made of it.
         """
         table = self.encrypted_table(relation)
         # The view first, as those who use it do.
         if describe(self.database, table.relation) is not None:
             self.lock(table.relation)
         base = self.lock(table.base)
-        return self.encrypted_table(str(table.base)), base
+        table = self.encrypted_table(str(table.base))
+        self.check_base(table, base)
+        return table, base
 
     @contextmanager
     def without_triggers(self, base: Table, *, are_undone: bool = False) -> Iterator[None]:
@@ -184,7 +332,7 @@ class Relations:
             raise UnsupportedError(
                 f"{base} has triggers enabled as ALWAYS or REPLICA, which nothing keeps from firing for rows that "
                 "stay what they are",
-                hint="ALTER TABLE … ENABLE TRIGGER, without the word, until this is done.",
+                hint="ALTER TABLE ... ENABLE TRIGGER, without the word, until this is done.",
             )
         if row["matter"] and not (row["may"] or is_replica):
             raise PrivilegeError(
@@ -207,6 +355,16 @@ class Relations:
             yield
         finally:
             self.is_busy = was_busy
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Run the work of an event trigger: DDL of our own, with greater rights than the statement's user has."""
+        was_following, self.is_following = self.is_following, True
+        try:
+            with self.busy():
+                yield
+        finally:
+            self.is_following = was_following
 
     def names_of_relations(self, schema: str) -> set[str]:
         """Return the names that relations and types of a schema have."""

@@ -22,10 +22,8 @@ _SHOWN_MAX = 20
 _LISTED_MAX = 10_000
 _COLUMNS = """
     SELECT c.base_relation::oid AS oid, coalesce(c.relation, c.base_relation)::text AS relation,
-        c.column_name::text AS column, e.cipher_column::text AS cipher, c.base_relation::text AS base
+        c.column_name::text AS column
     FROM {s}.encrypted_columns AS c
-    JOIN {s}.encrypted_relation AS r ON r.base = c.base_relation
-    JOIN {s}.encrypted_column AS e ON e.relation_id = r.id AND e.column_name = c.column_name
     WHERE (%(oid)s::oid IS NULL OR %(oid)s IN (c.relation::oid, c.base_relation::oid))
         AND (%(column)s::text IS NULL OR c.column_name = %(column)s)
     ORDER BY 2, 3
@@ -69,7 +67,6 @@ def _verify(
     database: "Database", table: str | None, column: str | None, problems: dict[str, str], bar: "Progress"
 ) -> list[dict[str, Any]]:
     import psycopg
-    from psycopg import sql
 
     from ..errors import UndefinedError
     from .connection import resolve
@@ -86,11 +83,8 @@ def _verify(
         columns = list(database.connection.execute(database.composed(_COLUMNS), {"oid": oid, "column": column}))
         for each in bar.track(columns, description=database.name):
             # First, and in a snapshot of its own: what is written in between is counted, or verified, or both.
-            (counted,) = database.connection.execute(
-                sql.SQL("SELECT count({}) AS count FROM ONLY {}").format(
-                    sql.Identifier(each["cipher"]),
-                    sql.SQL(each["base"]),  # regclass has quoted it
-                )
+            (counted,) = database.query(
+                "SELECT {s}._count_values(%s::oid::regclass, %s::name) AS count", each["oid"], each["column"]
             )
             broken = database.query(
                 "SELECT row_key, problem FROM {s}.verify_column(%s::oid::regclass, %s::name)",

@@ -1,6 +1,7 @@
 """What the key table needs of the session that it is used in; ``session.py`` has the real one."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from ..root_key import RootKey
@@ -97,6 +98,20 @@ class Database(Protocol):
 
     def read_as_owner(self, operation: Callable[[], _Result]) -> _Result:
         """Run an operation that only reads like ``as_owner``, seeing what is committed by now."""
+
+    def acting_as(self, role: int, *, past_policies: bool = False) -> AbstractContextManager[None]:
+        """Run a block with the rights of another role, in a security-restricted operation.
+
+        A change of a setting ends with the block. The caller must have checked that the current user may use the
+        rights of the role.
+
+        Args:
+            role: the role's OID.
+            past_policies: FORCE ROW LEVEL SECURITY does not bind the role to the policies of its own tables.
+
+        Returns:
+            The context manager.
+        """
 
     def execute(self, query: str, *arguments: tuple[str, Any]) -> Rows:
         """Run a query, {s} in it standing for the schema; to be used in ``as_owner`` only.

@@ -149,7 +149,6 @@ class EncryptColumn:
             self._blind_indexes.stand_for_uniques(base, table, column, found.uniques, record)
         self._views.write(table)
         self._views.follow_privileges(table)
-        self._grant_key(table, column, record)
         self._tell_sequences(base, table)
         if not table.key_columns and not deterministic:
             database.notice(

@@ -332,7 +332,7 @@ class Relations:
             raise UnsupportedError(
                 f"{base} has triggers enabled as ALWAYS or REPLICA, which nothing keeps from firing for rows that "
                 "stay what they are",
-                hint="ALTER TABLE … ENABLE TRIGGER, without the word, until this is done.",
+                hint="ALTER TABLE ... ENABLE TRIGGER, without the word, until this is done.",
             )
         if row["matter"] and not (row["may"] or is_replica):
             raise PrivilegeError(

@@ -158,13 +158,13 @@ class Views:
 
     def is_complete(self, table: EncryptedTable) -> bool:
         """Return whether a view has its triggers: if not, it is being restored from a dump, or taken away."""
-        return self._triggers(table) == {event.lower() for event in VIEW_TRIGGERS.values()}
+        return self._triggers(table) == set(VIEW_TRIGGERS)
 
     def _triggers(self, table: EncryptedTable) -> set[str]:
         return {
-            row["event"]
+            row["name"]
             for row in self._database.query(
-                "SELECT substr(t.tgname, 10) AS event FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid"
+                "SELECT t.tgname::text AS name FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid"
                 " WHERE t.tgrelid = $1 AND t.tgname LIKE 'pgkeymgr\\_%'"
                 " AND p.pronamespace = $2::regnamespace"
                 " AND p.proname = '_' || substr(t.tgname, 10) || '_' || $3::text",
@@ -177,7 +177,7 @@ class Views:
     def _write_triggers(self, table: EncryptedTable, base: Table, qualified: str) -> None:
         there = self._triggers(table)
         for name, event in VIEW_TRIGGERS.items():
-            if event.lower() not in there:
+            if name not in there:
                 self._relations.run(
                     base,
                     f"CREATE OR REPLACE TRIGGER {name} INSTEAD OF {event} ON {qualified}"
@@ -233,14 +233,12 @@ class Views:
             self._drop_function(f"_check_{table.id}")  # its parameters may be others now
             if checks:
                 parameters, body = checks
-                check = f"{database.schema}._check_{table.id}({parameters})"
                 database.run(
-                    f"CREATE FUNCTION {check} RETURNS pg_catalog.text"
+                    f"CREATE FUNCTION {database.schema}._check_{table.id}({parameters}) RETURNS pg_catalog.text"
                     f" LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp"
                     f" SET standard_conforming_strings = on AS {quote_body(body)}"
                 )
                 self._let_call(f"_check_{table.id}", "PUBLIC")
-                database.run(f"COMMENT ON FUNCTION {check} IS 'pgkeymgr: the CHECK constraints of {table.id}'")
             there = {
                 row["name"]: (row["source"], row["may"])
                 for row in database.query(

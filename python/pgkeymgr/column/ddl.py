@@ -281,8 +281,8 @@ class Ddl:
             if any(old in constraint.columns for constraint in table.constraints):
                 raise UnsupportedError(f'column "{old}" of {view} cannot be renamed: a constraint mentions it')
             encrypted.name = new
-            self._database.run(
-                f"ALTER TABLE {base.qualified} RENAME COLUMN {quote_name(old)} TO {quote_name(new)}"
+            self._relations.run(
+                base, f"ALTER TABLE {base.qualified} RENAME COLUMN {quote_name(old)} TO {quote_name(new)}"
             )
             table.columns = [new if name == old else name for name in table.columns]
             self._registry.save_column(encrypted)

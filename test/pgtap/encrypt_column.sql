@@ -362,6 +362,12 @@ INSERT INTO obstacles VALUES
     ('trigger "by_function"', 'CREATE FUNCTION no.f() RETURNS trigger LANGUAGE plpgsql AS
         ''BEGIN NEW.v := upper(NEW.v); RETURN NEW; END'';
         CREATE TRIGGER by_function BEFORE INSERT ON no.t FOR EACH ROW EXECUTE FUNCTION no.f()'),
+    ('trigger "by_argument"', 'CREATE FUNCTION no.k() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NEW; END'';
+        CREATE TRIGGER by_argument AFTER INSERT ON no.t FOR EACH ROW EXECUTE FUNCTION no.k(''other'', ''v'')'),
+    ('trigger "of_statement"', 'CREATE FUNCTION no.s() RETURNS trigger LANGUAGE plpgsql AS
+        ''BEGIN PERFORM v FROM gone; RETURN NULL; END'';
+        CREATE TRIGGER of_statement AFTER DELETE ON no.t REFERENCING OLD TABLE AS gone FOR EACH STATEMENT
+        EXECUTE FUNCTION no.s()'),
     ('trigger when_v', 'CREATE FUNCTION no.g() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NEW; END'';
         CREATE TRIGGER when_v BEFORE INSERT ON no.t FOR EACH ROW WHEN (NEW.v <> '''') EXECUTE FUNCTION no.g()'),
     ('trigger of_v', 'CREATE FUNCTION no.h() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NEW; END'';

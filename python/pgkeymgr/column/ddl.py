@@ -279,7 +279,10 @@ class Ddl:
                 )
                 continue
             if any(old in constraint.columns for constraint in table.constraints):
-                raise UnsupportedError(f'column "{old}" of {view} cannot be renamed: a constraint mentions it')
+                raise UnsupportedError(
+                    f'column "{old}" of {view} cannot be renamed: a constraint mentions it',
+                    hint="decrypt_column() makes it a plain column with its constraint. Rename and encrypt that.",
+                )
             encrypted.name = new
             self._relations.run(
                 base, f"ALTER TABLE {base.qualified} RENAME COLUMN {quote_name(old)} TO {quote_name(new)}"

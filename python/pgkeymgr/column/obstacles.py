@@ -120,15 +120,17 @@ def dependents(database: Database, table: Table, name: str, form: Form, view: in
         _sort(database, table, column.number, form, view, row, found)
     for row in database.query(
         # A trigger's function is text to PostgreSQL; where the text has the column's name, it most likely uses it.
-        "SELECT t.tgname::text AS name, p.oid::regprocedure::text AS function, p.prosrc AS source"
-        " FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid"
-        " WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgtype & 1 = 1"
-        " AND t.tgname <> ALL ($2::text[]::name[]) ORDER BY t.tgname",
+        # A statement's trigger has the rows in transition tables. And some are given the name of a column.
+        "SELECT t.tgname::text AS name, p.oid::regprocedure::text AS function, p.prosrc AS source,"
+        " encode(t.tgargs, 'escape') AS arguments FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid"
+        " WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgname <> ALL ($2::text[]::name[]) ORDER BY t.tgname",
         ("oid", table.oid),
         ("text[]", list(SEALING_TRIGGERS)),
     ):
         if _mentions(row["source"], name):
             found.obstacles.append(f'function {row["function"]} of trigger "{row["name"]}" mentions the column')
+        elif _mentions(row["arguments"].replace(r"\000", " "), name):
+            found.obstacles.append(f'an argument of trigger "{row["name"]}" mentions the column')
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from cluster import Cluster
 from conftest import Connection, rows, value
@@ -365,6 +366,44 @@ def test_triggers_of_the_table_see_no_plaintext(admin: Connection) -> None:
     assert rows(admin, "SELECT what FROM copied WHERE what ~ 'LEAK'") == []
 
 
+def test_values_that_wait_are_for_their_user_and_statement(admin: Connection) -> None:
+    """An error can keep the table's trigger from taking a value: here the writer may not use the key."""
+    admin.execute("CREATE TABLE waiting (id integer PRIMARY KEY, ssn text)")
+    encrypt(admin, "waiting", "ssn")
+    admin.execute(
+        "GRANT INSERT ON waiting TO writes_app; SELECT revoke_data_key('public.waiting.ssn', 'writes_app');"
+        " GRANT USAGE ON SCHEMA pgkeymgr TO writes_in"
+    )
+    take = """DO $$ DECLARE taken text; BEGIN
+        FOR i IN 0..20 LOOP
+            BEGIN
+                taken := pgkeymgr._take_text('\\x00'::bytea || int8send(i));
+                RAISE EXCEPTION 'taken: %', taken USING ERRCODE = 'ZZZZZ';
+            EXCEPTION WHEN data_exception THEN NULL;
+            END;
+        END LOOP; END $$"""
+    leave = """DO $$ BEGIN
+            INSERT INTO waiting VALUES (1, 'LEAK-ME');
+        EXCEPTION WHEN insufficient_privilege THEN NULL; END $$"""
+    admin.execute("SET ROLE writes_app")
+    admin.execute(leave)
+    admin.execute(take)
+    admin.execute("SET ROLE writes_in")
+    admin.execute(take)
+    # Within one statement, by a function of the other role.
+    admin.execute("RESET ROLE; GRANT CREATE ON SCHEMA public TO writes_app; SET ROLE writes_app")
+    body = leave.removeprefix("DO $$").removesuffix("$$")
+    admin.execute(
+        f"CREATE FUNCTION leave() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$ {body} $$".encode()
+    )
+    admin.execute("SET ROLE writes_in")
+    admin.execute(take.replace("FOR i IN", "PERFORM leave(); FOR i IN").encode())
+    # It was there for the one who left it.
+    admin.execute("SET ROLE writes_app")
+    with pytest.raises(psycopg.Error, match="taken: LEAK-ME"):
+        admin.execute(take.replace("FOR i IN", "PERFORM leave(); FOR i IN").encode())
+
+
 # Sealed for the row as it is stored
 
 
@@ -705,6 +744,11 @@ def test_a_trigger_that_would_come_last_is_refused(admin: Connection) -> None:
             admin.execute(create.format(name, event, "ordered_encrypted").encode())
     with pytest.raises(errors.FeatureNotSupported, match="fires after"):
         admin.execute("ALTER TRIGGER first ON ordered_encrypted RENAME TO zzzzz")
+    # By a role that may make triggers, too.
+    admin.execute("GRANT TRIGGER ON ordered TO writes_app; SET ROLE writes_app")
+    with pytest.raises(errors.FeatureNotSupported, match="fires after"):
+        admin.execute(create.format("zzzzz", "INSERT", "ordered_encrypted").encode())
+    admin.execute("RESET ROLE")
     admin.execute(create.format("zzzzz", "DELETE", "ordered_encrypted").encode())
     admin.execute("INSERT INTO ordered VALUES (1, 'x')")
     assert rows(admin, "SELECT * FROM ordered") == [(1, "x")]

@@ -666,6 +666,28 @@ def test_a_constraint_that_names_a_schema_of_others(
         rows(owner, "UPDATE t SET s = '', k = 'b'")
 
 
+def test_a_literal_in_a_constraint(database: Database, owner: Connection, superuser: Connection) -> None:
+    """PostgreSQL checks the domains of an array's elements as soon as it parses the array."""
+    run(
+        owner,
+        spy("spied", "text"),
+        "CREATE DOMAIN own.d AS text CHECK (own.spied(VALUE))",
+        "CREATE TYPE own.pair AS (a own.d, b integer)",
+        "CREATE TABLE t (id integer PRIMARY KEY, s text CHECK (s <> ALL ('{x}'::own.d[]::text[])),"
+        " w text CHECK (w <> ('(x,1)'::own.pair).a))",
+        "INSERT INTO t VALUES (1, 'one', 'uno')",
+    )
+    for column in "sw":
+        run(superuser, f"SELECT encrypt_column('t', '{column}')", f"CALL migrate_column('t', '{column}')")
+    run(owner, "ALTER TABLE t_encrypted ADD COLUMN n integer")
+    run(superuser, "ALTER TABLE t_encrypted ADD COLUMN m integer", "SELECT refresh_encrypted_view('t')")
+    assert rows(owner, "SELECT * FROM t") == [(1, "one", "uno", None, None)]
+    for violated in ("s = 'x'", "w = 'x'"):
+        with pytest.raises(errors.CheckViolation):
+            rows(owner, f"UPDATE t SET {violated}")
+    assert database.loot() == []
+
+
 def test_a_renamed_schema(database: Database, owner: Connection, superuser: Connection) -> None:
     """Renamed by who owns it, or by a superuser: triggers name it, and follow."""
     make_encrypted(owner, superuser)

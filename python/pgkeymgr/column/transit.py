@@ -27,12 +27,15 @@ _NUMBER_BYTES = 8
 class Transit:
     """The values that wait in one session.
 
-    A ticket keeps a value out of sight, but is no secret: who runs code in between runs it as who writes.
+    A ticket keeps a value out of sight, but is no secret: who runs code in between runs it as who writes. So a
+    value is only there for the user who has left it, and in the same statement: an error can keep the trigger from
+    taking it, and then it waits while others run code.
     """
 
     def __init__(self, database: "Database") -> None:
         self._stamp = database.stamp
-        self._waiting: dict[bytes, bytes] = {}
+        self._user = database.user
+        self._waiting: dict[tuple[bytes, int], bytes] = {}
         self._stamped = 0
         self._number = 0
 
@@ -53,7 +56,7 @@ class Transit:
             del waiting[next(iter(waiting))]
         self._number += 1
         ticket = REWRITE + self._number.to_bytes(_NUMBER_BYTES, "big")
-        waiting[ticket] = value
+        waiting[ticket, self._user()] = value
         return ticket
 
     def send_text(self, value: str) -> bytes:
@@ -64,9 +67,9 @@ class Transit:
         """Return the value of a ticket, which does not wait any longer.
 
         Raises:
-            DataError: there is none.
+            DataError: there is none, or another user or another statement has left it.
         """
-        value = self._waiting.pop(ticket, None)
+        value = self._waiting.pop((ticket, self._user()), None) if self._stamp() == self._stamped else None
         if value is None:
             raise DataError("this is not a ciphertext, but stands for a value that is not there")
         return value

@@ -38,7 +38,7 @@ PGK_SQL_SOURCES = sql/header.sql sql/roles.sql sql/root_key.sql \
 	root_rotation.sql) \
 	$(addprefix sql/sealed/,exchange.sql passphrase.sql transport.sql user_key.sql sharing.sql session_keyring.sql) \
 	$(addprefix sql/column/,tables.sql cell.sql encrypt_column.sql view.sql operation.sql \
-	blind_index.sql deterministic.sql upsert.sql verify_column.sql ddl.sql) \
+	blind_index.sql deterministic.sql upsert.sql verify_column.sql separate_column.sql ddl.sql) \
 	$(addprefix sql/compat/,pgsodium.sql pgcryptokey.sql pg_kmgr.sql) \
 	sql/doctor.sql sql/parallel.sql sql/privileges.sql
 PGK_PY_SOURCES := $(shell find python/pgkeymgr -name '*.py' -o -name py.typed)

@@ -202,6 +202,7 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     -- encrypted columns: what owners of tables call, what views and triggers call
     ('encrypt_column(regclass,name,text,name,boolean)', 'v', 'pgkeymgr_admin', 'u'),
     ('refresh_encrypted_view(regclass)', 'v', 'pgkeymgr_admin', 'u'),
+    ('separate_column(regclass,name)', 'v', 'pgkeymgr_admin', 'u'),
     ('migrate_column(regclass,name,integer)', 'v', 'pgkeymgr_admin', 'u'),
     ('rotate_column(regclass,name,integer)', 'v', 'pgkeymgr_admin', 'u'),
     ('decrypt_column(regclass,name,integer)', 'v', 'pgkeymgr_admin', 'u'),

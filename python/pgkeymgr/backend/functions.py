@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..column.encrypt_column import EncryptColumn
     from ..column.operation import Operations
     from ..column.relations import Relations
+    from ..column.separate_column import SeparateColumn
     from ..column.upsert import Upserts
     from ..column.verify_column import VerifyColumn
     from ..column.view import Views
@@ -115,6 +116,7 @@ FUNCTIONS = {
     "blinding": ("_blind",),
     "blind_indexes": ("add_blind_index", "drop_blind_index", "blind_index"),
     "encrypt_column": ("encrypt_column",),
+    "separate_column": ("separate_column",),
     "operations": ("migrate_column", "rotate_column", "decrypt_column"),
     "views": ("refresh_encrypted_view",),
     "ddl": ("_after_ddl",),
@@ -354,6 +356,13 @@ class Functions:
         from ..column.encrypt_column import EncryptColumn
 
         return EncryptColumn(self.relations, self.views, self.blind_indexes, self.table, self.data_keys)
+
+    @cached_property
+    def separate_column(self) -> "SeparateColumn":
+        """The separation of columns of a clone."""
+        from ..column.separate_column import SeparateColumn
+
+        return SeparateColumn(self.relations, self.views, self.table, self.data_keys)
 
     @cached_property
     def operations(self) -> "Operations":

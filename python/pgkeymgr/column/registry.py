@@ -272,6 +272,15 @@ class Registry:
             ("boolean", column.blind_is_shown),
         )
 
+    def renew_uuid(self, column: EncryptedColumn) -> None:
+        """Give a column another uuid."""
+        (row,) = self._write(
+            "UPDATE {s}.encrypted_column SET uuid = gen_random_uuid() WHERE id = $1"
+            " RETURNING uuid_send(uuid) AS uuid",
+            ("integer", column.id),
+        )
+        column.uuid = row["uuid"]
+
     def remove_column(self, table: EncryptedTable, column: EncryptedColumn) -> None:
         """Forget a column."""
         for query in (

@@ -1,0 +1,80 @@
+"""Separates a column of a cloned database from the same column of the original.
+
+A clone has the same column ids, data keys and root key as its original. A ciphertext that is written in the clone
+therefore opens in the original, if it is copied there. The function gives a column another id and a new version of
+its key, and encrypts all values again, in one transaction and under a lock.
+"""
+
+from ..errors import DataError, KeyStateError
+from ..key.data_key import DataKeys
+from ..key.table import TOKEN_KEY_TYPE, KeyTable
+from .catalog import SEALING_TRIGGERS
+from .definition import Definition
+from .quoting import quote_name
+from .registry import ColumnState
+from .relations import Relations
+from .view import Views
+
+
+class SeparateColumn:
+    """The separation of clones, for one session."""
+
+    def __init__(self, relations: Relations, views: Views, keys: KeyTable, data_keys: DataKeys) -> None:
+        self._relations = relations
+        self._views = views
+        self._keys = keys
+        self._data_keys = data_keys
+        self._registry = relations.registry
+
+    def separate_column(self, relation: str, column_name: str) -> int:
+        """Give a column another id and a new version of its key, and encrypt its values again.
+
+        The blind index keeps its key: ``drop_blind_index`` and ``add_blind_index`` give it another one.
+
+        Args:
+            relation: the view, or the base table.
+            column_name: an encrypted column.
+
+        Returns:
+            The number of values.
+
+        Raises:
+            UndefinedError: the column is not encrypted.
+            PrivilegeError: the current user does not own the table, or it may not use the key.
+            KeyStateError: one of the procedures has not finished with the column.
+        """
+        if column_name is None:
+            raise DataError("column_name must not be NULL")
+        self._relations.lock_table(relation)
+        table, column = self._relations.encrypted_column(relation, column_name)
+        base = self._relations.described(table.base)
+        if column.state is not ColumnState.ENCRYPTED:
+            raise KeyStateError(f'column "{column_name}" of {table.name} is {column.state}')
+        record = self._keys.usable(column.key, TOKEN_KEY_TYPE, encrypt=True)
+        record.check_usage(encrypt=False)
+        self._relations.check_owners_key(self._keys, base, column, ("encrypt", "decrypt"))
+        self._data_keys.supersede_data_key(record.id)
+        for child in self._keys.children(record) if column.key_by else []:
+            self._data_keys.supersede_data_key(child)
+        old_place = Definition(table, base, self._relations.database.schema).place(column, "b")
+        self._registry.renew_uuid(column)
+        definition = Definition(table, base, self._relations.database.schema)
+        seal = "_seal_deterministic" if column.deterministic else "_seal_bytes"
+        cipher = f"b.{quote_name(column.cipher)}"
+        moved = (
+            f"{definition.schema}.{seal}({definition.family(column, 'b')}, {definition.schema}._open_bytes("
+            f"{cipher}, {old_place}, {column.family}), {definition.place(column, 'b')})"
+        )
+        triggers = [f"TRIGGER {quote_name(name)}" for name in SEALING_TRIGGERS]
+        with self._relations.busy(), self._relations.without_triggers(base):
+            # They would seal for the column's old id.
+            disabled = ", ".join(f"DISABLE {trigger}" for trigger in triggers)
+            self._relations.run(base, f"ALTER TABLE {base.qualified} {disabled}")
+            count = self._relations.write(
+                base,
+                f"UPDATE {base.only} AS b SET {quote_name(column.cipher)} = {moved} WHERE {cipher} IS NOT NULL",
+            )
+            enabled = ", ".join(f"ENABLE ALWAYS {trigger}" for trigger in triggers)
+            self._relations.run(base, f"ALTER TABLE {base.qualified} {enabled}")
+            self._views.write(table)
+        return count

@@ -38,7 +38,7 @@ def pg_encrypt(data: bytes, key: bytes) -> bytes:
     """Encrypt data under a fresh IV.
 
     Args:
-        data: of any length.
+        data: the data, of any length.
         key: 64 bytes: 32 for AES-256, 32 for HMAC-SHA-256.
 
     Returns:

@@ -90,7 +90,7 @@ class PgsodiumKeys:
             raw_key_nonce: accepted for compatibility; a raw key is wrapped under the root key.
             parent_key: accepted for compatibility, and kept as a note; it must exist.
             key_context: 8 bytes, accepted for compatibility: no key that is made here has a number.
-            expires: when, as a timestamp's text; None for never.
+            expires: the expiry, as a timestamp's text; None for never.
             associated_data: kept as a note.
 
         Returns:

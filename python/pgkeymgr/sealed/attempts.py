@@ -19,7 +19,7 @@ def attempt(
 
     Args:
         table: the key table.
-        event: what the log and the trail call its failure.
+        event: the name of the failure in the log and the trail.
         key_id: the key's id, or None for a user's pair.
         key_name: its name, or None.
         operation: the function to run.

@@ -27,8 +27,8 @@ class Transport:
         Args:
             name: 1 to 255 characters; no other enabled key has it.
             sealed: the key's 16 to 64 bytes, and the passphrase, if the key is to be wrapped under one.
-            expires: when, as a timestamp's text; None for never.
-            comment: for people; None for none.
+            expires: the expiry, as a timestamp's text; None for never.
+            comment: a comment for people, or None.
             wrap: ``root``, ``user`` (the current user's key pair), or ``passphrase``.
 
         Returns:

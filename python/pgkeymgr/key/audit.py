@@ -28,7 +28,7 @@ _FIRST = -(2**63)
 _PENDING_MAX = 1000
 _NOT_WRITTEN = (0, 0)
 _REVEALED_MAX = 100
-"""The number of secrets that are listed for one transaction; a function is called for each row."""
+"""The maximum of secrets that are listed for one transaction: a function may reveal a secret for each row."""
 _FIELDS = ("link", "id", "at", "event", "key_id", "key_name", "role", "session_role", "client", "detail")
 _SELECT = (
     "SELECT link::text AS link, id::text AS id,"

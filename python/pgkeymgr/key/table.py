@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 NAME_CHARACTERS_MAX = 255
 VALUE_CHARACTERS_MAX = 600
-"""The longest value of a column that ``key_by`` names. An index has the value, and takes 2,704 bytes at most."""
+"""The longest value of a column that ``key_by`` names. An entry of its index has at most 2,704 bytes."""
 CHILD_BYTES = 32
 DERIVED_WRAP_BYTES = 1
-"""The wrap of a derived key holds its length. A longer secret is the key: the root key was rotated."""
+"""The wrap of a derived key holds the key's length. After a rotation of the root key, it holds the key itself."""
 TOKEN_KEY_TYPE = "data"  # noqa: S105  # this is the name of a type
 
 _SUFFIX_BYTES = 4

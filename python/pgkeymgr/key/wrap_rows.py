@@ -338,7 +338,7 @@ class UserKeyRows:
         self._database = database
 
     def lock_for_sealing(self) -> None:
-        """Let nobody rotate or remove a pair until the transaction ends: that would miss the new wraps."""
+        """Let nobody rotate or remove a pair until the transaction ends: a rotation would miss the new wraps."""
         self._database.execute("LOCK TABLE {s}.user_key IN SHARE MODE")
 
     def lock_for_change(self) -> None:
@@ -399,8 +399,8 @@ class UserKeyRows:
             old_public: the public key of the other pair.
 
         Returns:
-            Whether the pair was stored. Another session may have replaced or removed the other pair before, and
-            the keys that were sealed to its new pair would be lost.
+            Whether the pair was stored. It is not stored if another session has replaced or removed the other
+            pair before: the keys that were sealed to the next pair would be lost.
         """
         return bool(
             self._database.execute(

@@ -139,20 +139,20 @@ class PgsodiumKeys:
         """Import a row of pgsodium's key table, under the same root key.
 
         Args:
-            uuid: the row's id.
-            status: valid, default, invalid or expired.
-            key_type: the row's.
-            name: the row's, or None.
-            key_number: the row's key_id, of a derived key.
-            key_context: the row's, of a derived key.
-            raw_key: the row's, of a raw key: encrypted under its parent key.
-            raw_key_nonce: the row's, of a raw key.
-            parent_key: the row's, of a raw key; it must have been imported before.
-            expires: the row's, as a timestamp's text, or None.
-            associated_data: the row's.
+            uuid: the id of the row.
+            status: its status: valid, default, invalid or expired.
+            key_type: its type.
+            name: its name, or None.
+            key_number: the key_id of a derived key.
+            key_context: the context of a derived key.
+            raw_key: the bytes of a raw key, encrypted under its parent key.
+            raw_key_nonce: the nonce of a raw key.
+            parent_key: the parent key of a raw key; it must have been imported before.
+            expires: the expiry, as a timestamp's text, or None.
+            associated_data: the associated data of the row.
 
         Returns:
-            Its id here.
+            The id of the imported key.
 
         Raises:
             DataError: the raw key does not open under its parent key.

@@ -143,7 +143,7 @@ def open_sealed(sealed: bytes, public: bytes, secret_key: bytes, challenge: byte
         sealed: from ``seal``, or from another program that does the same.
         public: the offer's public key, 32 bytes.
         secret_key: the secret half of that key, 32 bytes.
-        challenge: the offer's, 32 bytes.
+        challenge: the challenge of the offer, 32 bytes.
 
     Returns:
         The secrets.

@@ -1,4 +1,4 @@
--- pgcryptokey's functions: data keys under passwords, given out for pgcrypto. Python: compat/pgcryptokey.py
+-- pgcryptokey's functions: data keys wrapped under passwords, and returned for pgcrypto. Python: compat/pgcryptokey.py
 
 CREATE VIEW @extschema@.pgcryptokey WITH (security_barrier) AS
 SELECT k.id AS key_id, k.name, w.wrapped AS encrypted_data_key, k.created, k.superseded_by

@@ -1,4 +1,4 @@
--- pgsodium's key table: keys for one primitive each, found by uuid. Python: compat/pgsodium.py
+-- pgsodium's key table: each key is for one primitive, and is found by its uuid. Python: compat/pgsodium.py
 
 CREATE TYPE @extschema@.key_status AS ENUM ('default', 'valid', 'invalid', 'expired');
 GRANT USAGE ON TYPE @extschema@.key_status TO PUBLIC;

@@ -1,4 +1,4 @@
--- The audit trail: who did what to which key, in a chain of hashes. Python: key/audit.py
+-- The audit trail, a chain of hashed events of keys. Python: key/audit.py
 
 CREATE TABLE @extschema@.key_event (
     id uuid PRIMARY KEY,
@@ -7,7 +7,7 @@ CREATE TABLE @extschema@.key_event (
     event text NOT NULL,
     key_id integer,
     key_name text,
-    -- Names, not references: the trail outlives keys and roles.
+    -- The columns hold names, not references, since the trail outlives keys and roles.
     role text NOT NULL,
     session_role text NOT NULL,
     client text NOT NULL,
@@ -61,7 +61,7 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@._link_key_events() FROM PUBLIC;
 COMMENT ON FUNCTION @extschema@._link_key_events() IS
     'Internal: link the events of this transaction to the chain, when it commits.';
--- Deferred: the chain is locked for the moment of the commit only. What is restored has its hash already.
+-- The trigger is deferred, so that the chain is locked during the commit only. A restored row has its hash already.
 CREATE CONSTRAINT TRIGGER link_key_events AFTER INSERT ON @extschema@.key_event
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.hash IS NULL)
     EXECUTE FUNCTION @extschema@._link_key_events();

@@ -1,4 +1,4 @@
--- Data keys: made, superseded, disabled, destroyed, granted. Python: key/data_key.py
+-- The functions that make, supersede, disable, destroy and grant data keys. Python: key/data_key.py
 
 CREATE FUNCTION @extschema@.create_data_key(
     name text,

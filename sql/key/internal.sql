@@ -1,7 +1,9 @@
--- How the Python side reads and writes the key table. PUBLIC may call the two functions that take no argument and
--- return nothing: they run only what a function of pgkeymgr has prepared in the same session. Python: session.py
+-- The functions by which the Python side reads and writes the key table. PUBLIC may call the two functions that have
+-- neither arguments nor results: they only run operations that pgkeymgr has prepared in the same session.
+-- Python: session.py
 
--- The fields of the Python side's Record. They have no names, since PL/Python would make a variable of each.
+-- The arguments are the fields of the Python side's Record. They have no names, since PL/Python would make a variable
+-- of each.
 CREATE FUNCTION @extschema@._take_key(
     integer, bytea, integer, integer, text, text, text, boolean, bigint, integer, bigint, bytea, boolean, boolean,
     boolean, oid[], bytea, text, text[], oid, bytea, bytea
@@ -21,7 +23,7 @@ COMMENT ON FUNCTION @extschema@._take_key(
     boolean, oid[], bytea, text, text[], oid, bytea, bytea
 ) IS 'Internal: give a key''s record to the session.';
 
--- It asks in small queries, since PostgreSQL sets up all parts of a large one each time, whether they are run or not.
+-- The function uses small queries: PostgreSQL sets up all parts of a large query each time, even unused parts.
 CREATE FUNCTION @extschema@._load_key(
     wanted_id integer,
     wanted_name text,
@@ -45,16 +47,16 @@ DECLARE
     user_wrap bytea;
     is_taken boolean;
 BEGIN
-    -- Each by its own index: one condition for the three of them would look into all three each time.
+    -- Each query uses its own index. A query with all three conditions would search all three indexes each time.
     IF wanted_name <> '' THEN
-        -- Of a name's versions the current one, if there is one; one of pgcryptokey's only if there is no other key.
+        -- The query prefers a key that is not pgcryptokey's, and then the current version.
         SELECT * INTO k FROM @extschema@.key AS named WHERE named.name = wanted_name
         ORDER BY named.key_type = 'cryptokey', named.superseded_by IS NULL AND named.state = 'enabled' DESC, named.id DESC
         LIMIT 1;
     ELSIF wanted_uuid <> '00000000-0000-0000-0000-000000000000' THEN
         SELECT * INTO k FROM @extschema@.key AS found WHERE found.uuid = wanted_uuid;
     ELSIF wanted_family <> 0 THEN
-        -- The current version; a family has one at most, and a disabled or destroyed one is named in the error.
+        -- A family has at most one current version. The error names the version if it is disabled or destroyed.
         SELECT * INTO k FROM @extschema@.key AS found
         WHERE found.family = wanted_family AND found.superseded_by IS NULL;
     ELSE
@@ -79,7 +81,7 @@ BEGIN
             SELECT DISTINCT w.kind::text FROM @extschema@.key_wrap AS w WHERE w.key_id = k.id AND w.kind <> 'root'
         );
     END IF;
-    -- Only looked for where there is no other way in.
+    -- These wraps are only read if there is no wrap under the root key.
     IF root_wrap IS NULL THEN
         SELECT w.wrapped INTO passphrase_wrap FROM @extschema@.key_wrap AS w
         WHERE w.key_id = k.id AND w.kind = 'passphrase';
@@ -90,7 +92,7 @@ BEGIN
     is_taken := @extschema@._take_key(
         k.id, uuid_send(k.uuid), k.family, k.parent_family, k.name, k.key_type::text, k.state::text,
         coalesce(k.expires <= clock_timestamp(), false),
-        -- In the unit and from the epoch of PostgreSQL's time stamps.
+        -- The value has the unit and the epoch of PostgreSQL's time stamps.
         CASE WHEN isfinite(k.expires) THEN (extract(epoch FROM k.expires) * 1000000)::bigint - 946684800000000 END,
         k.superseded_by, k.derivation_id, k.context,
         coalesce('encrypt' = ANY (usage), false), coalesce('decrypt' = ANY (usage), false),
@@ -116,7 +118,7 @@ GRANT EXECUTE ON FUNCTION @extschema@._as_owner() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._as_owner() IS
     'Internal: do what a function of pgkeymgr has prepared in this session.';
 
--- Read-only, so that its queries see the snapshot that Python has made the active one.
+-- The function is STABLE, so that its queries see the snapshot that Python has made active.
 CREATE FUNCTION @extschema@._read_as_owner()
 RETURNS void
 LANGUAGE plpython3u STABLE PARALLEL SAFE SECURITY DEFINER
@@ -130,8 +132,9 @@ GRANT EXECUTE ON FUNCTION @extschema@._read_as_owner() TO PUBLIC;
 COMMENT ON FUNCTION @extschema@._read_as_owner() IS
     'Internal: read what a function of pgkeymgr has prepared in this session, as it is committed by now.';
 
--- Whatever writes to the key tables ends in one of these triggers, a restore and a logical replica too. They are for each
--- row, since a logical replica fires no others. In PL/pgSQL, since PL/Python would convert the rows.
+-- All writes to the key tables fire one of these triggers, even those of a restore and of a logical replica. The
+-- triggers fire for each row, since a logical replica fires no others. They are in PL/pgSQL, since PL/Python would
+-- convert the rows.
 CREATE FUNCTION @extschema@._invalidate_keys()
 RETURNS void
 LANGUAGE plpython3u VOLATILE

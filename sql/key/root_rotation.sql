@@ -1,4 +1,5 @@
--- Rotation of the root key, and what still needs the old one. Python: key/root_rotation.py, key/root_wrap.py
+-- The rotation of the root key, and the status of wraps that need an older root key.
+-- Python: key/root_rotation.py, key/root_wrap.py
 
 CREATE FUNCTION @extschema@.root_key_status(
     OUT fingerprint text,

@@ -1,4 +1,4 @@
--- Tokens: ciphertexts that say which key they need. Python: key/token.py, key/cipher.py
+-- Tokens: ciphertexts that name their key. Python: key/token.py, key/cipher.py
 
 CREATE FUNCTION @extschema@.token_encrypt(
     key text,

@@ -1,4 +1,4 @@
--- A user's own secrets under the root key. Python: key/wrap_key.py, wrap.py
+-- The wrapping of users' own secrets under the root key. Python: key/wrap_key.py, wrap.py
 
 CREATE FUNCTION @extschema@.wrap_key(
     secret bytea

@@ -1,4 +1,4 @@
--- The exchange: how secrets travel sealed. Python: sealed/exchange.py, sealed/message.py
+-- The exchange, by which secrets travel sealed. Python: sealed/exchange.py, sealed/message.py
 
 CREATE FUNCTION @extschema@.exchange_offer(
     OUT public bytea,

@@ -1,4 +1,4 @@
--- Data keys under passphrases that travel sealed. Python: sealed/passphrase.py, key/passphrase_wrap.py
+-- Passphrases of data keys; the passphrases travel sealed. Python: sealed/passphrase.py, key/passphrase_wrap.py
 
 CREATE FUNCTION @extschema@.add_passphrase(
     key text,

@@ -1,4 +1,4 @@
--- What is unlocked in a session. Python: sealed/session_keyring.py, key/unlocked.py
+-- The keys that a session has unlocked. Python: sealed/session_keyring.py, key/unlocked.py
 
 CREATE FUNCTION @extschema@.lock()
 RETURNS void

@@ -1,4 +1,4 @@
--- Data keys shared to users. Python: sealed/sharing.py, key/user_wrap.py
+-- Data keys that are shared to users. Python: sealed/sharing.py, key/user_wrap.py
 
 CREATE FUNCTION @extschema@.share_data_key(
     key text,

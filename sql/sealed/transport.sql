@@ -1,4 +1,4 @@
--- Data keys that come and go, sealed both ways. Python: sealed/transport.py
+-- The import and export of data keys, which travel sealed both ways. Python: sealed/transport.py
 
 CREATE FUNCTION @extschema@.import_data_key(
     name text,

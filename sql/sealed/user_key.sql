@@ -1,4 +1,4 @@
--- Users' own key pairs: each function is for the current user's own. Python: sealed/user_key.py
+-- Users' key pairs; users manage their own pairs. Python: sealed/user_key.py
 
 CREATE FUNCTION @extschema@.create_user_key(
     sealed bytea

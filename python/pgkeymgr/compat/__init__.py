@@ -1,1 +1,1 @@
-"""What pgkeymgr's predecessors had, over the key table; the rest of the package does not know of it."""
+"""The functions of pgkeymgr's predecessors, over the key table. No other part of the package uses them."""

@@ -1,4 +1,4 @@
-"""pgsodium's primitives as they take, instead of their last argument, the uuid of a key of the table."""
+"""pgsodium's primitives with the uuid of a key of the table in place of their last argument, the key."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,18 +23,18 @@ _KEY_TYPES = {
     "crypto_aead_ietf_decrypt": "aead-ietf",
 }
 _DECRYPTING = ("_verify", "_open", "_decrypt")
-"""How the primitives end for which a grant to decrypt is needed; for the others, one to encrypt."""
+"""The endings of the primitives that need a grant to decrypt; the others need a grant to encrypt."""
 
 
 def find(name: str, secret: _Secret) -> _Function | None:
     """Find the variant of a primitive.
 
     Args:
-        name: the primitive's, with ``_by_uuid`` after it.
+        name: the name of the primitive, with ``_by_uuid`` after it.
         secret: ``KeyTable.secret``.
 
     Returns:
-        The function, or None if there is none of that name.
+        The function, or None if no function has that name.
     """
     primitive_name = name.removesuffix("_by_uuid")
     key_type = _KEY_TYPES.get(primitive_name)
@@ -45,7 +45,7 @@ def find(name: str, secret: _Secret) -> _Function | None:
 
 
 def _by_uuid(function: _Function, secret: _Secret, key_type: str, *, encrypt: bool) -> _Function:
-    # One for each number of arguments before the key, as in the bridge.
+    # There is one function for each number of arguments before the key, as in the bridge.
     before = function.__code__.co_argcount - 1
 
     def by_uuid_1(one: Any, key_uuid: str) -> Any:

@@ -1,8 +1,8 @@
 """The cipher of the key manager that was proposed on PostgreSQL's hackers' list in 2020.
 
-AES-256 in CBC mode with PKCS #7 padding under the first 32 bytes of a key, then HMAC-SHA-256 over IV and
-ciphertext under the last 32: encrypt-then-MAC with two independent keys. The result is the tag (32 bytes), the
-IV (16 random bytes) and the ciphertext.
+The cipher is encrypt-then-MAC with two independent keys. It encrypts by AES-256 in CBC mode with PKCS #7 padding,
+under the first 32 bytes of a key. It authenticates IV and ciphertext by HMAC-SHA-256, under the last 32 bytes. The
+result is the tag (32 bytes), the IV (16 random bytes) and the ciphertext.
 
 Sources: NIST SP 800-38A, RFC 2104, RFC 5652 section 6.3, and
 https://www.postgresql.org/message-id/CAN-RpxD747TDj=CVTeuZBn=tLgg4xkdUVm0r0N3-gQvQj38V0Q@mail.gmail.com
@@ -38,7 +38,7 @@ def pg_encrypt(data: bytes, key: bytes) -> bytes:
     """Encrypt data under a fresh IV.
 
     Args:
-        data: of any length.
+        data: the data, of any length.
         key: 64 bytes: 32 for AES-256, 32 for HMAC-SHA-256.
 
     Returns:
@@ -59,11 +59,11 @@ def pg_encrypt(data: bytes, key: bytes) -> bytes:
 
 
 def pg_decrypt(data: bytes, key: bytes) -> bytes:
-    """Verify and decrypt what ``pg_encrypt`` made.
+    """Verify and decrypt the result of ``pg_encrypt``.
 
     Args:
         data: at least 64 bytes.
-        key: the 64 bytes it was made with.
+        key: the 64 bytes that encrypted the data.
 
     Returns:
         The data.
@@ -81,7 +81,7 @@ def pg_decrypt(data: bytes, key: bytes) -> bytes:
     decryptor = _cbc(key[:_HALF], sealed[:IV_BYTES]).decryptor()
     padded: bytes = decryptor.update(sealed[IV_BYTES:]) + decryptor.finalize()
     padding = padded[-1]
-    # The tag was right, so that only another AES half of the key gets here.
+    # The tag was right, so only a wrong AES half of the key leads here.
     if not 1 <= padding <= BLOCK_BYTES or padded[-padding:] != bytes([padding]) * padding:
         raise not_authentic("data")
     return padded[:-padding]

@@ -1,6 +1,7 @@
-"""pgcryptokey's functions over the key table: data keys wrapped under passwords, given out as hexadecimal text.
+"""pgcryptokey's functions over the key table: data keys wrapped under passwords, returned as hexadecimal text.
 
-They take passwords, and give keys, in the clear, as their users' programs expect; each session is told once.
+The functions accept passwords and return keys in the clear, as existing programs expect. Each session gets one
+warning.
 """
 
 import os
@@ -52,12 +53,12 @@ class Cryptokeys:
         return password.encode()
 
     def _open(self, function: str, key: str | int, password: str | None) -> tuple[Record, bytes]:
-        """Find a key and open it with its password, which is all the right that pgcryptokey asks for.
+        """Find a key and open it with its password; pgcryptokey requires no other right.
 
-        Who has no grant of the key is not told whether there is one, by the error or by the time that it takes.
+        Neither the error nor the time that it takes shows a user without a grant whether the key exists.
 
         Args:
-            function: what SQL calls, for the log and the trail.
+            function: the name of the SQL function, for the log and the trail.
             key: name, which means its current version, or id.
             password: None for the setting pgcryptokey.default_password.
 
@@ -85,7 +86,7 @@ class Cryptokeys:
             def open_wrap() -> bytes:
                 try:
                     return self._wraps.open_with_passphrase(found, passphrase)
-                except KeyStateError:  # it has no wrap
+                except KeyStateError:  # the key has no wrap
                     if may_know:
                         raise
                     return _refuse(key, passphrase)
@@ -100,7 +101,7 @@ class Cryptokeys:
         return record, opened
 
     def _lookup(self, key: str | int) -> Record | None:
-        """Look for a key; by name, for one of pgcryptokey's before any other."""
+        """Look for a key. By name, a key of pgcryptokey's is found before any other."""
         if not isinstance(key, str):
             return self._table.lookup(key)
         rows = self._database.read_as_owner(
@@ -113,7 +114,7 @@ class Cryptokeys:
         return self._table.lookup(rows[0]["id"]) if rows else None
 
     def _current(self, key: str | int, record: Record | None) -> Record:
-        """Refuse what is not one of pgcryptokey's keys, to somebody who may know what it is."""
+        """Refuse a key that is not pgcryptokey's, if the user may know of the key."""
         if record is None:
             raise UndefinedError(f"key {called(key)} does not exist")
         if record.key_type != KEY_TYPE:
@@ -143,7 +144,7 @@ class Cryptokeys:
         passphrase = self._password(password)
         taken = self._table.lookup(name)
         if taken is not None and taken.is_current() and (taken.has_usage or self._table.is_admin()):
-            # The two could be taken for each other by their name. Who may not know of that one is not told.
+            # Users could confuse the two keys by their name. Users who may not know of the other key get no error.
             raise DuplicateKeyError(f'there is an enabled key "{name}" already')
         return self._table.create(NewKey(name, os.urandom(byte_len), key_type=KEY_TYPE, passphrase=passphrase))
 
@@ -188,8 +189,8 @@ class Cryptokeys:
 
         Args:
             key: name, which means its current version, or id.
-            old_password: the present one.
-            new_password: the one to come.
+            old_password: the present password.
+            new_password: the next password.
 
         Raises:
             UndefinedError: there is no such key.
@@ -227,9 +228,9 @@ class Cryptokeys:
 
         Args:
             data: from pgp_sym_encrypt; None gives None.
-            old_key_id: the key it was encrypted with.
-            new_key_id: the key to encrypt with.
-            password: of both; None for the setting pgcryptokey.default_password.
+            old_key_id: the id of the key that encrypted the data.
+            new_key_id: the id of the key that is to encrypt it.
+            password: the password of both keys; None for the setting pgcryptokey.default_password.
 
         Returns:
             The new PGP data.
@@ -243,7 +244,7 @@ class Cryptokeys:
     def reencrypt_data_bytea(
         self, data: bytes | None, old_key_id: int, new_key_id: int, password: str | None
     ) -> bytes | None:
-        """Do the same for data from pgp_sym_encrypt_bytea; see ``reencrypt_data``."""
+        """Reencrypt data from pgp_sym_encrypt_bytea; see ``reencrypt_data``."""
         return self._reencrypt("_bytea", data, old_key_id, new_key_id, password)
 
     def _reencrypt(
@@ -251,7 +252,7 @@ class Cryptokeys:
     ) -> bytes | None:
         if data is None:
             return None
-        # The keys go to pgcrypto only, and so are no event.
+        # The trail gets no event, since the keys are passed to pgcrypto only.
         old, new = (self._open("reencrypt_data", key_id, password)[1].hex() for key_id in (old_key_id, new_key_id))
         query = self._database.query
         schemas = query(
@@ -275,7 +276,7 @@ class Cryptokeys:
         return result
 
     def drop_cryptokey(self, key: str | int, password: str | None) -> None:
-        """Remove a data key, for good.
+        """Remove a data key permanently.
 
         Args:
             key: name, which means its current version, or id.
@@ -290,12 +291,12 @@ class Cryptokeys:
 
 
 def _is_one(key: str | int, record: Record) -> bool:
-    """Return whether a key is one of pgcryptokey's, and by name a current one."""
+    """Return whether a key is pgcryptokey's, and, if it was given by name, is current."""
     return record.key_type == KEY_TYPE and not (isinstance(key, str) and record.superseded_by is not None)
 
 
 def _refuse(key: str | int, passphrase: bytes) -> bytes:
-    """Take as long for a key that is not there as for a password that is wrong."""
+    """Spend as much time on a key that does not exist as on a wrong password, and refuse it."""
     Stretching.new().wrapping_key(passphrase)
     raise _wrong_password(key)
 

@@ -1,4 +1,4 @@
-"""pgsodium's key table over ours: keys for one primitive each, found by uuid."""
+"""pgsodium's key table over ours: each key is for one primitive, and is found by its uuid."""
 
 import os
 from typing import Any
@@ -27,15 +27,15 @@ STATUSES_IN_USE = ("default", "valid")
 
 
 def derived_bytes(key_type: str) -> int:
-    """Return how long a derived key of a type is: 16 bytes for shorthash, 32 for the others."""
+    """Return the length of a derived key of a type: 16 bytes for shorthash, 32 bytes for the others."""
     return shorthash.KEY_BYTES if key_type == "shorthash" else 32
 
 
 def check_type(key_type: str) -> None:
-    """Refuse a type that is none of pgsodium's.
+    """Refuse a type that is not one of pgsodium's.
 
     Raises:
-        ParameterError: it is.
+        ParameterError: pgsodium has no such type.
         DataError: it is NULL.
     """
     if key_type is None:
@@ -86,11 +86,11 @@ class PgsodiumKeys:
         Args:
             key_type: the primitive.
             name: 1 to 255 characters, or None.
-            raw_key: its bytes; None for random ones.
-            raw_key_nonce: taken for compatibility; a raw key is wrapped under the root key.
-            parent_key: taken for compatibility, and kept as a note; it must exist.
-            key_context: 8 bytes, taken for compatibility: no key that is made here has a number.
-            expires: when, as a timestamp's text; None for never.
+            raw_key: its bytes; None for random bytes.
+            raw_key_nonce: accepted for compatibility; a raw key is wrapped under the root key.
+            parent_key: accepted for compatibility, and kept as a note; it must exist.
+            key_context: 8 bytes, accepted for compatibility: no key that is made here has a number.
+            expires: the expiry, as a timestamp's text; None for never.
             associated_data: kept as a note.
 
         Returns:
@@ -110,8 +110,8 @@ class PgsodiumKeys:
             self._table.find(_bytes(parent_key))
             note["parent_key"] = parent_key
         if raw_key is None:
-            # Not derived by a number, as pgsodium does: whoever may use keys by number could use it without a
-            # grant, and after it was destroyed.
+            # The key is not derived by a number, as pgsodium does. A user who may use keys by number could use it
+            # without a grant, and after it was destroyed.
             _check_context(key_context)
             raw_key = os.urandom(derived_bytes(key_type))
         else:
@@ -136,28 +136,28 @@ class PgsodiumKeys:
         expires: str | None,
         associated_data: str | None,
     ) -> int:
-        """Take in a row of pgsodium's key table, under the same root key.
+        """Import a row of pgsodium's key table, under the same root key.
 
         Args:
-            uuid: the row's id.
-            status: valid, default, invalid or expired.
-            key_type: the row's.
-            name: the row's, or None.
-            key_number: the row's key_id, of a derived key.
-            key_context: the row's, of a derived key.
-            raw_key: the row's, of a raw key: encrypted under its parent key.
-            raw_key_nonce: the row's, of a raw key.
-            parent_key: the row's, of a raw key; it must have been taken in before.
-            expires: the row's, as a timestamp's text, or None.
-            associated_data: the row's.
+            uuid: the id of the row.
+            status: its status: valid, default, invalid or expired.
+            key_type: its type.
+            name: its name, or None.
+            key_number: the key_id of a derived key.
+            key_context: the context of a derived key.
+            raw_key: the bytes of a raw key, encrypted under its parent key.
+            raw_key_nonce: the nonce of a raw key.
+            parent_key: the parent key of a raw key; it must have been imported before.
+            expires: the expiry, as a timestamp's text, or None.
+            associated_data: the associated data of the row.
 
         Returns:
-            Its id here.
+            The id of the imported key.
 
         Raises:
             DataError: the raw key does not open under its parent key.
-            ParameterError: the row is neither of a derived nor of a raw key.
-            UndefinedError: the parent key is not here.
+            ParameterError: the row describes neither a derived nor a raw key.
+            UndefinedError: the parent key was not imported.
             DuplicateKeyError: the uuid or the name is taken.
         """
         if uuid is None or status is None:
@@ -173,7 +173,7 @@ class PgsodiumKeys:
         secret = None
         derivation = None
         if raw_key is not None and parent_key is not None:
-            # As pgsodium's trigger encrypts it: the uuid's text and the associated data authenticated.
+            # pgsodium's trigger authenticates the uuid's text and the associated data in the same way.
             additional = (uuid + (associated_data or "")).encode()
             parent = self._table.secret(parent_key, "aead-det", encrypt=False)
             secret = aead_det.crypto_aead_det_decrypt(raw_key, additional, parent, raw_key_nonce)
@@ -217,7 +217,7 @@ class PgsodiumKeys:
         self, message: bytes, additional: bytes | None, key_uuid: str, nonce: bytes | None
     ) -> bytes:
         """Return ``crypto_aead_det_encrypt`` under a key of the table."""
-        # Who may only encrypt could find plaintexts out by trying: the same one gives the same ciphertext.
+        # A user who may only encrypt could guess plaintexts: equal plaintexts give equal ciphertexts.
         self._table.check_search(_bytes(key_uuid), "aead-det")
         secret = self._table.secret(key_uuid, "aead-det", True)
         return aead_det.crypto_aead_det_encrypt(message, additional, secret, nonce)
@@ -241,7 +241,7 @@ class PgsodiumKeys:
 
 
 def _json(note: dict[str, Any]) -> str:
-    import json  # slow to import, and only needed to make a key
+    import json  # the import is slow, and only needed to make a key
 
     return json.dumps(note)
 

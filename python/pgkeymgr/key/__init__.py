@@ -1,1 +1,1 @@
-"""The key table: data keys stored only wrapped, who may use them, and what is encrypted with them."""
+"""The key table: data keys, stored only wrapped, the grants of their use, and the tokens that they encrypt."""

@@ -1,15 +1,16 @@
-"""The audit trail: what was done to keys, by whom and from where, in a chain of hashes.
+"""The audit trail: a chain of hashed events, which name the action, the key, the role and the client.
 
-The hash of an event is SHA-256 of the hash before it and of its fields, each as one byte (0 for NULL, 1 for a
-value) and, for a value, its length in 4 bytes (big-endian) and its UTF-8; so no two events have the same input.
-The first event follows 32 zero bytes. Whoever changes, removes or inserts an event has to make all later hashes
-anew, which a hash that was noted elsewhere gives away.
+The hash of an event is SHA-256 of the hash before it and of the fields of the event. Each field is one byte (0
+for NULL, 1 for a value) and, for a value, its length in 4 bytes (big-endian) and its UTF-8. So no two events have
+the same input. The first event follows 32 zero bytes. An attacker who changes, removes or inserts an event has to
+compute all later hashes again, and a hash that was noted elsewhere reveals that.
 
-An event is part of the transaction that it tells of, and is linked to the chain when that commits. A failed unlock
-ends in an error, which undoes what the transaction wrote: so it goes to the server's log at once, and stays in the
-session's memory until a later transaction has found it written. So does whatever gives a secret away, or the right
-to use one: an export, a grant, an unlock and so on. Its transaction may be rolled back when it has been of use,
-and the session may end then: the log is what counts, and has the line before the secret is returned.
+An event is part of the transaction that it describes, and is linked to the chain when the transaction commits. A
+failed unlock ends in an error, which undoes the writes of the transaction. So the failure is written to the
+server's log at once, and stays in the session's memory until a later transaction has found it in the table. The
+same holds for each event that reveals a secret, or grants the use of a secret: an export, a grant, an unlock and
+so on. The user may roll the transaction back after the secret was of use, and may end the session. The log is
+decisive in that case: it has the line before the secret is returned.
 """
 
 from hashlib import sha256
@@ -27,7 +28,7 @@ _FIRST = -(2**63)
 _PENDING_MAX = 1000
 _NOT_WRITTEN = (0, 0)
 _REVEALED_MAX = 100
-"""The secrets of one kind of event that are listed for one transaction; a function is called for each row."""
+"""The maximum of secrets that are listed for one transaction: a function may reveal a secret for each row."""
 _FIELDS = ("link", "id", "at", "event", "key_id", "key_name", "role", "session_role", "client", "detail")
 _SELECT = (
     "SELECT link::text AS link, id::text AS id,"
@@ -45,7 +46,7 @@ def event_hash(previous: bytes, event: dict[str, str | None]) -> bytes:
 
     Args:
         previous: the hash of the event before it, 32 bytes; zeros for the first.
-        event: its fields as text; see ``_FIELDS``.
+        event: the fields of the event as text; see ``_FIELDS``.
 
     Returns:
         32 bytes.
@@ -84,15 +85,15 @@ class Audit:
         """Write an event of the current user; outside ``Database.as_owner``.
 
         Args:
-            event: what was done.
-            key_id: to which key, or None.
-            key_name: its name, or None.
-            detail: more of it, without secrets.
-            even_if_undone: write it to the log, too, and again to the trail if the transaction is rolled back:
-                what it lets one see has been seen.
+            event: the action.
+            key_id: the key's id, or None.
+            key_name: the key's name, or None.
+            detail: further details, without secrets.
+            even_if_undone: whether to write the event to the log, too, and again to the trail if the transaction
+                is rolled back: a rollback does not undo that somebody has seen a secret.
         """
         fields = self._fields(event, key_id, key_name, detail)
-        # On a standby, where keys are unlocked too, the log is all there is.
+        # A standby, where keys are unlocked too, has the log only.
         is_read_only = self._database.is_read_only()
         if even_if_undone or is_read_only:
             self._database.log(_describe(fields))
@@ -104,16 +105,16 @@ class Audit:
             self._keep(self._where(), fields)
 
     def reveal(self, event: str, key_id: int | None, key_name: str | None, detail: str | None = None) -> None:
-        """Record that a secret is given away by a function that is called for each row.
+        """Record that a function which is called for each row reveals a secret.
 
-        It is recorded once in a transaction for each role and secret; after 100 secrets, the rest is one event.
-        In a parallel query it is in the log only.
+        The event is recorded once in a transaction for each role and secret. After 100 secrets, one event stands
+        for the rest. In a parallel query, the event is written to the log only.
 
         Args:
-            event: what is done.
-            key_id: with which key, or None.
-            key_name: its name, or None.
-            detail: more of it, without secrets; it tells secrets of one key apart.
+            event: the action.
+            key_id: the key's id, or None.
+            key_name: the key's name, or None.
+            detail: further details, without secrets; they distinguish the secrets of one key.
         """
         transaction, user = self._database.transaction(), self._database.user()
         if self._revealed_in != transaction:
@@ -133,12 +134,12 @@ class Audit:
         self.record(event, key_id, key_name, detail, even_if_undone=True)
 
     def record_failure(self, event: str, key_id: int | None, key_name: str | None) -> None:
-        """Tell the log of a failed unlock, and keep it for the trail.
+        """Write a failed unlock to the log, and keep it for the trail.
 
         Args:
-            event: what failed.
-            key_id: of which key, or None.
-            key_name: its name, or None.
+            event: the action that failed.
+            key_id: the key's id, or None.
+            key_name: the key's name, or None.
         """
         self._failure_count += 1
         fields = self._fields(event, key_id, key_name, f"attempt {self._failure_count} of this session")
@@ -146,22 +147,22 @@ class Audit:
         self._keep(_NOT_WRITTEN, fields)
 
     def flush(self) -> None:
-        """Write the events that no transaction has written for good, if this one can write."""
+        """Write the events that no committed transaction has written, if this transaction can write."""
         if self._pending and not self._database.is_read_only():
             where = self._where()
             self._database.as_owner(lambda: self._write_pending(where))
 
     def _where(self) -> tuple[int, int]:
-        """Return in which subtransaction of which transaction an event is written now."""
+        """Return the numbers of the present transaction and subtransaction."""
         return self._database.transaction(), self._database.subtransaction()
 
     def _keep(self, written_in: tuple[int, int], fields: dict[str, Any]) -> None:
         if len(self._pending) >= _PENDING_MAX:
-            del self._pending[next(iter(self._pending))]  # in a session that cannot write; the log has it
+            del self._pending[next(iter(self._pending))]  # this session cannot write; the log has the event
         self._pending[fields["id"]] = (written_in, fields)
 
     def _fields(self, event: str, key_id: int | None, key_name: str | None, detail: str | None) -> dict[str, Any]:
-        from uuid import uuid4  # slow to import
+        from uuid import uuid4  # the import is slow
 
         user = self._database.user()
 
@@ -203,10 +204,10 @@ class Audit:
         )
 
     def _write_pending(self, where: tuple[int, int]) -> None:
-        # One that was written is forgotten when a later transaction sees it: its own may still be undone.
+        # An event is forgotten when a later transaction sees it: its own transaction may still be undone.
         for which, (written_in, fields) in list(self._pending.items()):
             if written_in == where:
-                continue  # no query for each of many secrets that one transaction gives away
+                continue  # one transaction may reveal many secrets: no query for each
             if self._database.execute(
                 "SELECT FROM {s}.key_event WHERE id OPERATOR(pg_catalog.=) $1", ("uuid", which)
             ):
@@ -217,8 +218,8 @@ class Audit:
                 self._pending[which] = (where, fields)
 
     def _link_key_events(self) -> None:
-        # The trigger of the first of a transaction's events links them all. For each of the others, the query
-        # below would step over all of them again; in another subtransaction, what was linked may have been undone.
+        # The trigger of a transaction's first event links all its events. The query below would read all of them
+        # again for each of the others. In another subtransaction, the links may have been undone.
         where = self._database.transaction(), self._database.subtransaction()
         if self._linked_in == where:
             return
@@ -231,7 +232,7 @@ class Audit:
     def _link(self, events: list[dict[str, Any]]) -> None:
         execute = self._database.execute
         execute("LOCK TABLE {s}.key_event_turn IN EXCLUSIVE MODE")
-        # Others may have linked events since this transaction began.
+        # Other sessions may have linked events since this transaction began.
         last = self._database.read_as_owner(
             lambda: execute(
                 "SELECT link, hash FROM {s}.key_event WHERE link IS NOT NULL ORDER BY link DESC LIMIT 1"
@@ -255,15 +256,15 @@ class Audit:
         """Check the chain.
 
         Args:
-            known_link: a link whose hash was noted elsewhere; None for none.
-            known_hash: that hash.
+            known_link: a link whose hash was noted elsewhere, or None.
+            known_hash: the noted hash, 32 bytes.
 
         Returns:
-            How many events there are, the first broken link and what is wrong with it, both None if nothing is,
-            and the hash of the last event before that.
+            The number of events, the first broken link and its fault, both None if the chain is intact, and the
+            hash of the last intact event, 32 bytes, or None if there is no such event.
 
         Raises:
-            ParameterError: one of the arguments was given without the other.
+            ParameterError: only one of the two arguments was given.
         """
         if (known_link is None) != (known_hash is None):
             raise ParameterError("known_link and known_hash go together")

@@ -1,4 +1,4 @@
-"""Reports changes of the key tables to all sessions, which then read the records of keys again."""
+"""The report of changes of the key tables to all sessions, which then read the records of keys again."""
 
 from typing import TYPE_CHECKING
 

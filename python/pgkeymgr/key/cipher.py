@@ -1,17 +1,17 @@
-"""Tokens: ciphertexts that say which key they need.
+"""Tokens: ciphertexts that name their key.
 
-A token is one byte for format and suite, four bytes for the key's id (big-endian), and what the suite makes:
+A token is one byte for format and suite, four bytes for the key's id (big-endian), and the output of the suite:
 
     1  randomized      a nonce of 12 random bytes, the ciphertext, a tag of 16 bytes
     2  deterministic   a tag of 16 bytes, the ciphertext
 
 Suite 1 is AES-256-GCM-SIV (RFC 8452): a nonce that repeats leaks only whether two plaintexts are equal. Suite 2
-is AES-SIV with AES-256 (RFC 5297), which always leaks that, and so serves lookups. Both authenticate the five
-bytes of the header, followed by the caller's associated data; the header's length is fixed, so the two cannot be
-confused.
+is AES-SIV with AES-256 (RFC 5297). It always leaks whether two plaintexts are equal, and so serves lookups. Both
+suites authenticate the five bytes of the header, followed by the caller's associated data. The header's length is
+fixed, so the header and the data cannot be confused.
 
-A data key encrypts nothing itself. Each suite has a key of its own, BLAKE2b keyed with the data key, with the
-suite's name as personalization, so that no key serves two algorithms.
+A data key encrypts nothing itself. Each suite has its own key: the output of BLAKE2b, keyed with the data key,
+with the suite's name as personalization. So no key serves two algorithms.
 """
 
 import os
@@ -51,7 +51,7 @@ _NONCES_DRAWN = 256
 
 
 def _draw_nonces() -> Iterator[bytes]:
-    # A call of the system for each would cost a third as much as the encryption.
+    # A system call for each nonce would cost a third as much as the encryption.
     while True:
         drawn = os.urandom(NONCE_BYTES * _NONCES_DRAWN)
         for start in range(0, len(drawn), NONCE_BYTES):
@@ -59,15 +59,15 @@ def _draw_nonces() -> Iterator[bytes]:
 
 
 fresh_nonce = _draw_nonces().__next__
-"""Return 12 random bytes that nobody has had."""
+"""Return 12 random bytes that were not returned before."""
 
 
 @cache
 def _library() -> tuple[Any, Any, Any]:
-    # Where cryptography's own ciphers.aead has them from: all that this imports besides takes half as long again.
+    # cryptography's own module ciphers.aead takes them from here; its other imports would take half as long again.
     aead = import_library("cryptography.hazmat.bindings._rust").openssl.aead
     exceptions = import_library("cryptography.exceptions")
-    # A cipher that does nothing, or another one, must not get to anyone's data. From RFC 8452, appendix C.2.
+    # A broken or another cipher must not encrypt anyone's data. The known answer is from RFC 8452, appendix C.2.
     made = aead.AESGCMSIV(b"\x01" + bytes(31)).encrypt(b"\x03" + bytes(11), b"", b"")
     if made.hex() != "07f5f4169bbf55a8400cd47ea6fd400f":
         raise LibraryError("cryptography's AES-256-GCM-SIV does not give the known answer")
@@ -75,7 +75,7 @@ def _library() -> tuple[Any, Any, Any]:
 
 
 def read_header(token: bytes) -> tuple[int, int]:
-    """Read what a token says of itself, unverified.
+    """Read the header of a token, unverified.
 
     Args:
         token: at least a header and a tag.
@@ -84,7 +84,7 @@ def read_header(token: bytes) -> tuple[int, int]:
         The format byte and the key's id.
 
     Raises:
-        DataError: it is not a token of a format that this version knows, or it is truncated.
+        DataError: the token is truncated, or this version does not know its format.
     """
     if not token:
         raise DataError("this is not a token: it is empty")
@@ -102,22 +102,22 @@ def read_header(token: bytes) -> tuple[int, int]:
 
 
 class TokenCipher:
-    """What encrypts to tokens, and decrypts them, under one data key.
+    """The cipher that encrypts to tokens, and decrypts them, under one data key.
 
     Attributes:
         header: the first five bytes of the tokens of suite 1.
-        encrypt_raw: the AEAD of suite 1: nonce, plaintext, associated data to ciphertext and tag.
-        decrypt_raw: and back; any exception means that it does not verify.
+        encrypt_raw: the AEAD of suite 1, from nonce, plaintext and associated data to ciphertext and tag.
+        decrypt_raw: the inverse of ``encrypt_raw``; any exception means that the ciphertext does not verify.
     """
 
     __slots__ = ("_invalid_tag", "_key_id", "_secret", "_siv", "decrypt_raw", "encrypt_raw", "header")
 
     def __init__(self, key_id: int, secret: bytes) -> None:
-        """Take a data key.
+        """Initialize the cipher of a data key.
 
         Args:
-            key_id: its id, 0 to 2^31 - 1.
-            secret: its 16 to 64 bytes.
+            key_id: the id of the key, 0 to 2^31 - 1.
+            secret: the 16 to 64 bytes of the key.
 
         Raises:
             DataError: the secret is too short or too long for tokens.
@@ -131,7 +131,7 @@ class TokenCipher:
         self._key_id = key_id.to_bytes(4, "big")
         self.header = _RANDOMIZED_BYTE + self._key_id
         self._secret = secret
-        # Bound methods of an object that is made once: making one costs as much as using it.
+        # The cipher is made once, since that costs as much as its use.
         cipher = gcm_siv(self._subkey(RANDOMIZED))
         self.encrypt_raw = cipher.encrypt
         self.decrypt_raw = cipher.decrypt
@@ -152,8 +152,8 @@ class TokenCipher:
         """Encrypt under a fresh nonce.
 
         Args:
-            plaintext: of any length, empty too.
-            associated_data: authenticated, not encrypted, not in the token.
+            plaintext: the plaintext, of any length; it may be empty.
+            associated_data: data that is authenticated, but neither encrypted nor part of the token.
 
         Returns:
             A token, 33 bytes longer than the plaintext.
@@ -172,8 +172,8 @@ class TokenCipher:
         """Encrypt so that the same plaintext with the same associated data gives the same token.
 
         Args:
-            plaintext: of any length, empty too.
-            associated_data: authenticated, not encrypted, not in the token.
+            plaintext: the plaintext, of any length; it may be empty.
+            associated_data: data that is authenticated, but neither encrypted nor part of the token.
 
         Returns:
             A token, 21 bytes longer than the plaintext.
@@ -197,14 +197,14 @@ class TokenCipher:
         """Verify and decrypt a token of this key.
 
         Args:
-            token: what one of the two functions above made.
-            associated_data: what it was made with.
+            token: the result of one of the functions above.
+            associated_data: the associated data that the token was made with.
 
         Returns:
             The plaintext.
 
         Raises:
-            DataError: it does not verify.
+            DataError: the token does not verify.
         """
         try:
             plaintext: bytes
@@ -221,7 +221,7 @@ class TokenCipher:
             return plaintext
         except self._invalid_tag:
             raise self._not_authentic() from None
-        except ValueError:  # of cryptography, for a nonce that was cut
+        except ValueError:  # cryptography raises this for a truncated nonce
             read_header(token)
             raise self._not_authentic() from None
 

@@ -1,4 +1,4 @@
-"""Data keys: made, superseded, disabled, destroyed, granted."""
+"""The functions that make, supersede, disable, destroy and grant data keys."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -16,11 +16,11 @@ class DataKeys:
     """The management of data keys, for one session."""
 
     def __init__(self, table: KeyTable, find_dependents: Callable[[Record], list[str]]) -> None:
-        """Take what they are managed with.
+        """Initialize the management of data keys.
 
         Args:
             table: the key table.
-            find_dependents: tells which objects still need a key, in words.
+            find_dependents: returns descriptions of the objects that still need a key.
         """
         self._table = table
         self._database = table.database
@@ -32,9 +32,9 @@ class DataKeys:
         Args:
             name: 1 to 255 characters; no other enabled key has it.
             length: 16 to 64 bytes.
-            expires: when, as a timestamp's text; None for never.
-            comment: for people; None for none.
-            wrap: ``root``, or ``user``, which seals it to the current user's key pair and to nothing else.
+            expires: the expiry, as a timestamp's text; None for never.
+            comment: a comment for people, or None.
+            wrap: ``root``, or ``user``, which seals the key to the current user's key pair only.
 
         Returns:
             Its id.
@@ -56,7 +56,7 @@ class DataKeys:
         )
 
     def supersede_data_key(self, key: str | int) -> int:
-        """Make a new version of a key: the same name, lifetime, grants and holders, new random bytes.
+        """Make a new version of a key, with the same name, lifetime, grants and holders, and new random bytes.
 
         Args:
             key: name or id of its current version.
@@ -79,7 +79,7 @@ class DataKeys:
         return self._table.supersede(record, os.urandom(len(secret)))
 
     def disable_data_key(self, key_id: int) -> None:
-        """Disable a key: it neither encrypts nor decrypts until it is enabled again.
+        """Disable a key. The key neither encrypts nor decrypts until it is enabled again.
 
         Args:
             key_id: its id.
@@ -108,7 +108,7 @@ class DataKeys:
 
         def update() -> None:
             execute = self._database.execute
-            # Locked, so that what another session is destroying is not enabled again.
+            # The lock prevents enabling a key again that another session is destroying.
             self._table.wrap_rows.of(record)
             rows = execute(
                 "UPDATE {s}.key SET state = $2::{s}.key_state WHERE id OPERATOR(pg_catalog.=) $1"
@@ -159,12 +159,12 @@ class DataKeys:
         )
 
     def destroy_data_key(self, key_id: int, confirm_name: str, force: bool) -> None:
-        """Erase every wrap of a key: what it encrypted is lost, for good, once backups of the table are gone.
+        """Erase every wrap of a key. Its ciphertexts are lost forever, as soon as no backup has the table.
 
         Args:
             key_id: its id.
             confirm_name: its name, or its uuid if it has none.
-            force: even if something still depends on the key.
+            force: whether to destroy the key even if something still depends on it.
 
         Raises:
             UndefinedError: there is no such key.
@@ -197,7 +197,7 @@ class DataKeys:
             )
 
         def erase() -> None:
-            # Locked before its wraps are looked for, so that none is added that the statement does not see.
+            # The key is locked before its wraps are searched, so that no session adds a wrap that this misses.
             self._table.wrap_rows.of(record).erase()
             self._database.execute(
                 "UPDATE {s}.key SET state = 'destroyed', derivation_id = NULL, context = NULL"
@@ -209,16 +209,16 @@ class DataKeys:
         self._table.audit.record("destroy", record.id, record.name, "force" if force else None)
 
     def grant_data_key(self, key: str | int, role: str, usage: Sequence[str]) -> None:
-        """Let a role use a key, and the versions that come after it.
+        """Let a role use a key, and all its later versions.
 
         Args:
             key: name or id.
             role: the role's name, quoted where it must be.
-            usage: of ``encrypt``, ``decrypt`` and ``search``.
+            usage: some of ``encrypt``, ``decrypt`` and ``search``.
 
         Raises:
             UndefinedError: there is no such key.
-            ParameterError: a usage is not one.
+            ParameterError: a usage is unknown.
         """
         record = self._table.find(key)
         family = record.family
@@ -230,7 +230,7 @@ class DataKeys:
         self._table.audit.record("grant", record.id, record.name, _described(usage, role), even_if_undone=True)
 
     def revoke_data_key(self, key: str | int, role: str, usage: Sequence[str]) -> None:
-        """Take a grant back; see ``grant_data_key``."""
+        """Revoke a grant; see ``grant_data_key``."""
         record = self._table.find(key)
         family = record.family
         check_usage(usage)

@@ -1,4 +1,4 @@
-"""What the key table needs of the session that it is used in; ``session.py`` has the real one."""
+"""The interface of the key table to the session that uses it; ``session.py`` implements it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ _Result = TypeVar("_Result")
 
 
 class Database(Protocol):
-    """What the key table needs of the session it is used in."""
+    """The session, as the key table needs it."""
 
     schema: str
     """The extension's schema, quoted where it must be."""
@@ -22,50 +22,51 @@ class Database(Protocol):
         """Return the OID of the current user."""
 
     def stamp(self) -> int:
-        """Return a number that is another for each statement."""
+        """Return a number that differs for each statement."""
 
     def transaction(self) -> int:
-        """Return a number that is another for each transaction."""
+        """Return a number that differs for each transaction."""
 
     def subtransaction(self) -> int:
-        """Return a number that is another for each subtransaction, in this transaction."""
+        """Return a number that differs for each subtransaction of this transaction."""
 
     def command(self) -> int:
-        """Return a number that is another after each command that has changed something, in this transaction."""
+        """Return a number that differs after each command of this transaction that has changed something."""
 
     def precedes_snapshots(self, xid: int) -> bool:
         """Return whether a committed transaction had certainly ended before any snapshot in use was taken.
 
         Args:
-            xid: its number, as row versions have it.
+            xid: the number of the transaction, as row versions have it.
         """
 
     def root_key(self) -> RootKey:
         """Return the root key.
 
         Raises:
-            RootKeyError: there is none.
+            RootKeyError: there is no root key.
         """
 
     def reload_root_key(self) -> RootKey:
         """Get the root key again, and return it.
 
         Raises:
-            RootKeyError: there is none.
+            RootKeyError: there is no root key.
         """
 
     def load_key(
         self, key_id: int, name: str, uuid: bytes, user: int, *, family: int = 0, with_wraps: bool
     ) -> Record | None:
-        """Read the record of a key, as it is committed by now.
+        """Read the record of a key, as it is committed at present.
 
         Args:
             key_id: its id, or 0.
-            name: its name, or an empty one.
+            name: its name, or an empty string.
             uuid: its uuid, 16 bytes, or zeros.
-            user: for whom, an OID.
+            user: the OID of the user who asks.
             family: its family, of which the current version is read, or 0.
-            with_wraps: with its wraps besides the one under the root key; without the root key, always with them.
+            with_wraps: whether to read the wraps besides the wrap under the root key, too. They are always read
+                for a key that has no wrap under the root key.
 
         Returns:
             The record, or None if there is no such key.
@@ -81,23 +82,23 @@ class Database(Protocol):
         """Report a change of the key tables: to all sessions at COMMIT, and to this one at once."""
 
     def may_have_missed_changes(self) -> bool:
-        """Return whether other sessions may have committed since this one has last accepted invalidations."""
+        """Return whether other sessions may have committed since this session last accepted invalidations."""
 
     def accept_invalidations(self) -> None:
-        """Let this session notice the changes that other sessions have committed by now."""
+        """Let this session notice the changes that other sessions have committed so far."""
 
     def is_member(self, roles: Sequence[int]) -> bool:
         """Return whether the current user has the privileges of all of some roles, given by their OIDs."""
 
     def as_owner(self, operation: Callable[[], _Result]) -> _Result:
-        """Run an operation with the rights of the extension's owner, all of it or nothing.
+        """Run an operation with the rights of the extension's owner, completely or not at all.
 
         The search_path is pinned to pg_catalog, so that names of the catalog need not be qualified. The operation
-        must touch no table but the extension's own, and call no code but PostgreSQL's and pgkeymgr's.
+        must use no other tables than the extension's, and call no other code than PostgreSQL's and pgkeymgr's.
         """
 
     def read_as_owner(self, operation: Callable[[], _Result]) -> _Result:
-        """Run an operation that only reads like ``as_owner``, seeing what is committed by now."""
+        """Run an operation like ``as_owner``. It only reads, and it sees all that is committed at present."""
 
     def acting_as(self, role: int, *, past_policies: bool = False) -> AbstractContextManager[None]:
         """Run a block with the rights of another role, in a security-restricted operation.
@@ -107,18 +108,18 @@ class Database(Protocol):
 
         Args:
             role: the role's OID.
-            past_policies: FORCE ROW LEVEL SECURITY does not bind the role to the policies of its own tables.
+            past_policies: whether FORCE ROW LEVEL SECURITY has no effect on the role's own tables.
 
         Returns:
             The context manager.
         """
 
     def execute(self, query: str, *arguments: tuple[str, Any]) -> Rows:
-        """Run a query, {s} in it standing for the schema; to be used in ``as_owner`` only.
+        """Run a query in which {s} stands for the schema; in ``as_owner`` only.
 
         Args:
-            query: with $1 and so on for the arguments.
-            arguments: type and value of each.
+            query: the query, with $1 and so on for the arguments.
+            arguments: the type and the value of each argument.
 
         Returns:
             The rows.
@@ -130,41 +131,41 @@ class Database(Protocol):
     def run(self, statement: str) -> Rows:
         """Run a statement that names the caller's own objects, with the rights of the current user.
 
-        Unlike ``query``, it takes the text as it is, and keeps no plan.
+        Unlike ``query``, this runs the text unchanged, and keeps no plan.
         """
 
     def parse(self, query: str) -> None:
-        """Have a query parsed, and not run."""
+        """Parse a query, and do not run it."""
 
     def write(self, statement: str, *arguments: tuple[str, Any]) -> int:
-        """Run a statement like ``run``, with arguments like ``query``; return how many rows it wrote or found."""
+        """Run a statement like ``run``, with arguments like ``query``; return the number of its rows."""
 
     def query_unkept(self, query: str, *arguments: tuple[str, Any]) -> Rows:
         """Run a query like ``run``, with arguments like ``query``."""
 
     def can_query(self) -> bool:
-        """Tell whether queries can be run now; in a parallel query they sometimes cannot."""
+        """Return whether queries can be run now; in a parallel query, some cannot."""
 
     def commit(self) -> None:
-        """Commit, and begin the next transaction; it fails within ``as_owner`` or the caller's transaction."""
+        """Commit, and begin the next transaction. This fails within ``as_owner`` or the caller's transaction."""
 
     def pause(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for some seconds."""
 
     def notice(self, message: str) -> None:
-        """Tell the client something."""
+        """Send the client a notice."""
 
     def mark_session(self, name: str, value: str, *, is_local: bool) -> None:
         """Set a setting that users cannot set, and that RESET ALL and DISCARD ALL reset.
 
         Args:
-            name: the setting's.
-            value: the value.
-            is_local: until the transaction ends, not the session.
+            name: the name of the setting.
+            value: its value.
+            is_local: whether the value ends with the transaction, instead of the session.
         """
 
     def setting(self, name: str) -> str | None:
-        """Return a setting of the session, or None if there is none."""
+        """Return the value of a setting of the session, or None if the setting does not exist."""
 
     def config_file(self) -> str:
         """Return the path of postgresql.conf."""
@@ -173,16 +174,16 @@ class Database(Protocol):
         """Return the directory of PostgreSQL's shared files, above ``extension``."""
 
     def is_read_only(self) -> bool:
-        """Tell whether this transaction cannot write, as none can on a standby."""
+        """Return whether this transaction cannot write; on a standby, no transaction can."""
 
     def is_parallel(self) -> bool:
-        """Return whether this is part of a parallel query, in which nothing can be written."""
+        """Return whether this code runs in a parallel query, which cannot write."""
 
     def is_confidential(self) -> bool:
-        """Tell whether the client came over TLS or a Unix socket."""
+        """Return whether the client is connected over TLS or a Unix socket."""
 
     def log(self, message: str) -> None:
-        """Write a line to the server's log, whatever becomes of the transaction; without the statement."""
+        """Write a line to the server's log, without the statement. A rollback does not remove the line."""
 
     def warn(self, message: str, hint: str) -> None:
         """Send the client a warning."""

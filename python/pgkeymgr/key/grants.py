@@ -1,4 +1,4 @@
-"""Who may use which keys: the rows of the table key_grant. Every statement that writes them is here."""
+"""The grants of keys: the rows of the table key_grant. Every statement that writes them is here."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,27 +9,27 @@ if TYPE_CHECKING:
     from .database import Database
 
 USAGES = ("encrypt", "decrypt", "search")
-"""To decrypt includes to search: who reads the values can compare them."""
+"""The usage decrypt includes search: a user who reads the values can compare them."""
 
 
 class Grants:
-    """The grants of keys, for one session; all within ``KeyTable.change``."""
+    """The grants of keys, for one session; to be used within ``KeyTable.change``."""
 
     def __init__(self, database: "Database") -> None:
         self._database = database
 
     def add(self, family: int, role: str, usage: Sequence[str]) -> None:
-        """Grant usages to a role, beside those that it has.
+        """Grant usages to a role, in addition to the usages that it has.
 
         Args:
-            family: of the key.
+            family: the family of the key.
             role: the role's name, quoted where it must be.
-            usage: of ``USAGES``.
+            usage: some of ``USAGES``.
 
         Raises:
             UndefinedError: there is no such role.
         """
-        # regrole takes any number, as the OID that a role may have had.
+        # The type regrole accepts any number, since a role may have had it as its OID.
         if not self._database.execute(
             "SELECT FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) $1::pg_catalog.regrole::oid",
             ("text", role),
@@ -47,7 +47,7 @@ class Grants:
         )
 
     def remove(self, family: int, role: str, usage: Sequence[str] = USAGES) -> None:
-        """Take usages back from a role; see ``add``."""
+        """Revoke usages of a role; see ``add``."""
         arguments = (("integer", family), ("text", role), ("text[]", list(usage)))
         self._database.execute(
             "DELETE FROM {s}.key_grant WHERE family OPERATOR(pg_catalog.=) $1"
@@ -63,11 +63,11 @@ class Grants:
 
 
 def check_usage(usage: Sequence[str]) -> None:
-    """Refuse usages that are none.
+    """Refuse unknown usages.
 
     Raises:
-        ParameterError: one of them is none, or there is none.
-        DataError: they are NULL.
+        ParameterError: a usage is unknown, or the list is empty.
+        DataError: the list is NULL.
     """
     if usage is None:
         raise DataError("usage must not be NULL")

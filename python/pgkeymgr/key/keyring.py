@@ -1,6 +1,6 @@
 """The session keyring: the keys that a session has unlocked.
 
-An unlocked secret is kept as long as its wrap is the same; ``use_cache`` knows who may use it.
+An unlocked secret is kept as long as its wrap is the same; ``use_cache`` knows the users who may use it.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from .cipher import TokenCipher
 from .record import Record
 
 KEYS_MAX = 16_384
-"""How many unlocked keys a session keeps; the one that was unlocked first goes first. Each takes some 2 kB."""
+"""The number of unlocked keys that a session keeps. The oldest is forgotten first. Each takes some 2 kB."""
 
 
-# A cipher is there where the user is one.
+# The cipher is None only if the user is -1, which is no user.
 _Opener = tuple[bytes, int, int, Any]
 _Sealer = tuple[str | int, int, int, Any]
 _CellOpener = tuple[int, bytes, int, int, Any]
@@ -25,7 +25,7 @@ _NO_CELL_SEALER: _CellSealer = (-1, -1, -1, None)
 
 
 class Unlocked:
-    """A key's secret, in this session's memory, with the record it was opened by."""
+    """A key's secret, in this session's memory, with the record that was used to open it."""
 
     __slots__ = ("record", "secret")
 
@@ -37,7 +37,7 @@ class Unlocked:
         raise TypeError("a key is not to be copied or written anywhere")
 
     def is_of(self, record: Record) -> bool:
-        """Tell whether a record read later still has this secret."""
+        """Return whether a record that was read later still has this secret."""
         mine = self.record
         return (mine.uuid, mine.key_type, mine.root_wrap, mine.derivation_id, mine.context) == (
             record.uuid,
@@ -49,7 +49,7 @@ class Unlocked:
 
 
 class Keyring:
-    """The keys that a session has unlocked, and the ciphers that it used last.
+    """The keys that a session has unlocked, and the ciphers of its last uses.
 
     Attributes:
         opener: the last cipher that decrypted: the token's header, the user, the statement, and the cipher.
@@ -71,14 +71,14 @@ class Keyring:
         """Return a key's secret, unlocked now or before.
 
         Args:
-            record: the key's, read in this statement.
-            unlock: what unlocks it.
+            record: the record of the key, read in this statement.
+            unlock: the function that unlocks the key.
 
         Returns:
             The secret.
         """
         if record.root_wrap is None:
-            return unlock(record)  # whether it is still unlocked, and for whom, is looked up each time
+            return unlock(record)  # ``unlock`` checks each time that the key is still unlocked for this user
         unlocked = self._unlocked.get(record.id)
         if unlocked is None or not unlocked.is_of(record):
             self._ciphers.pop(record.id, None)
@@ -91,7 +91,7 @@ class Keyring:
         return unlocked.secret
 
     def cipher(self, record: Record, unlock: Callable[[Record], bytes]) -> TokenCipher:
-        """Return what encrypts and decrypts a key's tokens; see ``secret``."""
+        """Return the cipher of a key's tokens; see ``secret``."""
         secret = self.secret(record, unlock)
         if record.root_wrap is None:
             return TokenCipher(record.id, secret)
@@ -101,7 +101,7 @@ class Keyring:
         return cipher
 
     def forget_last(self) -> None:
-        """Forget which ciphers were used last, so that it is checked again who may use them."""
+        """Forget the ciphers of the last uses, so that the rights to use them are checked again."""
         self.opener, self.sealer = _NO_OPENER, _NO_SEALER
         self.cell_opener, self.cell_sealer = _NO_CELL_OPENER, _NO_CELL_SEALER
 

@@ -19,7 +19,7 @@ _MEMLIMIT_MAX = 4 * 1024 * 1024 * 1024
 
 
 class Stretching(NamedTuple):
-    """How a passphrase becomes a key; stored beside the wrap, since it may change with the years."""
+    """The parameters that turn a passphrase into a key. The wrap has them, since the defaults may change."""
 
     salt: bytes
     opslimit: int
@@ -35,10 +35,10 @@ class Stretching(NamedTuple):
         return Stretched(self, self.wrapping_key(passphrase))
 
     def wrapping_key(self, passphrase: bytes) -> bytes:
-        """Return the key that a passphrase gives. It takes most of a second and 256 MiB, on purpose.
+        """Return the key that a passphrase gives. The computation takes most of a second and 256 MiB, on purpose.
 
         Args:
-            passphrase: of any length but 0.
+            passphrase: the passphrase, of any length but 0.
 
         Returns:
             32 bytes.
@@ -53,7 +53,7 @@ class Stretching(NamedTuple):
             or not OPSLIMIT <= self.opslimit <= _OPSLIMIT_MAX
             or not MEMLIMIT <= self.memlimit <= _MEMLIMIT_MAX
         ):
-            # Whoever could lower them in the table could guess the passphrase of the next wrap cheaply.
+            # With lower limits in the table, an attacker could guess the passphrase of the next wrap cheaply.
             raise DataError("the Argon2id parameters of this wrap are out of range: it was altered")
         return bindings.crypto_pwhash_alg(
             KEY_BYTES,
@@ -66,7 +66,7 @@ class Stretching(NamedTuple):
 
 
 class Stretched(NamedTuple):
-    """A passphrase, stretched: for several wraps, it is so once. Their nonces are long enough to be random."""
+    """A stretched passphrase. Several wraps can share it: their nonces are long enough to be random."""
 
     stretching: Stretching
     wrapping_key: bytes

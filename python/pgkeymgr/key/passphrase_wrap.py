@@ -1,4 +1,4 @@
-"""Keys under passphrases: opened, and given, changed or rid of a passphrase."""
+"""The wraps of keys under passphrases: they are opened, added, replaced and removed here."""
 
 import os
 from hashlib import blake2b
@@ -29,12 +29,12 @@ class PassphraseWraps:
         """Open a key's passphrase wrap.
 
         Args:
-            record: the key's.
-            passphrase: of any length but 0.
-            stretched: what it gave for other wraps, and is to give for this one.
+            record: the record of the key.
+            passphrase: the passphrase, of any length but 0.
+            stretched: the keys that the passphrase gave for other wraps; the key for this wrap is added.
 
         Returns:
-            The secret, which must not be given to SQL but by functions whose purpose that is, and the wrap.
+            The secret and the wrap. Only functions that exist for this purpose may give the secret to SQL.
 
         Raises:
             PassphraseError: the passphrase is wrong, or the wrap was altered.
@@ -68,13 +68,13 @@ class PassphraseWraps:
     def add_passphrase(
         self, record: Record, secret: bytes, passphrase: bytes, stretched: Stretched | None = None
     ) -> None:
-        """Wrap a key under a passphrase too, in place of the one it may have had.
+        """Wrap a key under a passphrase too; this replaces an earlier passphrase.
 
         Args:
-            record: the key's.
-            secret: the key's, opened before.
-            passphrase: of any length but 0.
-            stretched: the same, if it has been stretched for another wrap.
+            record: the record of the key.
+            secret: the secret of the key, opened before.
+            passphrase: the passphrase, of any length but 0.
+            stretched: the stretched passphrase, if it has been stretched for another wrap.
         """
         under = stretched or Stretching.new().stretch(passphrase)
 
@@ -88,7 +88,7 @@ class PassphraseWraps:
         """Refuse a key that has a passphrase.
 
         Raises:
-            KeyStateError: it has.
+            KeyStateError: the key has a passphrase.
         """
         if record.has_wrap("passphrase"):
             raise KeyStateError(
@@ -99,8 +99,8 @@ class PassphraseWraps:
         """Wrap a key under the root key too.
 
         Args:
-            record: the key's.
-            secret: the key's, opened before.
+            record: the record of the key.
+            secret: the secret of the key, opened before.
 
         Raises:
             RootKeyError: there is no root key.
@@ -112,16 +112,16 @@ class PassphraseWraps:
         """Remove a wrap of a key, but not its last.
 
         Args:
-            record: the key's.
+            record: the record of the key.
             kind: ``root`` or ``passphrase``.
 
         Raises:
-            KeyStateError: it has no such wrap, or no other.
+            KeyStateError: the key has no such wrap, or no other wrap.
         """
         if not self._table.change(lambda: self._table.wrap_rows.remove([record.id], kind)):
             raise KeyStateError(f"{record} has no {kind} wrap")
         self._table.audit.record(f"drop_{kind}_wrap", record.id, record.name)
 
     def clear(self) -> None:
-        """Forget what this session has opened."""
+        """Forget the secrets that this session has opened."""
         self._opened.clear()

@@ -1,8 +1,8 @@
 """The quick forms of the functions that are called for each row.
 
-Each tries the cipher that was used last, if user and statement are still the same, with nothing around it: a call
-more would cost each row a hundredth of the whole. Whatever goes wrong, NULL for instance, is left to the function
-itself, which says what. They are alike on purpose.
+Each form tries the cipher of the last use directly, if user and statement are still the same: one more call would
+add a hundredth to the cost of each row. After any failure, for NULL for instance, the form calls the function
+itself, which reports the fault. The forms repeat the same code on purpose.
 """
 
 from collections.abc import Callable
@@ -18,18 +18,20 @@ _Function = Callable[..., Any]
 _Quicken = Callable[[_Function], _Function]
 
 
-def quick_functions(  # noqa: PLR0915  # one closure for each form
+def quick_functions(  # noqa: PLR0915  # the function has one closure for each form
     keyring: Keyring, current_user: Callable[[], int], current_stamp: Callable[[], int]
 ) -> dict[str, _Quicken]:
-    """Return what makes the quick form of a function, by its name; each is given the function itself.
+    """Return a maker of the quick form for each function that has one, by name.
+
+    A maker receives the function itself, and returns its quick form.
 
     Args:
-        keyring: with the ciphers that were used last.
+        keyring: the keyring, with the ciphers of the last uses.
         current_user: ``Database.user``.
         current_stamp: ``Database.stamp``.
 
     Returns:
-        One for each function that has a quick form.
+        The makers, by the names of the functions.
     """
     unpack_start = _START.unpack_from
 
@@ -40,7 +42,7 @@ def quick_functions(  # noqa: PLR0915  # one closure for each form
                 its_header, nonce = unpack_start(token)
                 if its_header == header and current_user() == user and current_stamp() == stamp:
                     return cipher.decrypt_raw(nonce, token[CIPHERTEXT_START:], header + associated_data)
-            except Exception:  # noqa: S110  # what is wrong is found out below
+            except Exception:  # noqa: S110  # the function itself finds the fault
                 pass
             return otherwise(token, associated_data)
 
@@ -55,7 +57,7 @@ def quick_functions(  # noqa: PLR0915  # one closure for each form
                     text = cipher.decrypt_raw(nonce, token[CIPHERTEXT_START:], header + associated_data).decode()
                     if "\0" not in text:
                         return text
-            except Exception:  # noqa: S110  # what is wrong is found out below
+            except Exception:  # noqa: S110  # the function itself finds the fault
                 pass
             return otherwise(token, associated_data)
 
@@ -73,7 +75,7 @@ def quick_functions(  # noqa: PLR0915  # one closure for each form
                     and current_stamp() == stamp
                 ):
                     return cipher.decrypt_raw(nonce, token[CIPHERTEXT_START:], header + place)
-            except Exception:  # noqa: S110  # what is wrong is found out below
+            except Exception:  # noqa: S110  # the function itself finds the fault
                 pass
             return otherwise(token, place, family)
 
@@ -93,7 +95,7 @@ def quick_functions(  # noqa: PLR0915  # one closure for each form
                     text = cipher.decrypt_raw(nonce, token[CIPHERTEXT_START:], header + place).decode()
                     if "\0" not in text:
                         return text
-            except Exception:  # noqa: S110  # what is wrong is found out below
+            except Exception:  # noqa: S110  # the function itself finds the fault
                 pass
             return otherwise(token, place, family)
 
@@ -105,7 +107,7 @@ def quick_functions(  # noqa: PLR0915  # one closure for each form
             try:
                 if family == of_family and current_user() == user and current_stamp() == stamp:
                     return cipher.encrypt(plaintext, place)
-            except Exception:  # noqa: S110  # what is wrong is found out below
+            except Exception:  # noqa: S110  # the function itself finds the fault
                 pass
             return otherwise(family, plaintext, place)
 
@@ -117,7 +119,7 @@ def quick_functions(  # noqa: PLR0915  # one closure for each form
             try:
                 if family == of_family and current_user() == user and current_stamp() == stamp:
                     return cipher.encrypt(plaintext.encode(), place)
-            except Exception:  # noqa: S110  # what is wrong is found out below
+            except Exception:  # noqa: S110  # the function itself finds the fault
                 pass
             return otherwise(family, plaintext, place)
 
@@ -129,7 +131,7 @@ def quick_functions(  # noqa: PLR0915  # one closure for each form
             try:
                 if key == which and deterministic is False and current_user() == user and current_stamp() == stamp:
                     return cipher.encrypt(plaintext, associated_data)
-            except Exception:  # noqa: S110  # what is wrong is found out below
+            except Exception:  # noqa: S110  # the function itself finds the fault
                 pass
             return otherwise(key, plaintext, associated_data, deterministic)
 
@@ -141,7 +143,7 @@ def quick_functions(  # noqa: PLR0915  # one closure for each form
             try:
                 if key == which and deterministic is False and current_user() == user and current_stamp() == stamp:
                     return cipher.encrypt(plaintext.encode(), associated_data)
-            except Exception:  # noqa: S110  # what is wrong is found out below
+            except Exception:  # noqa: S110  # the function itself finds the fault
                 pass
             return otherwise(key, plaintext, associated_data, deterministic)
 

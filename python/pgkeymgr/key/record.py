@@ -10,8 +10,8 @@ class Record(NamedTuple):
     """The record of a key in the key table, for one user.
 
     ``expires`` is in microseconds since 2000-01-01 UTC. ``roles`` are the OIDs of the roles, besides the user,
-    that the user's rights come through. The wraps under a passphrase and to the user are only there if the key has
-    no wrap under the root key; the kinds of all of these, ``other_wraps``, may not have been looked up.
+    that the user's rights come through. The wraps under a passphrase and to the user are only present if the key
+    has no wrap under the root key. ``other_wraps`` has the kinds of these wraps, or is None if it was not read.
     """
 
     id: int
@@ -42,7 +42,7 @@ class Record(NamedTuple):
 
     @property
     def associated_data(self) -> bytes:
-        """What each wrap of the key is bound to: a wrap that is copied to another key does not open."""
+        """The data that each wrap of the key is bound to: a wrap that is copied to another key does not open."""
         derivation = b""
         if self.derivation_id is not None and self.context is not None:
             derivation = self.derivation_id.to_bytes(8, "little", signed=True) + self.context
@@ -55,7 +55,7 @@ class Record(NamedTuple):
 
     @property
     def has_usage(self) -> bool:
-        """Whether the user may use the key for anything, and so may be told about it."""
+        """Whether the user may use the key for anything, and so may know of it."""
         return self.may_encrypt or self.may_decrypt or self.may_search
 
     def is_current(self) -> bool:
@@ -75,7 +75,7 @@ class Record(NamedTuple):
             )
 
     def check_search(self) -> None:
-        """Refuse a user who may not compare values by what is made of them with the key.
+        """Refuse a user who may not compare values that were encrypted with the key.
 
         Raises:
             PrivilegeError: the user may neither search nor decrypt with the key.
@@ -90,7 +90,7 @@ class Record(NamedTuple):
         """Refuse a key that was destroyed.
 
         Raises:
-            KeyStateError: it was.
+            KeyStateError: the key was destroyed.
         """
         if self.state == "destroyed":
             raise KeyStateError(f"{self} was destroyed: what it encrypted is lost")
@@ -99,7 +99,7 @@ class Record(NamedTuple):
         """Refuse a key that is not in use any more.
 
         Args:
-            allow_expired: do not refuse one that is only expired.
+            allow_expired: whether to accept a key that is only expired.
 
         Raises:
             KeyStateError: it is destroyed, disabled or expired.
@@ -115,14 +115,14 @@ class Record(NamedTuple):
 
 
 def wrap_associated_data(uuid: bytes, key_type: str, derivation: bytes = b"") -> bytes:
-    """Return what a wrap of a key is bound to.
+    """Return the associated data of a key's wraps.
 
     Args:
-        uuid: the key's, 16 bytes.
-        key_type: the key's.
-        derivation: for a derived key, its number as 8 bytes and its context of 8 bytes.
+        uuid: the uuid of the key, 16 bytes.
+        key_type: the type of the key.
+        derivation: the number of a derived key as 8 bytes, and its context of 8 bytes.
 
     Returns:
-        The associated data; no two keys have the same.
+        The associated data, which is different for each key.
     """
     return b"key" + uuid + bytes([len(derivation)]) + derivation + key_type.encode()

@@ -1,4 +1,4 @@
-"""Rotation of the root key, and what of a database still needs the old one."""
+"""The rotation of the root key, and the status of wraps that still need an older root key."""
 
 from typing import Any
 
@@ -21,11 +21,11 @@ class RootRotation:
         self._wraps = table.root_wraps
 
     def root_key_status(self) -> tuple[str, str, list[str], list[str]]:
-        """Tell which root key this session uses, and which ones the wraps of this database need.
+        """Return this session's root key, and the other root keys that the wraps of this database need.
 
         Returns:
-            Its fingerprint, where it came from, the fingerprints of the ones before it, newest first, and of those
-            under which there still are wraps in this database.
+            The fingerprint of the root key, its source, the fingerprints of the previous root keys, newest first,
+            and the sorted fingerprints of other root keys under which this database has wraps.
 
         Raises:
             RootKeyError: there is no root key.
@@ -38,13 +38,13 @@ class RootRotation:
         return root_key.fingerprint, root_key.source, list(root_key.previous), needed
 
     def rotate_root_key(self) -> int:
-        """Make every wrap anew that is not under the newest root key, all of them or none.
+        """Make all wraps under older root keys again under the newest root key, or none of them if one fails.
 
         Returns:
-            How many.
+            The number of new wraps.
 
         Raises:
-            RootKeyError: there is no root key, or a wrap was made under one that is not there.
+            RootKeyError: there is no root key, or the root key of a wrap is not available.
             UnsupportedError: the transaction sees an older state, and would miss wraps.
             DataError: a wrap does not open: the row was altered.
         """
@@ -60,12 +60,13 @@ class RootRotation:
         )
         return count
 
-    # With one root key throughout: an agent may be given a still newer one meanwhile.
+    # One root key is used throughout, since an agent may receive a still newer root key during the rotation.
 
     def _rotate(self, root_key: RootKey) -> int:
         execute = self._database.execute
         newest = root_key.fingerprint
-        # One rotation at a time; and who is making a wrap under an older root key is waited for: see RootWraps.
+        # The lock allows one rotation at a time, and waits for sessions that make a wrap under an older root key:
+        # see RootWraps.
         execute("LOCK TABLE {s}.root_key_fingerprint IN SHARE ROW EXCLUSIVE MODE")
         self._wraps.note(newest)
         execute(
@@ -98,7 +99,7 @@ def _rewrap_key(root_key: RootKey, row: dict[str, Any]) -> bytes:
     associated_data = wrap_associated_data(row["uuid"], row["key_type"], derivation)
     try:
         if number is not None:
-            # Derived from the old root key: from now on its wrap holds the key itself, not its length.
+            # The key is derived from the old root key. From now on, its wrap holds the key itself, not its length.
             held = root_key.unwrap(row["wrapped"], associated_data, made_under)
             if len(held) == DERIVED_WRAP_BYTES:
                 held = root_key.derive(number, held[0], context, made_under)

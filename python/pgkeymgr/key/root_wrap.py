@@ -1,9 +1,9 @@
-"""Wraps under the root key, as a database has them: made, opened, and never under one that does not belong.
+"""The wraps of a database under the root key. They are made and opened here, and never under a foreign root key.
 
-The database remembers the root keys that its wraps are made under, in ``root_key_fingerprint``. A session whose
-root key is none of these, and does not know them as previous ones, makes no wrap: it has the wrong root key, or an
-old one in memory. What it reads in the table it locks until its transaction ends, so that ``rotate_root_key``
-waits for it, and misses no wrap that is being made under the old root key.
+The database remembers the root keys of its wraps in ``root_key_fingerprint``. A session makes no wrap if its root
+key is not one of these, and does not know them as previous root keys: the session has the wrong root key, or an
+old one in memory. The session locks the rows that it reads in the table until its transaction ends. So
+``rotate_root_key`` waits for the session, and misses no wrap that is being made under the old root key.
 """
 
 import time
@@ -29,14 +29,14 @@ class RootWraps:
         """Make a wrap to be stored in this database; within ``Database.as_owner``.
 
         Args:
-            secret: of any length.
-            associated_data: what the wrap belongs to.
+            secret: the secret, of any length.
+            associated_data: the data that the wrap is bound to.
 
         Returns:
-            The fingerprint of the root key, which is to be stored with it, and the wrap.
+            The fingerprint of the root key, which is to be stored with the wrap, and the wrap.
 
         Raises:
-            RootKeyError: there is no root key, or the wraps of this database are made under another one.
+            RootKeyError: there is no root key, or the wraps of this database are made under another root key.
         """
         in_use = self._lock_fingerprints()
         root_key = self._root_key_for(in_use)
@@ -50,8 +50,8 @@ class RootWraps:
     def note(self, fingerprint: str) -> None:
         """Remember that wraps of this database are made under a root key; within ``Database.as_owner``."""
         try:
-            # Not ON CONFLICT: where another session has just made the first key, a transaction with an older
-            # snapshot would be refused.
+            # ON CONFLICT would refuse a transaction with an older snapshot, if another session has just made the
+            # first key.
             self._database.execute(
                 "INSERT INTO {s}.root_key_fingerprint (fingerprint) VALUES ($1)", ("text", fingerprint)
             )
@@ -61,7 +61,7 @@ class RootWraps:
 
     def _lock_fingerprints(self) -> list[str]:
         rows = self._database.execute("SELECT fingerprint FROM {s}.root_key_fingerprint FOR KEY SHARE")
-        # Empty in a new database, and where only some of the tables were restored.
+        # The table is empty in a new database, and if only other tables were restored.
         return [row["fingerprint"] for row in rows] or sorted(self.counts())
 
     def counts(self) -> dict[str, int]:
@@ -84,7 +84,7 @@ class RootWraps:
     def _root_key_for(self, fingerprints: list[str]) -> RootKey:
         root_key = self._database.root_key()
         if not _knows(root_key, fingerprints):
-            # Not for each of many values that do not open: the getkey script would be run as often.
+            # Many values may not open: the getkey script must not be run for each.
             now = time.monotonic()
             if now - self._looked_in_vain_at >= _LOOK_AGAIN_SECONDS:
                 root_key = self.reload()
@@ -93,22 +93,22 @@ class RootWraps:
         return root_key
 
     def reload(self) -> RootKey:
-        """Get the root key again: it may have been rotated since this session got it.
+        """Get the root key again, since it may have been rotated.
 
         Returns:
-            It.
+            The root key.
 
         Raises:
-            RootKeyError: there is none.
+            RootKeyError: there is no root key.
         """
         return self._database.reload_root_key()
 
 
 def server_key_associated_data(purpose: str, public: bytes) -> bytes:
-    """Return what the wrap of one of the server's own key pairs is bound to.
+    """Return the associated data of the wrap of one of the server's own key pairs.
 
     Args:
-        purpose: what the pair is for.
+        purpose: the purpose of the pair.
         public: its public half, 32 bytes.
 
     Returns:

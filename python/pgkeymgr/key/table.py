@@ -1,9 +1,10 @@
-"""The rows of the key table: a key found, unlocked, inserted, superseded, deleted.
+"""The rows of the key table: the functions here find, unlock, insert, supersede and delete keys.
 
-Everything is done for the user that the server says is the current one. What touches the tables runs with the
-rights of the extension's owner, and only in the callbacks that are handed to ``Database.as_owner``.
+They act for the user whom the server reports as the current user. Code that uses the tables runs with the rights
+of the extension's owner, and only in the callbacks that are passed to ``Database.as_owner``.
 
-A session's first call waits for the imports: those for passphrases and users' keys are where they are needed.
+A session's first call waits for the imports. So functions import the modules for passphrases and users' keys when
+they need them.
 """
 
 import os
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
 
 NAME_CHARACTERS_MAX = 255
 VALUE_CHARACTERS_MAX = 600
-"""Of the column that ``key_by`` names: an index has it, which takes 2,704 bytes at most."""
+"""The longest value of a column that ``key_by`` names. An entry of its index has at most 2,704 bytes."""
 CHILD_BYTES = 32
 DERIVED_WRAP_BYTES = 1
-"""What the wrap of a derived key holds: its length. A longer one holds the key, since the root key was rotated."""
-TOKEN_KEY_TYPE = "data"  # noqa: S105  # a type's name
+"""The wrap of a derived key holds the key's length. After a rotation of the root key, it holds the key itself."""
+TOKEN_KEY_TYPE = "data"  # noqa: S105  # this is the name of a type
 
 _SUFFIX_BYTES = 4
 _NO_ID = 0
@@ -52,20 +53,20 @@ class NewKey(NamedTuple):
     """A key to be made.
 
     Attributes:
-        name: or None for a key without one.
+        name: the name, or None.
         secret: its bytes; None for a derived key.
-        key_type: what it is for.
-        expires: when, as a timestamp's text; None for never.
-        comment: for people; None for none.
-        user_data: a JSON text; None for none.
+        key_type: the purpose of the key.
+        expires: the expiry, as a timestamp's text; None for never.
+        comment: a comment for people, or None.
+        user_data: a JSON text, or None.
         derivation: a derived key's number, context and length.
         uuid: 16 bytes; None for a random one.
         owner: the OID of its owner; None for the current user.
-        parent_family: the family of a key whose grants are this one's, too.
-        key_value: of the column that ``key_by`` names, for which it is; None for none.
-        passphrase: wraps it under this.
-        holders: seals it to these users' public keys.
-        under_root: wraps it under the root key; None for only if there is no other way to open it.
+        parent_family: the family of another key, whose grants are valid for this key, too.
+        key_value: the value that the key is for, of the column that ``key_by`` names; or None.
+        passphrase: the passphrase to wrap the key under, or None.
+        holders: the public keys of users, to which the key is sealed.
+        under_root: whether to wrap the key under the root key; None to do so only if nothing else opens the key.
     """
 
     name: str | None
@@ -84,7 +85,7 @@ class NewKey(NamedTuple):
     under_root: bool | None = None
 
     def is_under_root(self) -> bool:
-        """Return whether it is wrapped under the root key."""
+        """Return whether the key is wrapped under the root key."""
         if self.under_root is None:
             return self.passphrase is None and not self.holders
         return self.under_root
@@ -123,14 +124,15 @@ class KeyTable:
         return Grants(self.database)
 
     def lookup(self, key: str | int | bytes, *, with_wraps: bool = True) -> Record | None:
-        """Look for a key, whatever its state and the current user's grants; say nothing of it to who has none.
+        """Look for a key in any state, even without a grant. Do not reveal the key to a user without a grant.
 
         Args:
             key: its name, which means its current version, its id, or its uuid as 16 bytes.
-            with_wraps: with what it is wrapped under besides the root key; to use the key, that is not needed.
+            with_wraps: whether to read the wraps besides the wrap under the root key; a use of the key does not
+                need them.
 
         Returns:
-            Its record, or None if there is none.
+            The record of the key, or None if there is no such key.
 
         Raises:
             DataError: the key is NULL.
@@ -145,7 +147,7 @@ class KeyTable:
         return self.database.load_key(key, "", _NO_UUID, user, with_wraps=with_wraps)
 
     def find(self, key: str | int | bytes, *, with_wraps: bool = True) -> Record:
-        """Find a key that the current user may use for something, or may manage; whatever its state.
+        """Find a key in any state that the current user may use for something, or may manage.
 
         Args:
             key: its name, which means its current version, its id, or its uuid as 16 bytes.
@@ -155,8 +157,8 @@ class KeyTable:
             Its record.
 
         Raises:
-            UndefinedError: there is none, and the user is an administrator of keys.
-            PrivilegeError: there is none, or the user may not use it: which of the two is not told.
+            UndefinedError: there is no such key, and the user is an administrator of keys.
+            PrivilegeError: there is no such key, or the user may not use it; the error does not distinguish them.
             DataError: the key is NULL.
         """
         return self.check_visible(self.lookup(key, with_wraps=with_wraps), key)
@@ -191,18 +193,18 @@ class KeyTable:
 
         Args:
             key: its name, which means its current version, its id, or its uuid as 16 bytes.
-            key_type: what it must be for.
-            encrypt: whether it is to encrypt or to authenticate; otherwise, to decrypt or to verify.
+            key_type: the type that the key must have.
+            encrypt: whether the key is to encrypt or to authenticate; otherwise, to decrypt or to verify.
             with_wraps: see ``lookup``.
 
         Returns:
             Its record.
 
         Raises:
-            UndefinedError: there is none; see ``find``.
+            UndefinedError: there is no such key; see ``find``.
             PrivilegeError: the user may not use it for this.
             KeyStateError: it is disabled, destroyed or expired.
-            DataError: it is for something else, or NULL.
+            DataError: it has another type, or the argument is NULL.
         """
         return self.check_usable(self.lookup(key, with_wraps=with_wraps), key, key_type, encrypt=encrypt)
 
@@ -217,14 +219,14 @@ class KeyTable:
         return record
 
     def check_search(self, key: str | int | bytes, key_type: str) -> None:
-        """Refuse to encrypt so that equal plaintexts are seen to be equal, to a user who may not compare them.
+        """Refuse deterministic encryption to a user who may not compare plaintexts.
 
         Args:
             key: see ``usable``.
-            key_type: what it must be for.
+            key_type: the type that the key must have.
 
         Raises:
-            PrivilegeError: the user may not encrypt with it, or neither search nor decrypt.
+            PrivilegeError: the user may not encrypt with the key, or may neither search nor decrypt with it.
             Error: see ``usable``.
         """
         which = ("search", key, key_type, self.database.user())
@@ -234,18 +236,18 @@ class KeyTable:
             self.uses.put(which, True, Conditions.of(record))
 
     def unlock(self, record: Record) -> bytes:
-        """Return a key's secret by its wrap under the root key, or if it has none, as the session has unlocked it.
+        """Return a key's secret. Without a wrap under the root key, it is the secret that the session unlocked.
 
         Args:
-            record: the key's.
+            record: the record of the key.
 
         Returns:
             The secret. It must not be given to SQL.
 
         Raises:
             KeyStateError: it is locked.
-            RootKeyError: there is no root key, or another one than the wrap was made under.
-            DataError: the wrap does not open: the row was altered, or the wrap is another key's.
+            RootKeyError: there is no root key, or the wrap was made under another root key.
+            DataError: the wrap does not open: the row was altered, or the wrap belongs to another key.
         """
         if record.root_wrap is None or record.fingerprint is None:
             return self.unlocked.secret(record)
@@ -256,7 +258,7 @@ class KeyTable:
             raise
         if record.derivation_id is None or record.context is None or len(secret) > DERIVED_WRAP_BYTES:
             return secret
-        # That it opened says that number and context are right.
+        # The wrap has opened, and so number and context are right.
         return self.root_wraps.derive(
             record.derivation_id, int.from_bytes(secret, "big"), record.context, record.fingerprint
         )
@@ -265,9 +267,9 @@ class KeyTable:
         """Return the secret of a key, for a primitive that the current user has a grant for.
 
         Args:
-            uuid: the key's, as text.
-            key_type: what it must be for.
-            encrypt: whether it is to encrypt or to authenticate; otherwise, to decrypt or to verify.
+            uuid: the uuid of the key, as text.
+            key_type: the type that the key must have.
+            encrypt: whether the key is to encrypt or to authenticate; otherwise, to decrypt or to verify.
 
         Returns:
             The secret. It must not be given to SQL.
@@ -276,7 +278,7 @@ class KeyTable:
             UndefinedError: there is no such key.
             PrivilegeError: the user may not use it for this.
             KeyStateError: it is disabled, destroyed, expired or locked.
-            DataError: it is for something else.
+            DataError: it has another type.
         """
         if uuid is None:
             raise DataError("key_uuid must not be NULL")
@@ -291,10 +293,10 @@ class KeyTable:
         return secret
 
     def cipher(self, record: Record) -> TokenCipher:
-        """Return what encrypts and decrypts a key's tokens, unlocked if it was not.
+        """Return the cipher of a key's tokens, and unlock the key for it if necessary.
 
         Args:
-            record: the key's, whose usage and state have been checked.
+            record: the record of the key, whose usage and state have been checked.
 
         Returns:
             The cipher.
@@ -306,17 +308,17 @@ class KeyTable:
         return self.keyring.cipher(record, self.unlock)
 
     def forget_checks(self) -> None:
-        """Forget who may use what, so that it is checked again."""
+        """Forget the rights of users, so that they are checked again."""
         self.uses.clear()
         self.keyring.forget_last()
 
     def change(self, operation: Callable[[], _Result]) -> _Result:
-        """Run something that changes keys; see ``Database.as_owner``."""
+        """Run an operation that changes keys; see ``Database.as_owner``."""
         self.note_change()
         return self.database.as_owner(operation)
 
     def note_change(self) -> None:
-        """Note that this transaction changes keys, in whatever way."""
+        """Note that this transaction changes keys in any way."""
         self.uses.note_change()
         self.keyring.forget_last()
 
@@ -324,15 +326,15 @@ class KeyTable:
         """Make a key.
 
         Args:
-            new: what it is to be.
-            event: what the audit trail is to call it.
+            new: the properties of the key.
+            event: the name of the event in the audit trail.
 
         Returns:
             Its id.
 
         Raises:
             ParameterError: an argument is out of range.
-            DuplicateKeyError: the name is taken, or the uuid, or there is a key for the value.
+            DuplicateKeyError: the name or the uuid is taken, or there is a key for the value.
             RootKeyError: there is no root key.
         """
         # Within the operation, the current user is the extension's owner.
@@ -345,9 +347,9 @@ class KeyTable:
         """Insert a key and its wraps; within ``change``.
 
         Args:
-            new: what it is to be; its owner must be given.
-            key_id: its id; None for the next one.
-            family: of the versions before it; None for its own id.
+            new: the properties of the key, with its owner.
+            key_id: its id; None for the next id.
+            family: the family of the versions before it; None to begin a family of its own id.
 
         Returns:
             Its id.
@@ -400,7 +402,7 @@ class KeyTable:
         return new_id
 
     def _refuse_duplicate(self, new: NewKey) -> NoReturn:
-        """Say which of a new key's properties another key has; within ``change``."""
+        """Raise the error that names the property of a new key which another key has; within ``change``."""
         if new.uuid is not None and self.database.execute(
             "SELECT FROM {s}.key WHERE uuid OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')::uuid",
             ("bytea", new.uuid),
@@ -421,7 +423,7 @@ class KeyTable:
             32 bytes.
 
         Raises:
-            UndefinedError: the user has none.
+            UndefinedError: the user has no pair.
         """
         row = self.user_key_rows.find(user)
         if row is None:
@@ -431,25 +433,26 @@ class KeyTable:
     def _lock_for_holders(self, record: Record, lock: Callable[[Record], object]) -> list[bytes]:
         """Lock a key, and return the public keys of the users to whom it is sealed; within ``change``.
 
-        Until the transaction ends, no user's key pair is rotated, which would miss the wraps to come.
+        Until the transaction ends, no user's key pair is rotated: a rotation would miss the new wraps.
         """
         if record.has_wrap("user"):
             self.user_key_rows.lock_for_sealing()
         lock(record)
         holders = self.wrap_rows.holders(record)
         if holders:
-            self.user_key_rows.lock_for_sealing()  # if it was shared only now
+            self.user_key_rows.lock_for_sealing()  # the key may have been shared since the record was read
         return holders
 
     def supersede(self, record: Record, secret: bytes, passphrase: bytes | None = None) -> int:
         """Make a new version of a key with given bytes; see ``supersede_data_key``.
 
-        It is sealed to the users to whom the old one is, and wrapped under the root key if that is.
+        The new version is sealed to the same users as the old version. It is wrapped under the root key if the old
+        version is.
 
         Args:
-            record: the current version's.
-            secret: the new version's bytes.
-            passphrase: wraps the new version under this, too.
+            record: the record of the current version.
+            secret: the bytes of the new version.
+            passphrase: the passphrase to wrap the new version under, too, or None.
 
         Returns:
             The new version's id.
@@ -465,7 +468,7 @@ class KeyTable:
                 " WHERE id OPERATOR(pg_catalog.=) $1 AND superseded_by IS NULL AND state = 'enabled'"
                 " RETURNING superseded_by, comment, user_data::text AS user_data, owner::oid AS owner, "
                 "parent_family, key_value,"
-                # As long as the old one was meant to live, from now on.
+                # The new version gets the lifetime that the old version was made with, from now on.
                 " CASE WHEN pg_catalog.isfinite(expires) AND expires OPERATOR(pg_catalog.>) created"
                 " THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
                 " (expires OPERATOR(pg_catalog.-) created) END::text AS expires",
@@ -495,20 +498,21 @@ class KeyTable:
         return new_id
 
     def create_for(self, record: Record, name: str, value: str | None = None) -> int:
-        """Make a key that has the owner and the grants of another one.
+        """Make a key that has the owner and the grants of another key.
 
         Args:
-            record: the other one's.
-            name: the new key's. With a value, another one like it is taken if this one is too long, or not free.
-            value: of the column that ``key_by`` names, for which ``child`` finds the key; None for none.
+            record: the record of the other key.
+            name: the name of the new key. With a value, a similar name is used if this name is too long or taken.
+            value: the value that the key is for, of the column that ``key_by`` names; or None. ``child`` finds the
+                key by its value.
 
         Returns:
             Its id.
 
         Raises:
-            ParameterError: the name is too long, or the value.
-            DuplicateKeyError: the name is taken; or, with a value, there is a key for that.
-            KeyStateError: the other one opens with a passphrase only.
+            ParameterError: the name or the value is too long.
+            DuplicateKeyError: the name is taken; or, with a value, there is a key for that value.
+            KeyStateError: the other key opens with a passphrase only.
         """
         if value is None:
             return self._create_for(record, name, None)
@@ -519,13 +523,13 @@ class KeyTable:
             except DuplicateKeyError:
                 if self.child(record.family, value) is not None:
                     raise
-        # The name is for people only: a key that has nothing to do with this one may have it.
+        # The name is for people only: an unrelated key may have it.
         suffix = f"~{os.urandom(_SUFFIX_BYTES).hex()}"
         return self._create_for(record, name[: NAME_CHARACTERS_MAX - len(suffix)] + suffix, value)
 
     def _create_for(self, record: Record, name: str, value: str | None) -> int:
         def insert() -> int:
-            # Opened by whoever opens the other one, and by nobody else.
+            # Exactly the users who can open the other key can open the new key.
             holders = self._lock_for_holders(record, self.wrap_rows.share_lock)
             if record.root_wrap is None and not holders:
                 raise KeyStateError(
@@ -554,7 +558,7 @@ class KeyTable:
         return new_id
 
     def _check_value(self, record: Record, value: str) -> None:
-        """Refuse to make a key for a value that no column asks for."""
+        """Refuse a value that is too long, and a key that divides no column by values."""
         if len(value) > VALUE_CHARACTERS_MAX:
             raise ParameterError(
                 f"a value of a column that key_by names must be at most {VALUE_CHARACTERS_MAX} characters long, "
@@ -572,12 +576,12 @@ class KeyTable:
         """Find the key for one value of the column that ``key_by`` names, for the current user.
 
         Args:
-            family: of the column's key, or a record of that.
-            value: the other column's.
+            family: the family of the column's key, or the record of that key.
+            value: the value of the other column.
             with_wraps: see ``lookup``.
 
         Returns:
-            The record of its current version, whatever its state and the user's grants; None if there is none.
+            The record of its current version in any state, even without a grant; None if there is no such key.
         """
         parent = family.family if isinstance(family, Record) else family
         rows = self.database.read_as_owner(
@@ -593,14 +597,14 @@ class KeyTable:
         return self.database.load_key(rows[0]["id"], "", _NO_UUID, self.database.user(), with_wraps=with_wraps)
 
     def related(self, record: Record, *, also_destroyed: bool = False) -> list[Record]:
-        """Return a key and what belongs to it: all its versions, and the keys that were made for it.
+        """Return a key, all its versions, and the keys that were made for it.
 
         Args:
-            record: the key's; it comes first.
-            also_destroyed: include those that were destroyed.
+            record: the record of the key; it comes first.
+            also_destroyed: whether to include destroyed keys.
 
         Returns:
-            Their records.
+            The records of the keys.
         """
         rows = self.database.as_owner(
             lambda: self.database.execute(
@@ -627,7 +631,7 @@ class KeyTable:
         return [row["id"] for row in rows]
 
     def drop(self, record: Record) -> None:
-        """Remove a key from the table, wraps and all."""
+        """Remove a key and its wraps from the table."""
 
         def delete() -> None:
             self.database.execute("DELETE FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1", ("integer", record.id))
@@ -644,8 +648,8 @@ def check_name(name: str | None) -> None:
     """Refuse a name that is empty or too long.
 
     Raises:
-        ParameterError: it is.
-        DataError: it is NULL.
+        ParameterError: the name is empty or too long.
+        DataError: the name is NULL.
     """
     if name is None:
         raise DataError("name must not be NULL")
@@ -657,8 +661,8 @@ def check_length(length: int, smallest: int, largest: int) -> None:
     """Refuse a key's length that is out of range.
 
     Raises:
-        ParameterError: it is.
-        DataError: it is NULL.
+        ParameterError: the length is out of range.
+        DataError: the length is NULL.
     """
     if length is None:
         raise DataError("length must not be NULL")
@@ -667,29 +671,29 @@ def check_length(length: int, smallest: int, largest: int) -> None:
 
 
 def check_type(record: Record, key_type: str) -> None:
-    """Refuse a key that is for something else.
+    """Refuse a key of another type.
 
     Raises:
-        DataError: it is.
+        DataError: the key has another type.
     """
     if record.key_type != key_type:
         raise DataError(f"{record} is of type {record.key_type}, and this needs one of type {key_type}")
 
 
 def called(key: str | int | bytes) -> str:
-    """Return what a message calls a key that somebody has asked for: by what they gave, and nothing else."""
+    """Return the words of a message for a key. They contain only the argument that the user gave."""
     if isinstance(key, str):
         return f'"{shorten(key)}"'
     return f"with uuid {uuid_text(key)}" if isinstance(key, bytes) else str(key)
 
 
 def shorten(text: str) -> str:
-    """Return a text for a message, cut after as many characters as a name may have."""
+    """Return a text for a message, cut after 255 characters, the maximum of a name."""
     return text if len(text) <= NAME_CHARACTERS_MAX else text[:NAME_CHARACTERS_MAX] + "..."
 
 
 def _new_uuid() -> bytes:
-    from uuid import uuid4  # slow to import, and only needed to make a key
+    from uuid import uuid4  # the import is slow, and only needed to make a key
 
     return uuid4().bytes
 

@@ -1,4 +1,4 @@
-"""Tokens in SQL: encrypted and decrypted with the keys of the table."""
+"""The SQL functions that encrypt and decrypt tokens with the keys of the table."""
 
 from ..errors import DataError, KeyStateError, UndefinedError
 from .cipher import DETERMINISTIC, HEADER_BYTES, SUITES, TokenCipher, read_header
@@ -32,7 +32,7 @@ class Tokens:
         return cipher
 
     def deterministic_encryptor(self, key: str | int) -> TokenCipher:
-        """Return what encrypts under a key, for a user who may compare what it gives; see ``token_encrypt``."""
+        """Return the cipher of a key, for a user who may compare plaintexts; see ``token_encrypt``."""
         self._table.check_search(key, TOKEN_KEY_TYPE)
         return self.encryptor(key)
 
@@ -57,17 +57,17 @@ class Tokens:
 
         Args:
             key: name or id.
-            plaintext: of any length; None gives None.
-            associated_data: authenticated with it, and needed to decrypt.
-            deterministic: give the same token for the same plaintext and associated data.
+            plaintext: the plaintext, of any length; None gives None.
+            associated_data: data that is authenticated with the plaintext, and needed to decrypt.
+            deterministic: whether to give the same token for the same plaintext and associated data.
 
         Returns:
             The token.
 
         Raises:
             UndefinedError: there is no such key.
-            PrivilegeError: the current user may not encrypt with it; or, for a deterministic token, neither search
-                nor decrypt.
+            PrivilegeError: the current user may not encrypt with the key; or, for a deterministic token, may
+                neither search nor decrypt with it.
             KeyStateError: it is disabled, destroyed, expired, superseded or locked.
             LimitError: the token would not fit into a bytea.
         """
@@ -85,14 +85,14 @@ class Tokens:
 
         Args:
             token: from ``token_encrypt``; None gives None.
-            associated_data: what it was made with.
+            associated_data: the associated data that the token was made with.
 
         Returns:
             The plaintext.
 
         Raises:
-            DataError: it is not a token, or does not verify.
-            UndefinedError: there is no such key any more.
+            DataError: the argument is not a token, or does not verify.
+            UndefinedError: the key does not exist any more.
             PrivilegeError: the current user may not decrypt with it.
             KeyStateError: it is disabled, destroyed, expired or locked.
         """
@@ -112,16 +112,16 @@ class Tokens:
         """Decrypt a text; see ``token_decrypt``.
 
         Raises:
-            DataError: the plaintext is not text, or see there.
+            DataError: the plaintext is not text; for other causes, see ``token_decrypt``.
         """
         plaintext = self.token_decrypt(token, associated_data)
         return None if plaintext is None else to_text(plaintext)
 
     def token_try_decrypt(self, token: bytes | None, associated_data: bytes) -> bytes | None:
-        """Decrypt a token, or give None for one that does not open; see ``token_decrypt``.
+        """Decrypt a token, or return None if the token does not open; see ``token_decrypt``.
 
         Raises:
-            PrivilegeError: the current user may not decrypt with the key, which is not the token's fault.
+            PrivilegeError: the current user may not decrypt with the key; the token itself may be intact.
         """
         try:
             return self.token_decrypt(token, associated_data)
@@ -132,9 +132,9 @@ class Tokens:
         """Decrypt a token and encrypt it under another key, in the same suite.
 
         Args:
-            token: None gives None.
+            token: the token; None gives None.
             key: name or id of the other key.
-            associated_data: what the token was made with, and is made with again.
+            associated_data: the associated data of both tokens.
 
         Returns:
             The new token.
@@ -150,16 +150,16 @@ class Tokens:
         return self.encryptor(key).encrypt(plaintext, associated_data)
 
     def token_info(self, token: bytes | None) -> tuple[int, str, int, str | None, str | None] | None:
-        """Tell what a token says of itself; nothing is verified.
+        """Return the contents of a token's header, unverified.
 
         Args:
-            token: None gives None.
+            token: the token; None gives None.
 
         Returns:
             Format, suite, the key's id, and its name and state if the current user may use it or owns it.
 
         Raises:
-            DataError: it is not a token.
+            DataError: the argument is not a token.
         """
         if token is None:
             return None
@@ -171,10 +171,10 @@ class Tokens:
 
 
 def check_current(record: Record) -> None:
-    """Refuse to encrypt with a version of a key that is not the current one.
+    """Refuse to encrypt with a superseded version of a key.
 
     Raises:
-        KeyStateError: it was superseded.
+        KeyStateError: the version was superseded.
     """
     if record.superseded_by is not None:
         raise KeyStateError(
@@ -187,7 +187,7 @@ def to_text(plaintext: bytes) -> str:
     """Read a plaintext as text.
 
     Raises:
-        DataError: it is not one that PostgreSQL can hold: not UTF-8, or with a zero in it.
+        DataError: PostgreSQL cannot store the text: it is not UTF-8, or has a zero byte.
     """
     try:
         text = plaintext.decode()

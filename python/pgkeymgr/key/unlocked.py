@@ -1,12 +1,12 @@
-"""What a session has unlocked with passphrases: data keys, and users' own secret keys, in its memory.
+"""The secrets that a session has unlocked with passphrases: data keys and users' secret keys, in its memory.
 
-Each belongs to the role that unlocked it: after SET ROLE it is not there for the next. And each ends with a
-random mark in a setting of the session, which is there as long as it is: so an unlock is undone as SET is, by a
-rollback, at the end of the transaction if it was for that alone, and by RESET ALL or DISCARD ALL, with which
-connection pools clear a session for the next client. Only a superuser can set that setting: who has read a mark,
-in a log, say, cannot bring back what it ended.
+A secret belongs to the role that unlocked it, and no other role can use it after SET ROLE. Each unlock has a
+random mark in a setting of the session, and ends when the mark is removed. So an unlock is undone as SET is: by a
+rollback, at the end of the transaction if it was for the transaction only, and by RESET ALL or DISCARD ALL, with
+which connection pools clear a session for the next client. Only a superuser can set that setting. So a user who
+has read a mark, in a log, say, cannot bring an ended unlock back.
 
-While something is unlocked, parallel workers, which have not unlocked it, are not started for this session.
+While a secret is unlocked, no parallel workers are started for this session, since they have not unlocked it.
 """
 
 import os
@@ -29,19 +29,19 @@ _WORKER_SETTINGS = ("max_parallel_workers", "max_parallel_workers_per_gather")
 
 
 class Scope(NamedTuple):
-    """How long something is unlocked: while this setting, a list of marks, has this mark in it."""
+    """The duration of an unlock. The setting is a list of marks; the unlock lasts while the list has the mark."""
 
     setting: str
     mark: str
 
     @property
     def until(self) -> str:
-        """In a word: ``session`` or ``transaction``."""
+        """The duration in a word: ``session`` or ``transaction``."""
         return "transaction" if self.setting == TRANSACTION_MARK else "session"
 
 
 class _UnlockedKey:
-    """A data key that a passphrase has opened, with the passphrase wraps that it is known to be in."""
+    """A data key that a passphrase has opened, with the passphrase wraps that are known to hold it."""
 
     __slots__ = ("record", "scope", "secret", "wraps")
 
@@ -56,7 +56,7 @@ class _UnlockedKey:
 
 
 class _UnlockedUser:
-    """A user's secret keys, by their public keys: after a rotation that may be undone, two."""
+    """A user's secret keys, by their public keys. There are two after a rotation that may be undone."""
 
     __slots__ = ("pairs", "scope")
 
@@ -73,22 +73,22 @@ _Kept = TypeVar("_Kept", _UnlockedKey, _UnlockedUser)
 
 
 class Unlocked:
-    """What is unlocked in one session."""
+    """The secrets that are unlocked in one session."""
 
     def __init__(self, database: "Database") -> None:
         self._database = database
-        # Several of each, as a later one may be undone: the last that still holds counts.
+        # Each key may have several unlocks, since a later unlock may be undone.
         self._keys: dict[tuple[bytes, int], list[_UnlockedKey]] = {}
         self._users: dict[int, list[_UnlockedUser]] = {}
 
     def scope(self, *, for_transaction: bool | None) -> Scope:
-        """Begin to keep something unlocked.
+        """Begin an unlock.
 
         Args:
-            for_transaction: until the transaction ends, not the session.
+            for_transaction: whether the unlock lasts until the transaction ends, instead of the session.
 
         Returns:
-            The scope for what is unlocked next.
+            The scope for the secrets that are unlocked next.
 
         Raises:
             DataError: for_transaction is NULL.
@@ -98,7 +98,7 @@ class Unlocked:
         self._purge()
         setting = TRANSACTION_MARK if for_transaction else SESSION_MARK
         mark = os.urandom(_MARK_BYTES).hex()
-        # Only marks of this session: what RESET ALL sets, by ALTER ROLE, say, must never be one.
+        # Only marks of this session are kept: a value that RESET ALL sets, by ALTER ROLE, say, must not be a mark.
         unlocked: Iterable[_UnlockedKey | _UnlockedUser] = chain(*self._keys.values(), *self._users.values())
         kept = {one.scope.mark: None for one in unlocked if one.scope.setting == setting}
         self._database.mark_session(setting, _SEPARATOR.join([*kept, mark]), is_local=for_transaction)
@@ -109,12 +109,12 @@ class Unlocked:
         return Scope(setting, mark)
 
     def keep_key(self, record: Record, secret: bytes, wrapped: bytes, scope: Scope) -> None:
-        """Keep a data key that a passphrase has opened, for the user that the record is for.
+        """Keep a data key that a passphrase has opened, for the user of the record.
 
         Args:
-            record: the key's.
+            record: the record of the key.
             secret: its bytes.
-            wrapped: the passphrase wrap that it was opened by.
+            wrapped: the passphrase wrap that was opened.
             scope: from ``scope``.
         """
         kept = self._keys.setdefault((record.uuid, record.user), [])
@@ -122,7 +122,7 @@ class Unlocked:
         del kept[:-_KEPT_MAX]
 
     def add_wrap(self, record: Record, wrapped: bytes) -> None:
-        """Note that a data key is in another passphrase wrap, too, if it is unlocked."""
+        """Note that another passphrase wrap holds a data key, too, if the key is unlocked."""
         for key in self._keys.get((record.uuid, record.user), ()):
             key.wraps.add(wrapped)
 
@@ -140,7 +140,7 @@ class Unlocked:
         del kept[:-_KEPT_MAX]
 
     def add_pair(self, user: int, public: bytes, secret: bytes) -> None:
-        """Keep a user's next key pair beside the present one, if that is unlocked."""
+        """Keep a user's next key pair beside the present pair, if the present pair is unlocked."""
         self._purge()
         for unlocked in self._users.get(user, ()):
             unlocked.pairs[public] = secret
@@ -149,20 +149,20 @@ class Unlocked:
         """Return the secret of a data key that has no wrap under the root key.
 
         Args:
-            record: the key's, for the current user.
+            record: the record of the key, for the current user.
 
         Returns:
             The secret. It must not be given to SQL.
 
         Raises:
-            KeyStateError: it is locked: this user has not unlocked it, or not with a wrap that it still has.
+            KeyStateError: the key is locked: this user has not unlocked it, or only with a wrap that is gone.
         """
         self._purge()
         for key in self._keys.get((record.uuid, record.user), ()):
             if record.passphrase_wrap in key.wraps:
                 return key.secret
         if record.user_wrap is not None:
-            from .user_wrap import open_user_wrap  # slow to import
+            from .user_wrap import open_user_wrap  # the import is slow
 
             for user in self._users.get(record.user, ()):
                 for public, secret in user.pairs.items():
@@ -172,7 +172,7 @@ class Unlocked:
         raise locked(record)
 
     def _purge(self) -> None:
-        """Forget what has ended."""
+        """Forget the unlocks that have ended."""
         marks = {
             setting: (self._database.setting(setting) or "").split(_SEPARATOR)
             for setting in (SESSION_MARK, TRANSACTION_MARK)
@@ -181,7 +181,7 @@ class Unlocked:
         _keep_marked(self._users, marks)
 
     def listing(self, user: int) -> list[tuple[str, int | None, str | None, str]]:
-        """Return what a user has unlocked: kind, a data key's id and name, and until when; no secrets."""
+        """List the unlocks of a user: kind, a data key's id and name, and the duration; no secrets."""
         self._purge()
         listed: list[tuple[str, int | None, str | None, str]] = []
         for (_, owner), keys in self._keys.items():

@@ -1,14 +1,16 @@
-"""Remembers what users may do with keys, for as long as PostgreSQL reports no change of the key tables.
+"""The cache of users' rights to keys. It is valid as long as PostgreSQL reports no change of the key tables.
 
 Each write to the key tables invalidates the relation cache entry of the table ``key``. PostgreSQL broadcasts that
 at COMMIT, also to standbys, and reverts it at ROLLBACK. The cache watches a kept plan over that table: as long as
 the plan is valid, no change was reported, and no query is sent.
 
-What PostgreSQL does not report is compared at the first use in each statement: the expiry of a key with the
-statement's time stamp, and whether the user is still a member of the roles that its rights came through.
+PostgreSQL does not report two kinds of change: the expiry of a key, and the end of the user's membership in the
+roles that the rights came through. The cache checks both at the first use in each statement. It compares the
+expiry with the statement's time stamp.
 
-In a statement that is not the first of its transaction, the session's relation cache may be behind: PostgreSQL
-accepts invalidations when a transaction begins and when a lock is taken. So they are accepted first.
+In a statement that is not the first of its transaction, the session's relation cache may be out of date:
+PostgreSQL accepts invalidations when a transaction begins and when a lock is taken. So the cache accepts them
+first.
 """
 
 from collections.abc import Hashable, Sequence
@@ -19,16 +21,17 @@ if TYPE_CHECKING:
     from .record import Record
 
 ENTRIES_MAX = 16_384
-"""How many entries the cache has; the one that was used least recently goes first."""
+"""The maximum number of entries. The least recently used entry is removed first."""
 
 
 class Conditions(NamedTuple):
-    """The conditions under which something that was checked stays true while no change is reported.
+    """The conditions under which an answer of the cache stays true while no change is reported.
 
     Attributes:
-        expires: when it ends, in microseconds since 2000-01-01 UTC, or None.
+        expires: the time when the answer ends, in microseconds since 2000-01-01 UTC, or None.
         roles: the OIDs of the roles that the user must be a member of.
-        is_for_statement: it ends with the statement: a key that the session has unlocked may be locked again.
+        is_for_statement: whether the answer ends with the statement: a key that the session has unlocked may be
+            locked again.
     """
 
     expires: int | None
@@ -54,7 +57,7 @@ class _Entry:
 
 
 class UseCache:
-    """What the users of one session were found to be allowed, by what they asked for.
+    """The rights of the users of one session, by their questions.
 
     Attributes:
         is_quick: whether an answer holds for the rest of the statement. It does not in a transaction that has
@@ -69,7 +72,7 @@ class UseCache:
         self.is_quick = True
 
     def get(self, which: Hashable) -> Any:
-        """Return what was put there for a question, if it still holds, or None.
+        """Return the answer to a question, if it is in the cache and still true, or None.
 
         Args:
             which: the question; the user is part of it.
@@ -86,17 +89,17 @@ class UseCache:
             del self._entries[which]
             if not self._still_holds(entry.conditions, stamp):
                 return None
-            self._entries[which] = entry  # as the one that was used last
+            self._entries[which] = entry  # the end of the dictionary is for the last used entry
             entry.stamp = stamp
         return entry.value
 
     def put(self, which: Hashable, value: Any, conditions: Conditions) -> None:
-        """Remember the answer to a question that ``get`` has none for.
+        """Remember the answer to a question to which ``get`` returned None.
 
         Args:
             which: see ``get``.
             value: the answer.
-            conditions: under which it stays true.
+            conditions: the conditions under which the answer stays true.
         """
         if len(self._entries) >= ENTRIES_MAX:
             del self._entries[next(iter(self._entries))]
@@ -124,7 +127,7 @@ class UseCache:
         self._stamp = stamp
 
     def _renew(self) -> None:
-        # In this order: a change that comes in between is noticed next time.
+        # The order matters: a change between the two steps is noticed next time.
         self._entries.clear()
         self._database.renew_key_watch()
 

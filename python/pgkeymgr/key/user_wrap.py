@@ -1,10 +1,9 @@
 """User wraps: data keys sealed to a user's public key, which only that user can open.
 
 A user wrap is one byte for its format (1) and a libsodium sealed box (X25519, XSalsa20-Poly1305) of the
-BLAKE2b-256 of the associated data and the secret. A sealed box authenticates no associated data: so that a wrap
-which is copied to another key does not open, the hash goes into the box, where it is authenticated with the
-secret, and is compared after opening. Anybody can seal to a public key: a user wrap says who can read a key, not
-who made it.
+BLAKE2b-256 of the associated data and the secret. A sealed box authenticates no associated data. So the box holds
+the hash, which is authenticated with the secret and compared after opening: a wrap that is copied to another key
+does not open. Anybody can seal to a public key: a user wrap identifies its reader, not its maker.
 
 Source: https://doc.libsodium.org/public-key_cryptography/sealed_boxes
 """
@@ -29,7 +28,7 @@ def user_wrap(secret: bytes, associated_data: bytes, public: bytes) -> bytes:
 
     Args:
         secret: the data key, of any length.
-        associated_data: what the wrap belongs to.
+        associated_data: the data that the wrap is bound to.
         public: the user's public key, 32 bytes.
 
     Returns:
@@ -39,16 +38,17 @@ def user_wrap(secret: bytes, associated_data: bytes, public: bytes) -> bytes:
 
 
 def open_user_wrap(wrapped: bytes, associated_data: bytes, public: bytes, secret_key: bytes) -> bytes | None:
-    """Open what ``user_wrap`` made.
+    """Open a wrap that ``user_wrap`` made.
 
     Args:
         wrapped: the wrap.
-        associated_data: what it was made with.
+        associated_data: the associated data that the wrap was made with.
         public: the user's public key, 32 bytes.
         secret_key: the secret half, 32 bytes.
 
     Returns:
-        The data key, or None if it does not open: it was altered, is another key's, or is sealed to somebody else.
+        The data key, or None if the wrap does not open: it was altered, belongs to another key, or is sealed to
+        another user.
     """
     if wrapped[:1] != _FORMAT or len(wrapped) < OVERHEAD_BYTES:
         return None

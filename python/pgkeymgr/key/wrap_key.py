@@ -1,4 +1,4 @@
-"""A user's own secrets under the root key."""
+"""The wrapping of users' own secrets under the root key."""
 
 from ..errors import not_authentic
 from ..root_key import FINGERPRINT_BYTES
@@ -8,7 +8,7 @@ from .root_wrap import RootWraps
 
 
 class WrapKey:
-    """The wrapping of secrets that are the user's own, for one session."""
+    """The wrapping of users' own secrets, for one session."""
 
     def __init__(self, wraps: RootWraps, database: Database) -> None:
         self._wraps = wraps
@@ -18,7 +18,7 @@ class WrapKey:
         """Wrap a secret under the root key.
 
         Args:
-            secret: of any length; None gives None.
+            secret: the secret, of any length; None gives None.
 
         Returns:
             The root key's fingerprint (16 bytes) and the wrap.
@@ -33,17 +33,17 @@ class WrapKey:
         return fingerprint + root_key.wrap(secret, b"wrap_key" + fingerprint)
 
     def unwrap_key(self, wrapped: bytes | None) -> bytes | None:
-        """Unwrap what ``wrap_key`` made.
+        """Unwrap a result of ``wrap_key``.
 
         Args:
-            wrapped: None gives None.
+            wrapped: the result; None gives None.
 
         Returns:
             The secret.
 
         Raises:
-            DataError: it does not verify.
-            RootKeyError: there is no root key, or it was made under another.
+            DataError: the wrap does not verify.
+            RootKeyError: there is no root key, or the wrap was made under another root key.
         """
         if wrapped is None:
             return None

@@ -1,12 +1,13 @@
 """The rows of the tables key_wrap and user_key. Every statement that writes them is here.
 
-A wrap is added to a key, or removed from it, while the key's row is locked, and its state is looked at under that
-lock. So a key that one session destroys does not get a wrap from another one: one of the two waits for the other.
-The row is written, too, without a change: a transaction that is REPEATABLE READ would not see, and not erase, a
-wrap that was added since its snapshot; that the row was written meanwhile makes it begin again.
+A session that adds a wrap to a key, or removes a wrap, locks the key's row and checks the key's state under that
+lock. So a key that one session destroys does not get a wrap from another session: one of the two waits for the
+other. The session also writes the row without a change. A REPEATABLE READ transaction would not see, and not
+erase, a wrap that was added since its snapshot. The written row makes that transaction fail, so that it is begun
+again.
 
-Who seals to users' public keys locks the table user_key first, then rows of keys, so that no pair is rotated in
-between, and nobody waits for each other.
+A session that seals to users' public keys locks the table user_key first, then the rows of keys. So no pair is
+rotated in between, and no two sessions wait for each other.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +26,7 @@ _BATCH = 1000
 
 
 class KeyWraps:
-    """The wraps of one key that this transaction has made, or has locked; all within ``KeyTable.change``."""
+    """The wraps of one key that this transaction made or locked; to be used within ``KeyTable.change``."""
 
     def __init__(self, database: "Database", root_wraps: "RootWraps", key_id: int, associated_data: bytes) -> None:
         self._database = database
@@ -34,13 +35,13 @@ class KeyWraps:
         self._associated_data = associated_data
 
     def set_root(self, secret: bytes) -> None:
-        """Store a wrap under the root key, in place of the one there may be.
+        """Store a wrap under the root key; this replaces an earlier wrap.
 
         Args:
-            secret: what is wrapped, usually the key's secret.
+            secret: the bytes to wrap, usually the key's secret.
 
         Raises:
-            RootKeyError: there is no root key, or the wraps of this database are made under another one.
+            RootKeyError: there is no root key, or the wraps of this database are made under another root key.
         """
         fingerprint, wrapped = self._root_wraps.wrap(secret, self._associated_data)
         self._database.execute(
@@ -54,7 +55,7 @@ class KeyWraps:
         )
 
     def set_passphrase(self, secret: bytes, stretched: "Stretched") -> bytes:
-        """Store a wrap under a passphrase, in place of the one there may be, and return it."""
+        """Store a wrap under a passphrase, and return the wrap; this replaces an earlier wrap."""
         stretching = stretched.stretching
         wrapped = wrap(secret, self._associated_data, stretched.wrapping_key)
         self._database.execute(
@@ -71,8 +72,8 @@ class KeyWraps:
         return wrapped
 
     def set_user(self, secret: bytes, public: bytes) -> None:
-        """Store a wrap that is sealed to a user's public key, in place of the one there may be."""
-        from .user_wrap import user_wrap  # slow to import
+        """Store a wrap that is sealed to a user's public key; this replaces an earlier wrap."""
+        from .user_wrap import user_wrap  # the import is slow
 
         self._database.execute(
             "INSERT INTO {s}.key_wrap (key_id, kind, holder, wrapped)"
@@ -100,7 +101,7 @@ class SealedKey(NamedTuple):
 
 
 class WrapRows:
-    """The table key_wrap, for one session; all within ``KeyTable.change`` unless it says otherwise."""
+    """The table key_wrap, for one session; within ``KeyTable.change``, unless a docstring says otherwise."""
 
     def __init__(self, database: "Database", root_wraps: "RootWraps") -> None:
         self._database = database
@@ -119,7 +120,7 @@ class WrapRows:
         """Lock keys until the transaction ends, and return the wraps of each.
 
         Args:
-            records: of the keys.
+            records: the records of the keys.
 
         Raises:
             KeyStateError: one of them was destroyed.
@@ -136,14 +137,14 @@ class WrapRows:
         """Lock keys until the transaction ends, so that nobody else adds wraps to them or removes any.
 
         Args:
-            key_ids: of the keys.
-            is_written: write the rows, too; not needed where no wrap is added.
+            key_ids: the ids of the keys.
+            is_written: whether to write the rows, too; that is not needed if no wrap is added.
 
         Returns:
-            The states of those that are there, by id.
+            The states of the keys that exist, by id.
         """
         ids = ("integer[]", list(key_ids))
-        # In the order of their ids: two sessions that lock several do not wait for each other.
+        # The keys are locked in the order of their ids, so that two sessions do not wait for each other.
         rows = self._database.execute(
             "SELECT id, state::text AS state FROM {s}.key WHERE id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY id"
             " FOR UPDATE",
@@ -159,10 +160,10 @@ class WrapRows:
         """Lock a key until the transaction ends, so that it is not destroyed while a key is made for it.
 
         Raises:
-            KeyStateError: it was destroyed.
-            UndefinedError: it was dropped.
+            KeyStateError: the key was destroyed.
+            UndefinedError: the key was dropped.
         """
-        # Other sessions may make keys for it at the same time.
+        # A shared lock lets other sessions make keys for this key at the same time.
         rows = self._database.execute(
             "SELECT state::text AS state FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1 FOR SHARE",
             ("integer", record.id),
@@ -174,7 +175,7 @@ class WrapRows:
     def holders(self, record: Record) -> list[bytes]:
         """Return the public keys of the users to whom a key is sealed.
 
-        The key must be locked, and the table user_key, too, if there may be any.
+        The key must be locked. The table user_key must be locked, too, if there may be such users.
         """
         rows = self._database.execute(
             "SELECT u.public FROM {s}.user_key AS u JOIN {s}.key_wrap AS w"
@@ -185,7 +186,7 @@ class WrapRows:
         return [row["public"] for row in rows]
 
     def passphrase_wrap(self, record: Record) -> "tuple[Stretching, bytes] | None":
-        """Return how the passphrase of a key is stretched, and its wrap, or None; outside ``change``, too."""
+        """Return the stretching and the wrap of a key's passphrase, or None; outside ``change``, too."""
         from .passphrase import Stretching
 
         rows = self._database.as_owner(
@@ -201,15 +202,15 @@ class WrapRows:
         return Stretching(row["salt"], row["opslimit"], row["memlimit"]), row["wrapped"]
 
     def remove(self, key_ids: Sequence[int], kind: str, holder: bytes = b"") -> list[int]:
-        """Lock keys, and remove a wrap from each, but not the last of any.
+        """Lock keys, and remove a wrap from each, but never a key's last wrap.
 
         Args:
-            key_ids: of the keys.
-            kind: of the wraps.
-            holder: of a user's, the public key, 32 bytes.
+            key_ids: the ids of the keys.
+            kind: the kind of the wraps.
+            holder: the public key of the user, 32 bytes, for the kind ``user``.
 
         Returns:
-            The ids of those that had it.
+            The ids of the keys that had such a wrap.
 
         Raises:
             KeyStateError: one of them has no other wrap.
@@ -234,7 +235,7 @@ class WrapRows:
         return removed
 
     def without_wraps(self, key_ids: Sequence[int]) -> "Rows":
-        """Return id and name of those of some keys that nothing can open any more."""
+        """Return id and name of each of some keys that has no wrap any more."""
         return self._database.execute(
             "SELECT k.id, k.name FROM {s}.key AS k WHERE k.id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS"
             " (SELECT FROM {s}.key_wrap AS w WHERE w.key_id OPERATOR(pg_catalog.=) k.id) ORDER BY k.id",
@@ -254,7 +255,7 @@ class WrapRows:
             " AND w.holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex') ORDER BY k.id"
         )
         self.lock(row["id"] for row in self._database.execute(sealed, ("bytea", public)))
-        # Again, under the lock: some of them may have been destroyed meanwhile.
+        # The query is repeated under the lock: another session may have destroyed some of the keys.
         found = []
         for row in self._database.execute(sealed, ("bytea", public)):
             associated_data = wrap_associated_data(row["uuid"], row["key_type"])
@@ -263,7 +264,7 @@ class WrapRows:
         return found
 
     def remove_all_of(self, public: bytes) -> None:
-        """Remove whatever is sealed to a user, even the last wrap of a key; the keys must be locked.
+        """Remove all wraps that are sealed to a user, even the last wrap of a key; the keys must be locked.
 
         Args:
             public: the user's public key, 32 bytes.
@@ -279,10 +280,10 @@ class WrapRows:
 
         Args:
             newest: the fingerprint of the newest root key.
-            rewrapped: makes a wrap under it, given the key and its present wrap as a row.
+            rewrapped: returns a wrap under that root key, for a row with the key and its present wrap.
 
         Returns:
-            How many there were.
+            The number of new wraps.
         """
         execute = self._database.execute
         older = (
@@ -296,9 +297,10 @@ class WrapRows:
         arguments = (("text", newest), ("integer", _BATCH))
         count = 0
         while found := execute(older, *arguments):
-            # Their wraps are written below, which is as good as a write of their rows.
+            # The wraps are written below, which has the same effect as a write of the rows.
             states = self.lock((row["key_id"] for row in found), is_written=False)
-            # Again, under the lock: some of them may have been destroyed meanwhile. Others come in the next round.
+            # The query is repeated under the lock: another session may have destroyed some of the keys. The next
+            # round handles keys that the first query did not find.
             rows = [row for row in execute(older, *arguments) if row["key_id"] in states]
             execute(
                 "UPDATE {s}.key_wrap AS w SET wrapped = new.wrapped, fingerprint = $1"
@@ -322,7 +324,7 @@ def count_by_root_key(database: "Database") -> dict[str, int]:
 
 
 class UserKeyRow(NamedTuple):
-    """A user's key pair, as it is stored."""
+    """A user's key pair, as the table has it."""
 
     public: bytes
     stretching: "Stretching"
@@ -336,11 +338,11 @@ class UserKeyRows:
         self._database = database
 
     def lock_for_sealing(self) -> None:
-        """Let nobody rotate or remove a pair until the transaction ends: they would miss the wraps to come."""
+        """Let nobody rotate or remove a pair until the transaction ends: a rotation would miss the new wraps."""
         self._database.execute("LOCK TABLE {s}.user_key IN SHARE MODE")
 
     def lock_for_change(self) -> None:
-        """Let nobody seal to a public key until the transaction ends: what they seal would be lost."""
+        """Let nobody seal to a public key until the transaction ends: the sealed keys would be lost."""
         self._database.execute("LOCK TABLE {s}.user_key IN SHARE ROW EXCLUSIVE MODE")
 
     def find(self, user: int) -> UserKeyRow | None:
@@ -364,21 +366,21 @@ class UserKeyRows:
         return UserKeyRow(row["public"], Stretching(row["salt"], row["opslimit"], row["memlimit"]), row["wrapped"])
 
     def public_of_role(self, role: str) -> bytes | None:
-        """Return the public key of a role that is given by name; within ``change``."""
+        """Return the public key of a role by its name; within ``change``."""
         rows = self._database.execute(
             "SELECT public FROM {s}.user_key WHERE role = $1::pg_catalog.regrole", ("text", role)
         )
         return rows[0]["public"] if rows else None
 
     def insert(self, user: int, row: UserKeyRow) -> bool:
-        """Store the pair of a user who has none; within ``change``.
+        """Store the pair of a user who has no pair; within ``change``.
 
         Args:
             user: the role's OID.
             row: the pair.
 
         Returns:
-            Whether it was stored: another session may have stored one meanwhile.
+            Whether the pair was stored: another session may have stored a pair before.
         """
         return bool(
             self._database.execute(
@@ -389,16 +391,16 @@ class UserKeyRows:
         )
 
     def replace(self, user: int, row: UserKeyRow, old_public: bytes) -> bool:
-        """Store a pair in place of another one; within ``change``.
+        """Store a pair in place of another pair; within ``change``.
 
         Args:
             user: the role's OID.
             row: the pair.
-            old_public: the public key of the other one.
+            old_public: the public key of the other pair.
 
         Returns:
-            Whether it was stored: another session may have replaced or removed the other one meanwhile, and what
-            was sealed to that would be lost.
+            Whether the pair was stored. It is not stored if another session has replaced or removed the other
+            pair before: the keys that were sealed to the next pair would be lost.
         """
         return bool(
             self._database.execute(
@@ -420,10 +422,10 @@ class UserKeyRows:
         ]
 
     def delete(self, role: str) -> bytes | None:
-        """Remove the pair of a role that is given by name; within ``change``.
+        """Remove the pair of a role by its name; within ``change``.
 
         Returns:
-            Its public key, or None if it has none.
+            The public key of the role, or None if the role has no pair.
         """
         rows = self._database.execute(
             "DELETE FROM {s}.user_key WHERE role = $1::pg_catalog.regrole RETURNING public", ("text", role)

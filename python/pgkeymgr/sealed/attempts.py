@@ -1,4 +1,4 @@
-"""Passphrases that were wrong: told to the log and the audit trail, and answered a little later."""
+"""Wrong passphrases: the log and the audit trail receive a report of each, and the answer comes a little later."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,7 +7,7 @@ from ..errors import DataError, PassphraseError
 from ..key.table import KeyTable
 
 DELAY_SECONDS = 0.1
-"""Beside the cost of Argon2id, which each guess has."""
+"""The pause adds to the cost of Argon2id, which each guess has."""
 
 _Result = TypeVar("_Result")
 
@@ -19,13 +19,13 @@ def attempt(
 
     Args:
         table: the key table.
-        event: what the log and the trail call its failure.
-        key_id: of which key, or None for a user's pair.
+        event: the name of the failure in the log and the trail.
+        key_id: the key's id, or None for a user's pair.
         key_name: its name, or None.
-        operation: what to run.
+        operation: the function to run.
 
     Returns:
-        What it returns.
+        The result of the operation.
 
     Raises:
         PassphraseError: the passphrase was wrong.

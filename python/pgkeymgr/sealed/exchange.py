@@ -11,18 +11,18 @@ from ..key.table import KeyTable
 from . import message
 from .message import Offer
 
-# Whoever may set this for a database owns it; a session's own SET does not count.
+# Only the owner of a database, or a superuser, may set this for it; a session's own SET does not count.
 PLAIN_SETTING = "pgkeymgr.allow_plain_connections"
 _TRUE = ("on", "true", "yes", "1")
 
-# So that an offer ends where what is unlocked does, at DISCARD ALL, say; see key/unlocked.py.
+# The mark ends an offer together with the unlocked keys, at DISCARD ALL, say; see key/unlocked.py.
 OFFER_MARK = "pgkeymgr.offer"
 
 _MARK_BYTES = 16
 
 
 def allows_plain(database: Database) -> bool:
-    """Tell whether this database takes sealed secrets over connections without TLS; in ``Database.as_owner``."""
+    """Return whether this database takes sealed secrets over connections without TLS; in ``Database.as_owner``."""
     rows = database.execute(
         "SELECT FROM pg_catalog.pg_db_role_setting AS s, pg_catalog.unnest(s.setconfig) AS one"
         " WHERE s.setrole OPERATOR(pg_catalog.=) 0 AND s.setdatabase OPERATOR(pg_catalog.=)"
@@ -35,7 +35,7 @@ def allows_plain(database: Database) -> bool:
 
 
 class _Pending:
-    """The offer that this session has made and nobody has answered, and whose it is."""
+    """The offer that this session has made and nobody has answered, with its user."""
 
     __slots__ = ("challenge", "mark", "public", "secret_key", "user")
 
@@ -59,7 +59,7 @@ class Exchange:
         self._pending: _Pending | None = None
 
     def exchange_offer(self) -> Offer:
-        """Make an offer for one sealed message from the current user; it replaces the one before.
+        """Make an offer for one sealed message from the current user; it replaces the offer before.
 
         Returns:
             The offer; see ``pgkeymgr.sealed.message``.
@@ -81,7 +81,7 @@ class Exchange:
         return message.sign_offer(public, challenge, signing_key)
 
     def open(self, sealed: bytes, *counts: int) -> list[bytes]:
-        """Open a message that was sealed to the present offer. Whatever comes of it, the offer is gone.
+        """Open a message that was sealed to the present offer. The offer ends, even if the message does not open.
 
         Args:
             sealed: the message.

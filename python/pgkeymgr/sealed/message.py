@@ -1,15 +1,15 @@
-"""What a client and a server say to each other so that secrets travel sealed. Both sides use this module.
+"""The protocol by which a client sends sealed secrets to a server. Both sides use this module.
 
 The server makes an offer: an X25519 public key and a challenge of 32 random bytes, both for this one message,
-and an Ed25519 signature of them under its long-term exchange key. The client checks the signature, and that the
-exchange key is the one it has pinned; then it seals, to the offer's public key, the challenge followed by each
-secret, which is its length in 4 bytes (big-endian) and its bytes.
+and an Ed25519 signature of them under its long-term exchange key. The client checks the signature, and checks
+that it has pinned the exchange key. Then the client seals the challenge, followed by each secret, to the offer's
+public key. A secret is written as its length in 4 bytes (big-endian) and its bytes.
 
-Why that is safe: only the session that made the offer has the secret half of its key, and it throws it away at
-the first message it gets. So a sealed message is of no use in another session, nor later in this one, nor to
-somebody who gets hold of the exchange key, which signs and decrypts nothing. The signature's text begins with a
-label that no other signature of pgkeymgr has. A sealed box says nothing of who made it: it is the connection and
-PostgreSQL's authentication that do.
+The protocol is safe for these reasons. Only the session that made the offer has the secret half of the offer's
+key, and the session forgets it at the first message that arrives. So a sealed message is of no use in another
+session, nor later in the same session. It is of no use to a thief of the exchange key either, since that key
+signs and decrypts nothing. The signed text begins with a label that no other signature of pgkeymgr has. A sealed
+box does not identify its maker: the connection and PostgreSQL's authentication do.
 
 Sources: https://doc.libsodium.org/public-key_cryptography/sealed_boxes,
 https://doc.libsodium.org/public-key_cryptography/public-key_signatures (Ed25519, RFC 8032)
@@ -38,13 +38,13 @@ _LABEL = b"pgkeymgr exchange offer, format 1\0"
 
 
 class Offer(NamedTuple):
-    """What ``exchange_offer()`` returns.
+    """The result of ``exchange_offer()``.
 
     Attributes:
         public: the X25519 public key to seal to, 32 bytes.
         challenge: 32 random bytes, to be sealed before the secrets.
         server_key: the server's long-term Ed25519 public key, 32 bytes.
-        signature: of the first two under the third, 64 bytes.
+        signature: the signature of the public key and the challenge under the server key, 64 bytes.
     """
 
     public: bytes
@@ -85,11 +85,11 @@ def check_offer(offer: Offer, pinned: str) -> None:
 
     Args:
         offer: from the server.
-        pinned: the fingerprint of the server's exchange key, from ``exchange_fingerprint()``; in either case, with
-            colons or spaces if you like.
+        pinned: the fingerprint of the server's exchange key, from ``exchange_fingerprint()``. Upper case, colons
+            and spaces are allowed.
 
     Raises:
-        FingerprintError: the exchange key is another one, or the signature is not of this offer.
+        FingerprintError: the exchange key is not the pinned key, or the signature is not of this offer.
         DataError: a part of the offer has the wrong length.
     """
     sizes = (PUBLIC_KEY_BYTES, CHALLENGE_BYTES, SERVER_KEY_BYTES, SIGNATURE_BYTES)
@@ -119,13 +119,13 @@ def seal(offer: Offer, pinned: str, secrets: Sequence[bytes]) -> bytes:
     Args:
         offer: from ``exchange_offer()``, in the session that is to get the secrets.
         pinned: the fingerprint of the server's exchange key; see ``check_offer``.
-        secrets: one or more; a passphrase as UTF-8.
+        secrets: at least one secret; a passphrase is given as UTF-8.
 
     Returns:
-        The sealed message, good for one call in that session.
+        The sealed message, which is valid for one call in that session.
 
     Raises:
-        FingerprintError: the offer is not of that server.
+        FingerprintError: the pinned server did not make the offer.
         DataError: a part of the offer has the wrong length, or the secrets are too long.
     """
     check_offer(offer, pinned)
@@ -142,15 +142,15 @@ def open_sealed(sealed: bytes, public: bytes, secret_key: bytes, challenge: byte
     Args:
         sealed: from ``seal``, or from another program that does the same.
         public: the offer's public key, 32 bytes.
-        secret_key: the secret half of it, 32 bytes.
-        challenge: the offer's, 32 bytes.
+        secret_key: the secret half of that key, 32 bytes.
+        challenge: the challenge of the offer, 32 bytes.
 
     Returns:
         The secrets.
 
     Raises:
         ChallengeError: it was sealed to another offer, or has another challenge in it.
-        DataError: what follows the challenge is not secrets with their lengths.
+        DataError: the bytes after the challenge are not secrets with their lengths.
     """
     if len(sealed) > SEALED_BYTES_MAX:
         raise DataError(f"sealed must be at most {SEALED_BYTES_MAX} bytes long, not {len(sealed)}")

@@ -1,4 +1,4 @@
-"""Data keys under passphrases that travel sealed: given, unlocked, changed, dropped."""
+"""The functions that add, use, change and drop the passphrases of data keys; the passphrases travel sealed."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from .exchange import Exchange
 class Passphrases:
     """The functions of passphrases, for one session.
 
-    A key that is named stands for its versions, too, and for the keys of its blind indexes; an id is for one key.
+    A name stands for all versions of the key, and for the keys of its blind indexes; an id stands for one key.
     """
 
     def __init__(self, table: KeyTable, wraps: PassphraseWraps, exchange: Exchange) -> None:
@@ -54,7 +54,7 @@ class Passphrases:
         Args:
             key: name or id.
             sealed: the passphrase.
-            for_transaction: until the transaction ends, not the session.
+            for_transaction: whether the key is unlocked until the transaction ends, instead of the session.
 
         Raises:
             ChallengeError: the message is not for this session's present offer.
@@ -78,7 +78,7 @@ class Passphrases:
 
         Args:
             key: name or id.
-            sealed: the present passphrase, and the one to come.
+            sealed: the present passphrase and the new passphrase.
 
         Raises:
             ChallengeError: the message is not for this session's present offer.
@@ -109,7 +109,7 @@ class Passphrases:
         self._drop_wraps(key, "passphrase", lambda each: each.has_wrap("passphrase"))
 
     def add_root_wrap(self, key: str | int) -> None:
-        """Wrap a key that is unlocked under the root key, too: the server can open it from now on.
+        """Wrap an unlocked key under the root key, too: the server can open it from then on.
 
         Args:
             key: name or id.
@@ -125,7 +125,7 @@ class Passphrases:
                 self._wraps.add_root_wrap(each, secret)
 
     def drop_root_wrap(self, key: str | int) -> None:
-        """Remove a key's wrap under the root key: only who has a passphrase or a shared copy opens it from now on.
+        """Remove a key's wrap under the root key: only a passphrase or a shared copy opens the key from then on.
 
         Args:
             key: name or id.
@@ -137,7 +137,7 @@ class Passphrases:
         self._drop_wraps(key, "root", lambda each: each.root_wrap is not None)
 
     def supersede_sealed(self, key: str | int, sealed: bytes) -> int:
-        """Make a new version of a key that has a passphrase, under the same one; see ``supersede_data_key``.
+        """Make a new version of a key under the same passphrase; see ``supersede_data_key``.
 
         Args:
             key: name or id of its current version.
@@ -172,14 +172,14 @@ class Passphrases:
 
     def _drop_wraps(self, key: str | int, kind: str, has_it: Callable[[Record], bool]) -> None:
         record, *others = self._related(key)
-        self._wraps.drop_wrap(record, kind)  # refused if this one does not have it
+        self._wraps.drop_wrap(record, kind)  # raises an error if this key does not have the wrap
         for each in filter(has_it, others):
             self._wraps.drop_wrap(each, kind)
 
     def _open_all(
         self, event: str, record: Record, others: list[Record], passphrase: bytes
     ) -> list[tuple[Record, bytes, bytes]]:
-        """Open a key, and those of the others that the passphrase opens, too; each with the wrap that did."""
+        """Open a key, and the other keys that the passphrase opens; return each with the wrap that was opened."""
         check_passphrase(passphrase)
         stretched: dict[Stretching, bytes] = {}
         first = attempt(
@@ -192,6 +192,6 @@ class Passphrases:
         opened = [(record, *first)]
         for each in others:
             if each.has_wrap("passphrase") and each.state == "enabled":
-                with contextlib.suppress(PassphraseError):  # it has another one
+                with contextlib.suppress(PassphraseError):  # the key has another passphrase
                     opened.append((each, *self._wraps.open_wrap(each, passphrase, stretched)))
         return opened

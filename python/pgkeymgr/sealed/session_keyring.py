@@ -1,4 +1,4 @@
-"""What is unlocked in a session: listed, and forgotten."""
+"""The functions that list and forget the keys that a session has unlocked."""
 
 from ..key.passphrase_wrap import PassphraseWraps
 from ..key.table import KeyTable
@@ -6,7 +6,7 @@ from .exchange import Exchange
 
 
 class SessionKeyring:
-    """The listing and the end of what a session has unlocked."""
+    """The list of the keys that a session has unlocked, and the way to forget them."""
 
     def __init__(self, table: KeyTable, wraps: PassphraseWraps, exchange: Exchange) -> None:
         self._table = table
@@ -14,7 +14,7 @@ class SessionKeyring:
         self._exchange = exchange
 
     def lock(self) -> None:
-        """Forget everything that was unlocked in this session, by any role, and the open offer."""
+        """Forget all keys that any role has unlocked in this session, and the open offer."""
         self._exchange.forget_offer()
         self._table.unlocked.clear()
         self._table.keyring.clear()
@@ -22,5 +22,5 @@ class SessionKeyring:
         self._wraps.clear()
 
     def _session_keyring(self) -> list[tuple[str, int | None, str | None, str]]:
-        """List what the current user has unlocked in this session."""
+        """List the keys that the current user has unlocked in this session."""
         return self._table.unlocked.listing(self._table.database.user())

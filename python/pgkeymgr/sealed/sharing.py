@@ -1,4 +1,4 @@
-"""Data keys shared to users: a sealed copy for each, which only that user can open."""
+"""Data keys that are shared to users: each user has a sealed copy, which only that user can open."""
 
 from ..errors import DataError, KeyStateError, UndefinedError
 from ..key.record import Record
@@ -14,7 +14,7 @@ class Sharing:
         self._table = table
 
     def share_data_key(self, key: str | int, role: str) -> None:
-        """Seal a key to a role's key pair, with all its versions and the keys of its blind indexes, and grant it.
+        """Seal a key, all its versions and the keys of its blind indexes to a role's key pair, and grant the key.
 
         Args:
             key: name or id. Each version must be unlocked, or have a wrap under the root key.
@@ -51,7 +51,7 @@ class Sharing:
 
         Raises:
             UndefinedError: there is no such key, or the role has no key pair.
-            KeyStateError: it is not shared to the role, or nothing else could open it.
+            KeyStateError: the key is not shared to the role, or has no other wrap.
         """
         record = self._find(key, role)
         related = [each.id for each in self._table.related(record, also_destroyed=True)]
@@ -73,7 +73,7 @@ class Sharing:
         return record
 
     def _lock_public(self, role: str) -> bytes:
-        # No rotation of the pair meanwhile: it would miss the wrap to come.
+        # A rotation of the pair at the same time would miss the new wrap.
         self._table.user_key_rows.lock_for_sealing()
         public = self._table.user_key_rows.public_of_role(role)
         if public is None:

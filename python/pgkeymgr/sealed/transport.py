@@ -1,4 +1,4 @@
-"""Data keys that come and go, sealed both ways."""
+"""The import and export of data keys; the keys travel sealed both ways."""
 
 from nacl import bindings
 
@@ -22,13 +22,13 @@ class Transport:
     def import_data_key(
         self, name: str, sealed: bytes, expires: str | None, comment: str | None, wrap: str
     ) -> int:
-        """Make a data key of bytes that were brought along, owned by the current user.
+        """Make a data key of given bytes, owned by the current user.
 
         Args:
             name: 1 to 255 characters; no other enabled key has it.
-            sealed: the key's 16 to 64 bytes, and, to wrap it under a passphrase, that.
-            expires: when, as a timestamp's text; None for never.
-            comment: for people; None for none.
+            sealed: the key's 16 to 64 bytes, and the passphrase, if the key is to be wrapped under one.
+            expires: the expiry, as a timestamp's text; None for never.
+            comment: a comment for people, or None.
             wrap: ``root``, ``user`` (the current user's key pair), or ``passphrase``.
 
         Returns:
@@ -60,7 +60,7 @@ class Transport:
         return self._table.create(new, event="import")
 
     def export_data_key(self, key: str | int, recipient_public: bytes) -> bytes:
-        """Return a key, sealed to a recipient.
+        """Seal a key to a recipient.
 
         Args:
             key: name or id; the current user may decrypt with it, and this session can open it.
@@ -73,7 +73,7 @@ class Transport:
             UndefinedError: there is no such key.
             PrivilegeError: the current user may not decrypt with it.
             KeyStateError: it is disabled, destroyed, expired or locked.
-            DataError: the public key has the wrong length, or is one that gives no secret.
+            DataError: the public key has the wrong length, or gives no shared secret.
         """
         if len(recipient_public) != PUBLIC_KEY_BYTES:
             raise wrong_length("recipient_public", recipient_public, PUBLIC_KEY_BYTES)

@@ -1,4 +1,4 @@
-"""What becomes of a secret before it is sealed: text as bytes, the same ones wherever it was typed."""
+"""The conversion of a secret to bytes before it is sealed: a text gives the same bytes on every system."""
 
 import unicodedata
 
@@ -8,18 +8,17 @@ from ..errors import DataError
 def secret_bytes(secret: str | bytes) -> bytes:
     """Return the bytes of a secret.
 
-    Text is normalised to NFC and encoded as UTF-8. Keyboards and systems differ in whether an é is one character
-    or an e with an accent, which nobody sees; and the same passphrase, typed on another system, is to open the
-    same key.
+    Text is normalised to NFC and encoded as UTF-8. On some systems an é is one character, on others an e with an
+    accent, and both look the same. The same passphrase must open the same key on all systems.
 
     Args:
-        secret: text, or bytes, which are taken as they are.
+        secret: a text, or bytes, which are returned unchanged.
 
     Returns:
         Its bytes.
 
     Raises:
-        DataError: it is neither, or it is text that is not Unicode.
+        DataError: the secret is neither text nor bytes, or the text is not Unicode.
     """
     if isinstance(secret, bytes):
         return secret
@@ -28,6 +27,6 @@ def secret_bytes(secret: str | bytes) -> bytes:
     try:
         return unicodedata.normalize("NFC", secret).encode()
     except UnicodeEncodeError:
-        # Raised below, since this exception has the secret in it, and would be that one's context.
+        # The error is raised below: this exception has the secret in it, and would be the context of the error.
         pass
     raise DataError("a secret has characters that are not Unicode: a lone surrogate")

@@ -1,4 +1,4 @@
-"""Users' own key pairs: made, unlocked, their passphrases changed, rotated."""
+"""The functions that make, unlock, rotate and drop users' key pairs, and change their passphrases."""
 
 from nacl import bindings
 
@@ -15,7 +15,7 @@ _LABEL = b"user key"
 
 
 class UserKeys:
-    """The functions of users' key pairs, for one session. Each is the current user's own."""
+    """The functions of users' key pairs, for one session. Users manage their own pairs."""
 
     def __init__(self, table: KeyTable, exchange: Exchange) -> None:
         self._table = table
@@ -24,7 +24,7 @@ class UserKeys:
         self._exchange = exchange
 
     def create_user_key(self, sealed: bytes) -> None:
-        """Make the current user's key pair, its secret half wrapped under a passphrase.
+        """Make the current user's key pair, and wrap its secret half under a passphrase.
 
         Args:
             sealed: the passphrase.
@@ -46,7 +46,7 @@ class UserKeys:
 
         Args:
             sealed: the passphrase.
-            for_transaction: until the transaction ends, not the session.
+            for_transaction: whether the pair is unlocked until the transaction ends, instead of the session.
 
         Raises:
             ChallengeError: the message is not for this session's present offer.
@@ -65,7 +65,7 @@ class UserKeys:
         """Wrap the current user's secret key under another passphrase.
 
         Args:
-            sealed: the present passphrase, and the one to come.
+            sealed: the present passphrase and the new passphrase.
 
         Raises:
             ChallengeError: the message is not for this session's present offer.
@@ -80,10 +80,10 @@ class UserKeys:
         self._table.audit.record("change_user_passphrase", None, None)
 
     def rotate_user_key(self, sealed: bytes) -> None:
-        """Make a new key pair for the current user, and seal to it whatever was sealed to the old one.
+        """Make a new key pair for the current user, and seal to it all keys that are sealed to the old one.
 
         Args:
-            sealed: the passphrase; or the present one, and the one to come.
+            sealed: the passphrase; or the present passphrase and the new passphrase.
 
         Raises:
             ChallengeError: the message is not for this session's present offer.
@@ -98,7 +98,7 @@ class UserKeys:
         public, secret = bindings.crypto_box_keypair()
 
         def reseal() -> int:
-            # What is shared to the user meanwhile, by the old public key, would be lost.
+            # A key that is shared to the old public key during the rotation would be lost.
             self._rows.lock_for_change()
             sealed = self._table.wrap_rows.sealed_to(old_public)
             for key in sealed:
@@ -115,11 +115,13 @@ class UserKeys:
         self._table.audit.record("rotate_user_key", None, None, f"{public.hex()}, {count} data keys sealed to it")
 
     def drop_user_key(self, role: str, force: bool) -> None:
-        """Remove a role's key pair, whose passphrase is lost, say, with all that was sealed to it.
+        """Remove a role's key pair, and all wraps that were sealed to it.
+
+        An administrator calls this when the passphrase is lost, for instance.
 
         Args:
             role: the role's name, quoted where it must be.
-            force: even if a data key is lost by it.
+            force: whether to remove the pair even if that makes a data key unreadable.
 
         Raises:
             UndefinedError: the role has no pair.

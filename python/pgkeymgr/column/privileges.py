@@ -29,16 +29,19 @@ class Difference:
     def __bool__(self) -> bool:
         return bool(self.lacking or self.excess)
 
-    def is_of_target(self, command: str) -> bool:
-        """Return whether a statement on the target, and none on the source, can have made the difference.
+    def is_of_target(self, command: str, owner: int) -> bool:
+        """Return whether a statement on the target, and none on the source, has made the difference.
 
-        What the target had, or lacked, when it last followed the source is no difference that a statement made: a
-        dump has the privileges of both, and not in this order.
+        A dump has the privileges of both, and not in this order: so a difference counts only if it is none from
+        the privileges that the target had when it last followed the source, and if it is none of the owner's own,
+        which a dump revokes before it grants them again.
 
         Args:
             command: ``GRANT`` or ``REVOKE``.
+            owner: the OID of the owner of the target.
         """
-        return bool(self.excess - self.former if command == "GRANT" else self.lacking & self.former)
+        made = self.excess - self.former if command == "GRANT" else self.lacking & self.former
+        return any(grantee != str(owner) for _, grantee, _, _ in made)
 
 
 def differing_privileges(

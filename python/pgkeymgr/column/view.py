@@ -157,8 +157,15 @@ class Views:
         return not rows
 
     def is_complete(self, table: EncryptedTable) -> bool:
-        """Return whether a view has its triggers: if not, it is being restored from a dump, or taken away."""
-        return self._triggers(table) == set(VIEW_TRIGGERS)
+        """Return whether the triggers of a view and of its base table are there.
+
+        If not, the table is being restored from a dump, or taken away.
+        """
+        base = self._relations.described(table.base)
+        return (
+            self._triggers(table) == VIEW_TRIGGERS.keys()
+            and self._sealing_triggers(base).keys() == SEALING_TRIGGERS.keys()
+        )
 
     def _triggers(self, table: EncryptedTable) -> set[str]:
         return {
@@ -388,7 +395,7 @@ class Views:
         )
         if self.is_being_restored(table) and self._had_before(table):
             return
-        if difference.is_of_target(command):
+        if difference.is_of_target(command, base.owner_oid):
             raise UnsupportedError(
                 f"the privileges on {base} are those on the view {table.name}",
                 hint=f"{command} them on the view; the base table follows.",

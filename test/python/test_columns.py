@@ -443,7 +443,7 @@ def test_data_without_disabled_triggers(server: Cluster, many: Database) -> None
         text = server.client(["pg_dump", "--schema-only", many.name]).stdout
         server.client(["psql", "--set=ON_ERROR_STOP=1"], dbname=target.name, input=text)
         text = server.client(["pg_dump", "--data-only", many.name]).stdout
-        with pytest.raises(RuntimeError, match="there is no key"):
+        with pytest.raises(RuntimeError, match="key [0-9]+ does not exist"):
             server.client(
                 ["psql", "--set=ON_ERROR_STOP=1", "--single-transaction"], dbname=target.name, input=text
             )
@@ -1334,26 +1334,19 @@ def test_a_warm_session_after_rotation(database: Database, admin: Connection) ->
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_an_old_snapshot_while_a_column_is_migrated(database: Database, admin: Connection, level: str) -> None:
-    """It goes on seeing the values as they were, through the view and on the base table, and holds up the end."""
+    """It goes on seeing the values as they were, through the view and on the base table, and holds up nobody."""
     make_customer(admin, migrated=False)
     with database.session() as old, database.session() as watcher:
         rows(old, f"BEGIN ISOLATION LEVEL {level}")
         assert value(old, "SELECT count(*) FROM pg_class") > 0
-        migration = threading.Thread(target=rows, args=(admin, "CALL migrate_column('customer', 'ssn')"))
-        migration.start()
-        try:
-            wait_until(lambda: value(watcher, "SELECT count(ssn) FROM customer_encrypted") == 0, "the last batch")
-            watcher.execute("UPDATE customer SET ssn = 'new' WHERE id = 1")
-            for _ in range(20):
-                assert rows(old, "SELECT id, name, ssn FROM customer ORDER BY id") == ANN
-                assert rows(old, "SELECT ssn FROM customer_encrypted ORDER BY id") == [row[2:] for row in ANN]
-            assert value(watcher, "SELECT state::text FROM encrypted_columns") == "migrating"
-            with pytest.raises(errors.SerializationFailure):
-                old.execute("UPDATE customer SET name = 'x' WHERE id = 1")
-        finally:
-            old.execute("ROLLBACK")
-            migration.join()
+        rows(admin, "CALL migrate_column('customer', 'ssn')")
         assert value(watcher, "SELECT state::text FROM encrypted_columns") == "encrypted"
+        watcher.execute("UPDATE customer SET ssn = 'new' WHERE id = 1")
+        assert rows(old, "SELECT id, name, ssn FROM customer ORDER BY id") == ANN
+        assert rows(old, "SELECT ssn FROM customer_encrypted ORDER BY id") == [row[2:] for row in ANN]
+        with pytest.raises(errors.SerializationFailure):
+            old.execute("UPDATE customer SET name = 'x' WHERE id = 1")
+        old.execute("ROLLBACK")
         check_works(old, expected=[(1, "Ann", "new"), *ANN[1:]])
 
 

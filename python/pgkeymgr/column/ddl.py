@@ -88,6 +88,7 @@ class Ddl:
         view = self._views.described(table)
         if kind == INDEX:
             self._refuse_index(table)
+            self._refuse_obstacles(table, self._relations.described(table.base))
         elif kind == GRANT:
             if view is not None:
                 self._views.follow_grant(table, command, is_of_base=altered != view.oid)
@@ -157,6 +158,11 @@ class Ddl:
         kind, target, owner = ("TABLE", base, view.owner) if altered == view.oid else ("VIEW", view, base.owner)
         self._database.run(f"ALTER {kind} {target.qualified} OWNER TO {quote_name(owner)}")
 
+    def _refuse_obstacles(self, table: EncryptedTable, base: Table) -> None:
+        obstacles = base_table_obstacles(self._database, table, base)
+        if obstacles:
+            raise UnsupportedError(f"{table.name} has encrypted columns: {'; '.join(obstacles)}")
+
     def _follow_not_null(self, table: EncryptedTable) -> None:
         # Before all values are encrypted, the ciphertext column has no NOT NULL to follow.
         base = self._relations.described(table.base)
@@ -198,9 +204,7 @@ class Ddl:
             )
         self._relations.check_base(table, base)
         self._structures.check(table, base)
-        obstacles = base_table_obstacles(self._database, table, base)
-        if obstacles:
-            raise UnsupportedError(f"{table.name} has encrypted columns: {'; '.join(obstacles)}")
+        self._refuse_obstacles(table, base)
         if base.has_row_security and base.has_column_grants:
             raise UnsupportedError(
                 f"{table.name} has encrypted columns: row-level security and privileges on single columns of it "

@@ -236,9 +236,24 @@ class Operations:
             (row,) = self._relations.run(
                 base, f"SELECT count(*) AS count FROM {base.only} AS b WHERE {walk.needs}"
             )
+            if operation is ColumnState.MIGRATING and column.key_by:
+                self._make_keys(base, column, walk)
             self._registry.start_operation(column, operation, row["count"])
         self._database.commit()
         return True
+
+    def _make_keys(self, base: Table, column: EncryptedColumn, walk: _Walk) -> None:
+        """Make the keys that rows will be sealed under, as the caller: with the owner's rights, none is made."""
+        key_by = f"(b.{quote_name(column.key_by or '')})::text"
+        values = self._relations.run(
+            base,
+            f"SELECT DISTINCT {key_by} AS value FROM {base.only} AS b WHERE {walk.needs} AND {key_by} IS NOT NULL",
+        )
+        self._database.query(
+            "SELECT {s}._key_by($1, v.value) FROM unnest($2) AS v (value)",
+            ("integer", column.family),
+            ("text[]", [str(row["value"]) for row in values]),
+        )
 
     def _supersede(self, table: EncryptedTable, column: EncryptedColumn) -> None:
         record = self._keys.find(column.key)

@@ -92,6 +92,8 @@ def build(sources: list[Path], libdir: str, version: str) -> str:
     script = "\n".join(texts.values())
     for line, expansion in (("@load@", loader), ("@privileges@", privileges)):
         script = script.replace(f"\n{line}\n", f"\n{expansion}")
+    # By schema: after DROP EXTENSION, a session may create the extension in another one.
+    script = script.replace("GD['pgkeymgr']", "GD['pgkeymgr.@extschema@']")
     # In a string of Python, where any character can be written in ASCII.
     return script.replace("@libdir@", ascii(libdir)[1:-1]).replace("@version@", version)
 

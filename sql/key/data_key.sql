@@ -94,6 +94,36 @@ COMMENT ON FUNCTION @extschema@.destroy_data_key(integer, text, boolean) IS
     'Erase every wrap of a key, for good: what it encrypted cannot be decrypted any more. confirm_name is '
     'the key''s name. Refused while a column needs the key, or if it can be derived by a number, unless forced.';
 
+CREATE FUNCTION @extschema@.move_expiry(
+    key text,
+    expires timestamptz
+)
+RETURNS void
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
+AS $$
+@load@
+return GD['pgkeymgr'].move_expiry(key, expires)
+$$;
+REVOKE ALL ON FUNCTION @extschema@.move_expiry(text, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.move_expiry(text, timestamptz) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.move_expiry(text, timestamptz) IS
+    'Set the time at which a key expires, also of a key that has expired. NULL means never.';
+
+CREATE FUNCTION @extschema@.move_expiry(
+    key integer,
+    expires timestamptz
+)
+RETURNS void
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
+AS $$
+@load@
+return GD['pgkeymgr'].move_expiry(key, expires)
+$$;
+REVOKE ALL ON FUNCTION @extschema@.move_expiry(integer, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.move_expiry(integer, timestamptz) TO pgkeymgr_admin;
+COMMENT ON FUNCTION @extschema@.move_expiry(integer, timestamptz) IS
+    'Set the time at which a key expires, also of a key that has expired. NULL means never.';
+
 CREATE FUNCTION @extschema@.grant_data_key(
     key text,
     role regrole,

@@ -162,13 +162,13 @@ DECLARE
 BEGIN
     FOREACH one IN ARRAY ARRAY['key', 'key_wrap', 'key_grant', 'user_key'] LOOP
         EXECUTE pg_catalog.format(
-            'CREATE TRIGGER report_change AFTER INSERT OR UPDATE OR DELETE ON @extschema@.%1$I'
-            ' FOR EACH ROW EXECUTE FUNCTION @extschema@._report_key_change();'
-            'CREATE TRIGGER report_truncate AFTER TRUNCATE ON @extschema@.%1$I'
-            ' FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._report_key_change();'
-            'ALTER TABLE @extschema@.%1$I ENABLE ALWAYS TRIGGER report_change;'
-            'ALTER TABLE @extschema@.%1$I ENABLE ALWAYS TRIGGER report_truncate',
-            one
+            'CREATE TRIGGER report_change AFTER INSERT OR UPDATE OR DELETE ON %2$s.%1$I'
+            ' FOR EACH ROW EXECUTE FUNCTION %2$s._report_key_change();'
+            'CREATE TRIGGER report_truncate AFTER TRUNCATE ON %2$s.%1$I'
+            ' FOR EACH STATEMENT EXECUTE FUNCTION %2$s._report_key_change();'
+            'ALTER TABLE %2$s.%1$I ENABLE ALWAYS TRIGGER report_change;'
+            'ALTER TABLE %2$s.%1$I ENABLE ALWAYS TRIGGER report_truncate',
+            one, '@extschema@'
         );
     END LOOP;
 END

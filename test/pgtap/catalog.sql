@@ -176,6 +176,8 @@ INSERT INTO expected (identity, volatility, callers, parallel) VALUES
     ('disable_data_key(integer)', 'v', 'pgkeymgr_admin', 'u'),
     ('enable_data_key(integer)', 'v', 'pgkeymgr_admin', 'u'),
     ('destroy_data_key(integer,text,boolean)', 'v', 'pgkeymgr_admin', 'u'),
+    ('move_expiry(text,timestamp with time zone)', 'v', 'pgkeymgr_admin', 'u'),
+    ('move_expiry(integer,timestamp with time zone)', 'v', 'pgkeymgr_admin', 'u'),
     ('grant_data_key(text,regrole,text[])', 'v', 'pgkeymgr_admin', 'u'),
     ('grant_data_key(integer,regrole,text[])', 'v', 'pgkeymgr_admin', 'u'),
     ('revoke_data_key(text,regrole,text[])', 'v', 'pgkeymgr_admin', 'u'),

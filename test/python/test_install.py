@@ -321,7 +321,8 @@ def test_sql_calls_what_is_there_and_nothing_else_is(connection: Connection) -> 
     assert len(called) > 190
     missing = _python(
         connection,
-        f"return [name for name in {sorted(called)} if not callable(getattr(GD['pgkeymgr'], name, None))]",
+        "functions = GD['pgkeymgr.pgkeymgr']\n"
+        f"return [name for name in {sorted(called)} if not callable(getattr(functions, name, None))]",
     )
     assert missing == []
     listed = _python(
@@ -339,7 +340,7 @@ def test_sql_calls_what_is_there_and_nothing_else_is(connection: Connection) -> 
             connection,
             "names = 'crypto_sign_by_id', 'crypto_sign_by_uuid', 'nothing_by_id', 'crypto_x', 'find', 'sodium'\n"
             "for name in names:\n"
-            "    try: getattr(GD['pgkeymgr'], name)\n"
+            "    try: getattr(GD['pgkeymgr.pgkeymgr'], name)\n"
             "    except plpy.Error: continue\n"
             "    return [name]\n",
         )

@@ -322,7 +322,7 @@ def test_views_and_prepared_plans_check_their_user(keys: Cluster, admin: Connect
 
 PASSPHRASES = """
     CREATE OR REPLACE FUNCTION public.passphrases(step text) RETURNS text LANGUAGE plpython3u AS $$
-        wraps = GD['pgkeymgr']._find.__self__.passphrase_wraps
+        wraps = GD['pgkeymgr.pgkeymgr']._find.__self__.passphrase_wraps
         table = wraps._table
         record = table.find('k')
         if step == 'add':
@@ -546,7 +546,7 @@ def test_the_cache_has_a_bound(admin: Connection) -> None:
         admin.execute(
             """
             CREATE FUNCTION pg_temp.kept() RETURNS integer LANGUAGE plpython3u AS $$
-                ring = GD['pgkeymgr']._find.__self__.table.keyring
+                ring = GD['pgkeymgr.pgkeymgr']._find.__self__.table.keyring
                 for kept in (ring.encryptors, ring.decryptors, ring._unlocked, ring._ciphers):
                     assert len(kept) <= 1100, len(kept)
                 return len(ring)
@@ -597,7 +597,7 @@ def test_nothing_secret_is_logged(keys: Cluster) -> None:
             connection.execute(
                 """
                 CREATE FUNCTION pg_temp.peek() RETURNS bytea[] LANGUAGE plpython3u AS $$
-                    keys = GD['pgkeymgr']._find.__self__.tokens
+                    keys = GD['pgkeymgr.pgkeymgr']._find.__self__.tokens
                     return [unlocked.secret for unlocked in keys._table.keyring._unlocked.values()]
                 $$
                 """

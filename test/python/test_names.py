@@ -100,11 +100,7 @@ def test_a_session_full_of_traps(cluster: Cluster) -> None:
     """Functions, triggers and procedures do what they always do, also after a COMMIT of their own."""
     cluster.create_database("traps", has_traps=True)
     with cluster.connect("traps", options=TRAPPED) as connection:
-<<<<<<< HEAD
         # A trap that fires writes to the log, which the tests of the hostile mode read.
-=======
-        # The log would tell of a trap that is sprung, and the hostile mode looks there.
->>>>>>> room-walls
         for name in (
             "regtype('text')",
             "regoperator('=(integer,integer)')",

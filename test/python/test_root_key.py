@@ -350,7 +350,7 @@ def test_what_gd_holds_is_functions_only(connection: Connection) -> None:
     connection.execute(
         """
         CREATE FUNCTION pg_temp.peek() RETURNS text LANGUAGE plpython3u AS $$
-            functions = GD['pgkeymgr']
+            functions = GD['pgkeymgr.pgkeymgr']
             assert all(callable(value) for value in vars(functions).values())
             return repr(GD) + repr(vars(functions))
         $$

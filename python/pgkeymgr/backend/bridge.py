@@ -82,7 +82,7 @@ def install(globals_: dict[str, Any], version: str, schema: str) -> None:
             )
         )
     _self_test()
-    globals_["pgkeymgr"] = _SqlFunctions(Functions(Session(schema)))
+    globals_[f"pgkeymgr.{schema}"] = _SqlFunctions(Functions(Session(schema)))
 
 
 def _self_test() -> None:

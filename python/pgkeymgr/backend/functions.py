@@ -60,6 +60,7 @@ FUNCTIONS = {
         "disable_data_key",
         "enable_data_key",
         "destroy_data_key",
+        "move_expiry",
         "grant_data_key",
         "revoke_data_key",
     ),

@@ -61,6 +61,12 @@ class BlindIndexes:
                 )
             if column.state is ColumnState.DECRYPTING:
                 raise KeyStateError(f'column "{column.name}" of {table.name} is being decrypted')
+            if not column.form.is_comparable:
+                raise UnsupportedError(
+                    f'cannot add a blind index to column "{column.name}" of {table.name}: equal values of type '
+                    f"{column.type} can have different texts",
+                    hint="Encrypt a column of type text, with the values in one form.",
+                )
             if normalize != "none" and not column.form.is_text:
                 raise ParameterError(f"normalize must be none for values of type {column.type}")
             if not column.blind:

@@ -24,13 +24,18 @@ def normalized(text: str, normalize: str) -> str:
     Args:
         text: any.
         normalize: ``none``; ``casefold``, after which texts that differ in case, or in how Unicode composes
-            their characters, are the same; ``digits``, which leaves the digits 0 to 9 only.
+            their characters, are the same; ``digits``, which leaves only the decimal digits
+            of any script, as 0 to 9, and a text without digits as it is.
 
     Returns:
         The normalized text.
     """
     if normalize == "digits":
-        return "".join(character for character in text if character in "0123456789")
+        from unicodedata import decimal
+
+        digits = "".join(str(decimal(character)) for character in text if character.isdecimal())
+        # A text without digits stands for itself: otherwise all of them would be equal.
+        return digits or text
     if normalize == "casefold":
         from unicodedata import normalize as unicode
 

@@ -12,13 +12,13 @@ from ..key.table import NAME_CHARACTERS_MAX, TOKEN_KEY_TYPE, KeyTable
 from .base_table import sealed_check, sealing_obstacles
 from .blind_index import BlindIndexes
 from .catalog import Table, describe, key_columns
-from .forms import form_of, key_encoding
+from .forms import BYTES, form_of, key_encoding
 from .obstacles import Dependents, dependents, table_obstacles
 from .privileges import readers_and_writers
 from .quoting import new_name, quote_literal, quote_name
 from .registry import ColumnState, EncryptedColumn, EncryptedTable
 from .relations import Relations
-from .structure import Structures
+from .structure import Structures, has_meaningless_part, structure
 from .view import Views
 
 _SUFFIX = "_encrypted"
@@ -184,11 +184,13 @@ class EncryptColumn:
         source = base.column(name)
         form = form_of(database, source.type_oid)
         found = Dependents()
-        if form is None:
+        if form is None or has_meaningless_part(structure(database, source.type_oid)):
             obstacles.append(f"values of type {source.type} mean nothing outside this session or database")
         else:
             found = dependents(database, base, name, form, table.relation if table else None)
             obstacles += found.obstacles
+        if form is not None and form.kind != BYTES and database.setting("server_encoding") == "SQL_ASCII":
+            obstacles.append("in a database with the encoding SQL_ASCII, its bytes may not be text")
         if source.identity:
             obstacles.append("it is an identity column")
         if source.generated is not None:

@@ -16,7 +16,7 @@ _DIRECT = _TEXTS | {
     "inet", "cidr", "macaddr", "macaddr8", "bit", "varbit",
 }  # fmt: skip
 # Their text means nothing to another session, or to another database.
-_REFUSED = {
+MEANINGLESS = {
     "money", "regclass", "regcollation", "regconfig", "regdictionary", "regnamespace", "regoper", "regoperator",
     "regproc", "regprocedure", "regrole", "regtype", "refcursor", "xid", "xid8", "cid", "tid", "aclitem",
     "pg_snapshot", "txid_snapshot", "pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list",
@@ -92,7 +92,7 @@ def form_of(database: Database, type_oid: int) -> Form | None:
         # Composite types are not: PL/pgSQL does not make one of a text.
         is_read_by_settings = kind in "rm" or name == "xml" or bool(names)
         names.append(name if is_builtin else "")
-        if kind == "p" or (is_builtin and name in _REFUSED):
+        if kind == "p" or (is_builtin and name in MEANINGLESS):
             return None
         if kind == "e":
             names[-1] = "enum"

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import UnsupportedError
 from ..key.database import Database
 from .catalog import Table
-from .forms import form_of, key_encoding
+from .forms import MEANINGLESS, form_of, key_encoding
 from .registry import EncryptedTable
 
 _HINT = "decrypt_column() makes the column a plain one, whose type can be changed."
@@ -66,6 +66,20 @@ def structure(database: Database, type_oid: int, modifier: int = -1) -> list[Any
     if kind in "rm":
         return ["range" if kind == "r" else "multirange", structure(database, row["subtype"])]
     return ["type", row["name"] if row["builtin"] else f"{row['name']} of a user", modifier]
+
+
+def has_meaningless_part(parts: list[Any]) -> bool:
+    """Return whether a type has a part whose texts mean nothing to another session or to another database.
+
+    Args:
+        parts: the structure of the type.
+    """
+    kind, *inner = parts
+    if kind == "type":
+        return inner[0] in MEANINGLESS
+    if kind == "enum":
+        return False
+    return any(map(has_meaningless_part, inner if kind == "row" else inner[:1]))
 
 
 def difference(old: list[Any], new: list[Any], *, is_key: bool = False) -> str | None:

@@ -157,20 +157,15 @@ class Views:
         return not rows
 
     def is_complete(self, table: EncryptedTable) -> bool:
-<<<<<<< HEAD
-        """Return whether a view has its triggers: if not, it is being restored from a dump, or taken away."""
-        return self._triggers(table) == set(VIEW_TRIGGERS)
-=======
         """Return whether the triggers of a view and of its base table are there.
 
         If not, the table is being restored from a dump, or taken away.
         """
         base = self._relations.described(table.base)
         return (
-            self._triggers(table) == {event.lower() for event in VIEW_TRIGGERS.values()}
+            self._triggers(table) == VIEW_TRIGGERS.keys()
             and self._sealing_triggers(base).keys() == SEALING_TRIGGERS.keys()
         )
->>>>>>> room-ddl
 
     def _triggers(self, table: EncryptedTable) -> set[str]:
         return {

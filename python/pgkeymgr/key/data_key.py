@@ -129,6 +129,35 @@ class DataKeys:
         else:
             self._table.audit.record("disable", record.id, record.name)
 
+    def move_expiry(self, key: str | int, expires: str | None) -> None:
+        """Set the time at which a key expires, also of a key that has expired.
+
+        Args:
+            key: name or id.
+            expires: the text of a timestamp in the future; None for never.
+
+        Raises:
+            UndefinedError: there is no such key.
+            KeyStateError: it was destroyed.
+            ParameterError: the time is not in the future.
+        """
+        record = self._table.find(key)
+
+        def update() -> None:
+            self._table.wrap_rows.of(record)
+            if not self._database.execute(
+                "UPDATE {s}.key SET expires = $2 WHERE id = $1 AND ($2 IS NULL OR $2 > clock_timestamp())"
+                " RETURNING id",
+                ("integer", record.id),
+                ("timestamptz", expires),
+            ):
+                raise ParameterError(f"expires must be in the future, not {expires}")
+
+        self._table.change(update)
+        self._table.audit.record(
+            "move_expiry", record.id, record.name, f"to {expires or 'never'}", even_if_undone=True
+        )
+
     def destroy_data_key(self, key_id: int, confirm_name: str, force: bool) -> None:
         """Erase every wrap of a key: what it encrypted is lost, for good, once backups of the table are gone.
 

@@ -110,7 +110,7 @@ class Record(NamedTuple):
         if self.is_expired and not allow_expired:
             raise KeyStateError(
                 f"{self} is expired",
-                hint="Supersede it. To read what it encrypted, its expiry can be moved in the table key.",
+                hint="Supersede it. To read what it encrypted, move its expiry with move_expiry().",
             )
 
 

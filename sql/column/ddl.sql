@@ -241,7 +241,8 @@ BEGIN
             WHERE p.pronamespace = '@extschema@'::regnamespace
                 AND p.proname ~ ('^_(insert|update|check|seal_insert|seal_update)_' || one.id || '$')
         LOOP
-            EXECUTE format('DROP FUNCTION %s', generated);
+            -- Others may have made something that depends on it, which is not to be in the way of this statement.
+            EXECUTE format('DROP FUNCTION %s CASCADE', generated);
         END LOOP;
     END LOOP;
     -- With DROP COLUMN ... CASCADE on the base table, the view goes; it comes back without the column.

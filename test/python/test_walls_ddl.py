@@ -688,6 +688,35 @@ def test_a_literal_in_a_constraint(database: Database, owner: Connection, superu
     assert database.loot() == []
 
 
+def test_what_depends_on_generated_functions(database: Database, owner: Connection, superuser: Connection) -> None:
+    """Views of those who may call the functions, and triggers of the owner's, are not in the way of others."""
+    run(superuser, "GRANT USAGE ON SCHEMA pgkeymgr TO wall_user")
+    run(
+        owner, "CREATE TABLE t (id integer PRIMARY KEY, s text CHECK (s <> ''))", "INSERT INTO t VALUES (1, 'one')"
+    )
+    run(superuser, "SELECT encrypt_column('t', 's')", "CALL migrate_column('t', 's')")
+    number = value(superuser, "SELECT id FROM encrypted_relation WHERE name = 't'")
+    with database.session("wall_user") as user:
+        use = f"CREATE TEMP VIEW uses AS SELECT pgkeymgr._check_{number}('x'::text)"
+        run(user, use)
+        run(owner, "ALTER TABLE t_encrypted ADD COLUMN n integer")
+        with pytest.raises(errors.CheckViolation):
+            rows(owner, "UPDATE t SET s = ''")
+        run(user, use)
+        run(superuser, "SELECT encrypt_column('t', 'n')", "CALL migrate_column('t', 'n')")
+        run(user, use)
+        run(superuser, "CALL decrypt_column('t', 'n')")
+        run(
+            owner,
+            "CREATE TABLE other (LIKE t_encrypted)",
+            "CREATE TRIGGER x BEFORE INSERT ON other FOR EACH ROW"
+            f" EXECUTE FUNCTION pgkeymgr._seal_insert_{number}()",
+        )
+        run(user, use)
+        run(superuser, "DROP TABLE t_encrypted CASCADE")
+    assert value(superuser, f"SELECT count(*) FROM pg_proc WHERE proname ~ '^_[a-z_]+_{number}$'") == 0
+
+
 def test_a_renamed_schema(database: Database, owner: Connection, superuser: Connection) -> None:
     """Renamed by who owns it, or by a superuser: triggers name it, and follow."""
     make_encrypted(owner, superuser)

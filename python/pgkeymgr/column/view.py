@@ -519,15 +519,16 @@ class Views:
             names = [view_function(event, table.id) for event in VIEW_TRIGGERS.values()]
             names += [sealing_function(event, table.id) for event in SEALING_TRIGGERS.values()]
             for name in names:
-                self._database.run(f"DROP FUNCTION {self._database.schema}.{name}()")
+                self._database.run(f"DROP FUNCTION {self._database.schema}.{name}() CASCADE")
             self._drop_function(f"_check_{table.id}")
 
         self._database.as_owner(drop)
 
     def _drop_function(self, name: str) -> None:
+        # CASCADE, since others may call the function, and a view of theirs that does would be in everybody's way.
         for row in self._database.query(
             "SELECT p.oid::regprocedure::text AS function FROM pg_proc AS p"
             " WHERE p.pronamespace = '{s}'::regnamespace AND p.proname = $1",
             ("text", name),
         ):
-            self._database.run(f"DROP FUNCTION {row['function']}")
+            self._database.run(f"DROP FUNCTION {row['function']} CASCADE")

@@ -118,3 +118,29 @@ def test_the_expiry_of_a_key_is_moved(admin: Connection) -> None:
         rows(admin, "SELECT move_expiry('short', clock_timestamp() - interval '1 hour')")
     events = rows(admin, "SELECT detail FROM key_event WHERE event = 'move_expiry' ORDER BY at")
     assert [detail[:3] for (detail,) in events] == ["to ", "to "]
+
+
+def test_a_value_under_a_key_that_is_not_the_columns(admin: Connection) -> None:
+    """A role that can write the table and use another key puts no value there that readers of both would see."""
+    rows(admin, "CREATE TABLE forged (id integer PRIMARY KEY, s text)")
+    rows(admin, "INSERT INTO forged VALUES (1, 'one'), (2, 'two')")
+    rows(admin, "SELECT encrypt_column('forged', 's')")
+    # A procedure commits: so the values are sealed by an UPDATE here.
+    rows(admin, "UPDATE forged SET s = s || ''")
+    rows(admin, "SELECT create_data_key('tickets')")
+    token = value(
+        admin,
+        "SELECT token_encrypt_text('tickets', 'forged', 'column'::bytea || uuid_send(c.uuid) || int8send(1))"
+        " FROM encrypted_column AS c JOIN encrypted_relation AS r ON r.id = c.relation_id WHERE r.name = 'forged'",
+    )
+    put = "UPDATE forged_encrypted SET s_encrypted = %s WHERE id = 1"
+    with pytest.raises(errors.DataException), admin.transaction():
+        admin.execute(put, (token,))
+    rows(admin, "ALTER TABLE forged_encrypted DISABLE TRIGGER USER")
+    admin.execute(put, (token,))
+    assert value(admin, "SELECT s FROM forged WHERE id = 2") == "two"
+    with pytest.raises(errors.DataException, match="not a key of the column"), admin.transaction():
+        rows(admin, "SELECT s FROM forged WHERE id = 1")
+    ((row_key, problem),) = rows(admin, "SELECT * FROM verify_column('forged', 's')")
+    assert row_key == "1"
+    assert "not a key of the column" in problem

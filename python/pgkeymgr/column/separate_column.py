@@ -65,16 +65,15 @@ class SeparateColumn:
             f"{definition.schema}.{seal}({definition.family(column, 'b')}, {definition.schema}._open_bytes("
             f"{cipher}, {old_place}, {column.family}), {definition.place(column, 'b')})"
         )
-        triggers = [f"TRIGGER {quote_name(name)}" for name in SEALING_TRIGGERS]
         with self._relations.busy(), self._relations.without_triggers(base):
             # They would seal for the column's old id.
-            disabled = ", ".join(f"DISABLE {trigger}" for trigger in triggers)
-            self._relations.run(base, f"ALTER TABLE {base.qualified} {disabled}")
+            for name in SEALING_TRIGGERS:
+                self._relations.run(base, f"ALTER TABLE {base.qualified} DISABLE TRIGGER {quote_name(name)}")
             count = self._relations.write(
                 base,
                 f"UPDATE {base.only} AS b SET {quote_name(column.cipher)} = {moved} WHERE {cipher} IS NOT NULL",
             )
-            enabled = ", ".join(f"ENABLE ALWAYS {trigger}" for trigger in triggers)
-            self._relations.run(base, f"ALTER TABLE {base.qualified} {enabled}")
+            for name in SEALING_TRIGGERS:
+                self._relations.run(base, f"ALTER TABLE {base.qualified} ENABLE ALWAYS TRIGGER {quote_name(name)}")
             self._views.write(table)
         return count

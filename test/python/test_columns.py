@@ -825,7 +825,7 @@ def test_grants_afterwards(database: Database, admin: Connection) -> None:
             rows(admin, statement)
     with database.session("col_app") as app:
         # The key has grants of its own.
-        with pytest.raises(errors.InsufficientPrivilege, match="permission denied to decrypt"):
+        with pytest.raises(errors.InsufficientPrivilege, match="permission denied for key"):
             rows(app, "SELECT ssn FROM customer")
         assert rows(app, "SELECT id, name FROM customer WHERE id = 1") == [(1, "Ann")]
         admin.execute("SELECT grant_data_key('public.customer.ssn', 'col_app')")

@@ -665,7 +665,7 @@ def progress(connection: Connection) -> tuple[int, int] | None:
 def needs(operation: str) -> str:
     """Return the condition for rows of the base table that an operation has yet to do."""
     current = (
-        "(SELECT max(k.id) FROM pgkeymgr.key AS k JOIN pgkeymgr.encrypted_columns AS c ON c.key_name = k.name)"
+        "(SELECT max(k.id) FROM pgkeymgr.key AS k JOIN pgkeymgr.encrypted_column AS c ON c.key_family = k.family)"
     )
     return {
         "migrate": "ssn IS NOT NULL",

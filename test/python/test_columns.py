@@ -443,7 +443,7 @@ def test_data_without_disabled_triggers(server: Cluster, many: Database) -> None
         text = server.client(["pg_dump", "--schema-only", many.name]).stdout
         server.client(["psql", "--set=ON_ERROR_STOP=1"], dbname=target.name, input=text)
         text = server.client(["pg_dump", "--data-only", many.name]).stdout
-        with pytest.raises(RuntimeError, match=r"key [0-9]+ does not exist"):
+        with pytest.raises(RuntimeError, match="does not exist"):
             server.client(
                 ["psql", "--set=ON_ERROR_STOP=1", "--single-transaction"], dbname=target.name, input=text
             )

@@ -57,7 +57,9 @@ class Sealing:
             # Before the values are sealed.
             statements.append(f"{_IS_CHECKED} := {' OR '.join(changed)};")
         for column in self._columns:
-            branches = [(self._expressions.is_rewrite(column, "NEW"), self._rewrite(column))]
+            # Other columns, whose values may be left in the clear, stay as they are, too.
+            rewrite = [*self._rewrite(column), "RETURN NEW;"]
+            branches = [(self._expressions.is_rewrite(column, "NEW"), rewrite)]
             branches += self._arrivals(column, is_update=True)
             conditions = [self._is_written(column)]
             if (moved := self._expressions.is_moved(column)) is not None:

@@ -24,7 +24,7 @@ SELECT encrypt_column('customer', 'ssn');
 SELECT encrypt_column('customer', 'email');
 CALL migrate_column('customer', 'ssn');
 CALL migrate_column('customer', 'email', batch_size => 2);
-SELECT * FROM encrypted_columns;
+SELECT * FROM encrypted_columns ORDER BY column_name DESC;
 SELECT attname, atttypid::regtype FROM pg_attribute
 WHERE attrelid = 'customer_encrypted'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum;
 

@@ -376,13 +376,20 @@ def test_what_is_given_away_is_in_the_trail_once_the_session_writes_again(shared
 
 
 def test_secrets_given_away_for_each_row_are_bounded(shared: Cluster) -> None:
-    """Each number once in a transaction, a hundred at most, and then that there are more."""
+    """The log has each number once in a transaction; the trail has a hundred, and then that there are more."""
     with session(shared) as connection:
         start = len(shared.log)
         rows(connection, "SELECT count(derive_key(i % 150)) FROM generate_series(1, 1000) AS i")
         lines = [line for line in new_lines(shared, start) if "pgkeymgr: derive" in line]
-        assert len(lines) == len(set(lines)) == 101
-        assert "more than 100 secrets in one transaction" in lines[-1]
+        assert len(lines) == len(set(lines)) == 151
+        assert all(any(f"number {number}, " in line for line in lines) for number in range(150))
+        assert len([line for line in lines if "more than 100 secrets in one transaction" in line]) == 1
+        details = "SELECT detail FROM key_events WHERE event = 'derive' ORDER BY link DESC LIMIT 101"
+        (last, *listed) = [detail for (detail,) in rows(connection, details)]
+        assert last.startswith("more than 100 secrets")
+        assert {detail.partition(",")[0] for detail in listed} == {
+            f"number {number % 150}" for number in range(1, 101)
+        }
         start = len(shared.log)
         rows(connection, "SELECT derive_key(149)")
         assert len([line for line in new_lines(shared, start) if "number 149," in line]) == 1

@@ -176,7 +176,9 @@ class Expressions:
     def is_resealed(self, column: EncryptedColumn) -> str:
         """Return the condition that an UPDATE of the base table writes another ciphertext.
 
-        It reads little of large ones, which are stored elsewhere.
+        It reads little of large ones, which are stored elsewhere. The first bytes have the nonce, and two
+        ciphertexts with one nonce do not both open: a writer who keeps the nonce damages the value, and its reader
+        gets an error.
         """
         new, old = (f"{row}.{quote_name(column.cipher)}" for row in ("NEW", "OLD"))
         lengths = (

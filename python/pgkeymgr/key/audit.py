@@ -13,6 +13,7 @@ so on. The user may roll the transaction back after the secret was of use, and m
 decisive in that case: it has the line before the secret is returned.
 """
 
+from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ _FIRST = -(2**63)
 _PENDING_MAX = 1000
 _NOT_WRITTEN = (0, 0)
 _REVEALED_MAX = 100
-"""The maximum of secrets that are listed for one transaction: a function may reveal a secret for each row."""
+"""The maximum of secrets that the trail lists for a role in one transaction: a function may reveal one per row."""
+_REMEMBERED_MAX = 10000
+"""The maximum of revealed secrets that are remembered, so that the log has each of them once."""
 _FIELDS = ("link", "id", "at", "event", "key_id", "key_name", "role", "session_role", "client", "detail")
 _SELECT = (
     "SELECT link::text AS link, id::text AS id,"
@@ -69,6 +72,7 @@ class Audit:
         self._database = database
         self._pending: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
         self._revealed: set[tuple[str, int, int | None, str | None]] = set()
+        self._revealed_count: Counter[int] = Counter()
         self._revealed_in = 0
         self._failure_count = 0
         self._linked_in: tuple[int, int] | None = None
@@ -107,8 +111,9 @@ class Audit:
     def reveal(self, event: str, key_id: int | None, key_name: str | None, detail: str | None = None) -> None:
         """Record that a function which is called for each row reveals a secret.
 
-        The event is recorded once in a transaction for each role and secret. After 100 secrets, one event stands
-        for the rest. In a parallel query, the event is written to the log only.
+        The event is recorded once in a transaction for each role and secret. After 100 secrets of a role, one
+        event of the trail stands for the rest, which the log lists. In a parallel query, the log alone has the
+        event.
 
         Args:
             event: the action.
@@ -120,17 +125,23 @@ class Audit:
         if self._revealed_in != transaction:
             self._revealed_in = transaction
             self._revealed.clear()
+            self._revealed_count.clear()
         which = event, user, key_id, detail
-        if which in self._revealed or len(self._revealed) > _REVEALED_MAX:
+        if which in self._revealed:
             return
+        if len(self._revealed) >= _REMEMBERED_MAX:
+            self._revealed.clear()  # the log has some of them twice
         self._revealed.add(which)
-        if len(self._revealed) > _REVEALED_MAX:
-            key_id, key_name = None, None
-            detail = f"and more than {_REVEALED_MAX} secrets in one transaction: the rest is not listed"
-        if self._database.is_parallel():
+        self._revealed_count[user] += 1
+        count = self._revealed_count[user]
+        if count > _REVEALED_MAX or self._database.is_parallel():
             described = _describe_what(event, key_id, key_name)
-            self._database.log(f"{described} by the role with OID {user} in a parallel query ({detail})")
-            return
+            where = " in a parallel query" if self._database.is_parallel() else ""
+            self._database.log(f"{described} by the role with OID {user}{where} ({detail})")
+            if count != _REVEALED_MAX + 1 or where:
+                return
+            key_id, key_name = None, None
+            detail = f"more than {_REVEALED_MAX} secrets in one transaction: the server's log lists the rest"
         self.record(event, key_id, key_name, detail, even_if_undone=True)
 
     def record_failure(self, event: str, key_id: int | None, key_name: str | None) -> None:

@@ -587,6 +587,9 @@ COPY own FROM stdin;
 root_key_status	OUT fingerprint text, OUT source text, OUT previous text[], OUT still_needed text[]	record
 rotate_root_key		integer
 derive_key_under	key_id bigint, key_len integer, context bytea, root_key text	bytea
+move_expiry	key integer, expires timestamp with time zone	void
+move_expiry	key text, expires timestamp with time zone	void
+separate_column	relation regclass, column_name name	bigint
 verify_column	relation regclass, column_name name, OUT row_key text, OUT problem text	SETOF record
 create_data_key	name text, length integer DEFAULT 32, expires timestamp with time zone DEFAULT NULL::timestamp with time zone, comment text DEFAULT NULL::text, wrap text DEFAULT 'root'::text	integer
 supersede_data_key	key text	integer

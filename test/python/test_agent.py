@@ -462,7 +462,7 @@ def test_the_command(agent: Agent) -> None:
     for key in (NEW, OLD):
         assert key not in json.dumps(state) + status.stdout + agent.log
     help_text = " ".join(agent.command("status", "--help").stdout.split())
-    assert all(word in help_text for word in ("3 if it is not running", "4 if it is locked"))
+    assert all(word in help_text for word in ("3 if the agent is not running", "4 if it is locked"))
 
 
 # Ends and starts

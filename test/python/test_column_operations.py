@@ -1157,7 +1157,7 @@ def test_progress_is_true(target: Target, operation: str) -> None:
         make_ready(admin, operation)
         before = left(admin, operation) if operation == "migrate" else 18_000
         assert before == 18_000
-        call = Call(target, operation, 200)
+        call = Call(target, operation, 20)
         found = []
         query = (
             "SELECT rows_done, rows_total, rows_per_second, extract(epoch FROM eta),"

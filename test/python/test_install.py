@@ -86,7 +86,7 @@ def test_build(tmp_path: Path) -> None:
     done = build(first, second, last)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     script = first.with_suffix(".built").read_bytes().decode("ascii")
-    assert script.startswith("AS $$\nif 'pgkeymgr' not in GD:\n")
+    assert script.startswith("AS $$\nif 'pgkeymgr.@extschema@' not in GD:\n")
     # In a string of Python.
     assert "directory = '/usr/local/b\\xfccher/cp%d%d'" in script
     assert script.endswith(
@@ -150,7 +150,6 @@ def test_messages_are_ascii() -> None:
         ("EUC_TW", "臺灣"),
         ("LATIN1", "Grüße"),
         ("WIN1251", "ключи"),
-        ("SQL_ASCII", "keys"),
     ],
 )
 def test_any_encoding(cluster: Cluster, encoding: str, text: str) -> None:
@@ -163,13 +162,9 @@ def test_any_encoding(cluster: Cluster, encoding: str, text: str) -> None:
             rows(connection, f"INSERT INTO t VALUES (1, '{text}')")
             rows(connection, "SELECT encrypt_column('t', 'n')")
             # With a hint, whose characters there are in each encoding.
-            rows(connection, "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
-            rows(connection, "CREATE TRIGGER f BEFORE UPDATE ON t_encrypted FOR EACH ROW EXECUTE FUNCTION f()")
-            rows(connection, "ALTER TABLE t_encrypted ENABLE ALWAYS TRIGGER f")
             with pytest.raises(errors.FeatureNotSupported) as refused:
-                rows(connection, "CALL migrate_column('t', 'n')")
-            assert str(refused.value.diag.message_hint).startswith("ALTER TABLE ... ENABLE TRIGGER")
-            rows(connection, "DROP TRIGGER f ON t_encrypted")
+                rows(connection, "SELECT encrypt_column('t', 'id')")
+            assert refused.value.diag.message_hint == "Nothing was changed."
             rows(connection, "CALL migrate_column('t', 'n')")
             rows(connection, f"INSERT INTO t VALUES (2, '{text}')")
             assert rows(connection, "SELECT id, n FROM t ORDER BY id") == [(1, text), (2, text)]

@@ -277,6 +277,8 @@ def start_kmip(directory: Path, certificates: Path, name: str) -> tuple[subproce
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # It is killed, so it cannot remove its temporary directory.
+        env={**os.environ, "TMPDIR": str(directory)},
         # It has children of its own, which must end with it.
         start_new_session=True,
     )

@@ -408,7 +408,8 @@ while True:
 @contextmanager
 def exchanging(first: Path, second: Path, as_other: bool) -> Iterator[None]:
     """Have another process exchange two files as often as it can."""
-    arguments = [sys.executable, "-c", _EXCHANGE, str(first), str(second)]
+    # The other user may be unable to enter the directory of the virtual environment.
+    arguments = [os.path.realpath(sys.executable), "-c", _EXCHANGE, str(first), str(second)]
     who: dict[str, Any] = {}
     if as_other:
         who = {"user": OTHER.pw_uid, "group": OTHER.pw_gid, "extra_groups": []}

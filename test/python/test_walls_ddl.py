@@ -670,6 +670,7 @@ def test_a_literal_in_a_constraint(database: Database, owner: Connection, superu
     """PostgreSQL checks the domains of an array's elements as soon as it parses the array."""
     run(
         owner,
+        SPY,
         spy("spied", "text"),
         "CREATE DOMAIN own.d AS text CHECK (own.spied(VALUE))",
         "CREATE TYPE own.pair AS (a own.d, b integer)",

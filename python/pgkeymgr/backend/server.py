@@ -399,3 +399,21 @@ def acting_as(role: int, *, past_policies: bool) -> Iterator[None]:
         with _interrupts_wait():
             _end_guc_nest_level(False, level)
         _set_user_and_context(user, context)
+
+
+@contextmanager
+def unrestricted() -> Iterator[None]:
+    """Allow the block to queue deferred triggers, in spite of ``acting_as`` around it.
+
+    The block must run no code of a user's.
+
+    Yields:
+        Nothing.
+    """
+    user, context = ctypes.c_uint32(), ctypes.c_int()
+    _get_user_and_context(ctypes.byref(user), ctypes.byref(context))
+    _set_user_and_context(user, context.value & ~_RESTRICTED_OPERATION)
+    try:
+        yield
+    finally:
+        _set_user_and_context(user, context)

@@ -270,7 +270,9 @@ class Session:
         pending = self._pending.pop()
         self._owner = server.user_id()
         try:
-            pending.result = pending.operation()
+            # A new key's event is linked to the trail by a deferred trigger.
+            with server.unrestricted():
+                pending.result = pending.operation()
         except Exception as error:
             pending.error = error
             raise

@@ -265,21 +265,24 @@ class Session:
         return pending.result
 
     def _as_owner(self) -> None:
+        # A new key's event is linked to the trail by a deferred trigger.
+        with server.unrestricted():
+            self._run_pending()
+
+    def _read_as_owner(self) -> None:
+        with server.latest_snapshot():
+            self._run_pending()
+
+    def _run_pending(self) -> None:
         if not self._pending:
             raise PrivilegeError("permission denied for function _as_owner: only pgkeymgr itself may call it")
         pending = self._pending.pop()
         self._owner = server.user_id()
         try:
-            # A new key's event is linked to the trail by a deferred trigger.
-            with server.unrestricted():
-                pending.result = pending.operation()
+            pending.result = pending.operation()
         except Exception as error:
             pending.error = error
             raise
-
-    def _read_as_owner(self) -> None:
-        with server.latest_snapshot():
-            self._as_owner()
 
 
 def _prepare(query: str, arguments: tuple[tuple[str, Any], ...]) -> Any:

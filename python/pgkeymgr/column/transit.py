@@ -36,7 +36,9 @@ class Transit:
         self._stamp = database.stamp
         self._user = database.user
         self._waiting: dict[tuple[bytes, int], bytes] = {}
+        self._transaction = database.transaction
         self._stamped = 0
+        self._numbered_in = 0
         self._number = 0
 
     def send(self, value: bytes) -> bytes:
@@ -52,6 +54,9 @@ class Transit:
         if stamp != self._stamped:
             waiting.clear()  # what rows that were undone have left
             self._stamped = stamp
+            # Each transaction counts from one, so that a ticket does not tell what the session has done before.
+            if (transaction := self._transaction()) != self._numbered_in:
+                self._numbered_in, self._number = transaction, 0
         elif len(waiting) >= WAITING_MAX:
             del waiting[next(iter(waiting))]
         self._number += 1

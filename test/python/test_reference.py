@@ -12,7 +12,8 @@ def test_functions_and_views(connection: Connection) -> None:
 
 def test_every_public_function_is_there(connection: Connection) -> None:
     query = (
-        "SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'pgkeymgr'::regnamespace AND proname !~ '^_'"
+        "SELECT DISTINCT proname FROM pg_proc JOIN pg_depend ON objid = pg_proc.oid AND deptype = 'e'"
+        " WHERE classid = 'pg_proc'::regclass AND pronamespace = 'pgkeymgr'::regnamespace AND proname !~ '^_'"
     )
     names = {name for (name,) in connection.execute(query)}
     assert len(names) > 100

@@ -21,6 +21,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -254,6 +255,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+_temporary: dict[int, str] = {}
+"""The directory for the temporary files of each of PyKMIP's servers, by the number of its process."""
+
+
 def start_kmip(directory: Path, certificates: Path, name: str) -> tuple[subprocess.Popen[bytes], int]:
     """Start PyKMIP's server with a certificate, and return its process and port once it accepts connections."""
     port = free_port()
@@ -272,21 +277,24 @@ def start_kmip(directory: Path, certificates: Path, name: str) -> tuple[subproce
         )
     )
     command = [sys.executable, "-W", "ignore", "-m", "kmip.services.server.server"]
+    # It is killed, so it cannot remove its temporary files. The names of its sockets have to be short.
+    temporary = tempfile.mkdtemp(prefix="kmip-")
     process = subprocess.Popen(
         [str(word) for word in (*command, "-f", configuration, *kept)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        # It is killed, so it cannot remove its temporary directory.
-        env={**os.environ, "TMPDIR": str(directory)},
+        env={**os.environ, "TMPDIR": temporary},
         # It has children of its own, which must end with it.
         start_new_session=True,
     )
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 1)):
+            _temporary[process.pid] = temporary
             return process, port
         time.sleep(0.05)
+    _temporary[process.pid] = temporary
     stop_kmip(process)
     pytest.fail("PyKMIP's server does not start")
 
@@ -296,6 +304,7 @@ def stop_kmip(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    shutil.rmtree(_temporary.pop(process.pid), ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

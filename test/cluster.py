@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -281,6 +281,21 @@ class Cluster:
                 connection.execute(_HOSTILE.read_bytes())
             connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
             connection.execute(f'CREATE EXTENSION pgkeymgr SCHEMA "{schema}" CASCADE')
+
+    @contextlib.contextmanager
+    def database_copy(self, template: str, name: str) -> Iterator[None]:
+        """Make a copy of a database, which is dropped after the block.
+
+        Args:
+            template: the database to copy, which nobody is connected to.
+            name: the copy's.
+        """
+        with self.connect() as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+            try:
+                yield
+            finally:
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     @property
     def log(self) -> str:

@@ -214,7 +214,7 @@ class Worker(threading.Thread):
         self.longest = max(self.longest, time.monotonic() - started)
 
     def forget_connection(self) -> None:
-        """Make the next step connect anew."""
+        """Make the next step connect again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

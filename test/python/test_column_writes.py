@@ -47,14 +47,12 @@ def connect(server: Cluster) -> Iterator[Connect]:
         opened.append(server.connect(name, user=user, options=path, prepare_threshold=None))
         return opened[-1]
 
-    with server.connect() as connection:
-        rows(connection, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    with server.database_copy(TEMPLATE, name):
         try:
             yield open_session
         finally:
             for session in opened:
                 session.close()
-            rows(connection, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

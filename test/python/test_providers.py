@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -255,12 +255,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-_temporary: dict[int, str] = {}
-"""The directory for the temporary files of each of PyKMIP's servers, by the number of its process."""
-
-
-def start_kmip(directory: Path, certificates: Path, name: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start PyKMIP's server with a certificate, and return its process and port once it accepts connections."""
+@contextmanager
+def running_kmip(directory: Path, certificates: Path, name: str) -> Iterator[int]:
+    """Run PyKMIP's server with a certificate in the block, which gets its port once it accepts connections."""
     port = free_port()
     (directory / "policy").mkdir()
     kept = ["-l", directory / "log", "-o", directory / "policy", "-d", directory / "kmip.db"]
@@ -278,41 +275,36 @@ def start_kmip(directory: Path, certificates: Path, name: str) -> tuple[subproce
     )
     command = [sys.executable, "-W", "ignore", "-m", "kmip.services.server.server"]
     # It is killed, so it cannot remove its temporary files. The names of its sockets have to be short.
-    temporary = tempfile.mkdtemp(prefix="kmip-")
-    process = subprocess.Popen(
-        [str(word) for word in (*command, "-f", configuration, *kept)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "TMPDIR": temporary},
-        # It has children of its own, which must end with it.
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 1)):
-            _temporary[process.pid] = temporary
-            return process, port
-        time.sleep(0.05)
-    _temporary[process.pid] = temporary
-    stop_kmip(process)
-    pytest.fail("PyKMIP's server does not start")
-
-
-def stop_kmip(process: subprocess.Popen[bytes]) -> None:
-    """End PyKMIP's server and its children."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    shutil.rmtree(_temporary.pop(process.pid), ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="kmip-") as temporary:
+        process = subprocess.Popen(
+            [str(word) for word in (*command, "-f", configuration, *kept)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": temporary},
+            # It has children of its own, which must end with it.
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < deadline:
+                with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 1)):
+                    break
+                time.sleep(0.05)
+            else:
+                pytest.fail("PyKMIP's server does not start")
+            yield port
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @pytest.fixture(scope="module")
 def kmip_port(tmp_path_factory: pytest.TempPathFactory, certificates: Path) -> Iterator[int]:
     """A KMIP server."""
-    process, port = start_kmip(tmp_path_factory.mktemp("kmip"), certificates, "server")
-    yield port
-    stop_kmip(process)
+    with running_kmip(tmp_path_factory.mktemp("kmip"), certificates, "server") as port:
+        yield port
 
 
 def kmip_settings(certificates: Path, port: int) -> dict[str, Any]:
@@ -896,12 +888,9 @@ def test_kmip_connections(kmip_server: Made, certificates: Path, tmp_path: Path)
 
 def test_kmip_server_with_another_name(certificates: Path, tmp_path: Path) -> None:
     """A certificate of the right authority for another machine, which PyKMIP itself would take."""
-    process, port = start_kmip(tmp_path, certificates, "other")
-    try:
+    with running_kmip(tmp_path, certificates, "other") as port:
         made = Made({**kmip_settings(certificates, port), "uids": ["1"]})
         fails(made.open().load, "not valid for this host")
-    finally:
-        stop_kmip(process)
 
 
 # The other client opens its connection as PyKMIP does, which Python deprecates.

@@ -78,13 +78,10 @@ def server() -> Iterator[Cluster]:
 def database(server: Cluster) -> Iterator[Database]:
     """A new database with the extension."""
     name = f"sealed_{next(_DATABASES)}"
-    with server.connect() as connection:
-        rows(connection, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-        rows(connection, f"GRANT CREATE ON DATABASE {name} TO boss")
-        try:
-            yield Database(server, name)
-        finally:
-            rows(connection, f"DROP DATABASE {name} WITH (FORCE)")
+    with server.database_copy(TEMPLATE, name):
+        with server.connect() as connection:
+            rows(connection, f"GRANT CREATE ON DATABASE {name} TO boss")
+        yield Database(server, name)
 
 
 @pytest.fixture

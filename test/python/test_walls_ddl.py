@@ -78,12 +78,8 @@ def server() -> Iterator[Cluster]:
 def new_database(server: Cluster, template: str = TEMPLATE) -> Iterator[Database]:
     """Make a database, which is dropped after the block."""
     name = f"walls_{next(_DATABASES)}"
-    with server.connect() as connection:
-        rows(connection, f"CREATE DATABASE {name} TEMPLATE {template}")
-        try:
-            yield Database(server, name)
-        finally:
-            rows(connection, f"DROP DATABASE {name} WITH (FORCE)")
+    with server.database_copy(template, name):
+        yield Database(server, name)
 
 
 @pytest.fixture

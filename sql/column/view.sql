@@ -1,4 +1,4 @@
--- The view of a table with encrypted columns, made anew. Python: column/view.py
+-- The view of a table with encrypted columns, created again. Python: column/view.py
 
 CREATE FUNCTION @extschema@.refresh_encrypted_view(
     relation regclass

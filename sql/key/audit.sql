@@ -91,5 +91,5 @@ REVOKE ALL ON FUNCTION @extschema@.verify_key_events(bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.verify_key_events(bigint, bytea) TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.verify_key_events(bigint, bytea) IS
     'Check the chain of the audit trail: how many events it has, and the first broken link with the reason, or '
-    'NULL. Give a link and its hash that you noted elsewhere, and a chain that was cut or made anew is found out, '
-    'too.';
+    'NULL. With a link and its hash that were noted elsewhere, the check also finds a chain that was cut or computed '
+    'again.';

@@ -30,5 +30,6 @@ $$;
 REVOKE ALL ON FUNCTION @extschema@.rotate_root_key() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.rotate_root_key() TO pgkeymgr_admin;
 COMMENT ON FUNCTION @extschema@.rotate_root_key() IS
-    'Make every wrap of this database anew that is not under the newest root key, and tell how many. Keys of the table '
-    'that were derived keep their bytes. Keys by number are of the newest root key from the moment it is the newest.';
+    'Wrap every data key again whose wrap is not under the newest root key, and return the number of these wraps. Keys '
+    'of the table that were derived keep their bytes. Keys by number are derived from the newest root key as soon as it '
+    'is the newest.';

@@ -187,6 +187,6 @@ CROSS JOIN LATERAL (
 WHERE pg_catalog.cardinality(u.usage) OPERATOR(pg_catalog.>) 0;
 GRANT SELECT ON @extschema@.data_keys TO pgkeymgr_user;
 COMMENT ON VIEW @extschema@.data_keys IS
-    'The keys that the current user owns or may use, and for what: search is listed without decrypt only, which includes '
-    'it. One with a derivation_id was taken over from pgsodium: '
-    'who may use keys by number can use it by that one, without a grant.';
+    'The keys that the current user owns or may use, with the usages. The usage search is listed only without decrypt, '
+    'which includes it. A key with a derivation_id was taken over from pgsodium. A role that may use keys by number can '
+    'use such a key by this number, without a grant.';

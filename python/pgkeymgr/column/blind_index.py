@@ -218,7 +218,7 @@ class BlindIndexes:
         return self._blinding.search_for(column.blind_key, column.normalization or "none", value)
 
     def _find(self, relation: str, column_name: str) -> EncryptedColumn:
-        # Not for each row of a join anew, as long as nothing can have changed what the names mean.
+        # Not again for each row of a join, as long as nothing can have changed what the names mean.
         database = self._database
         now = (
             database.user(),

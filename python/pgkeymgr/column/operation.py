@@ -145,7 +145,7 @@ class Operations:
                 "it commits batch by batch, and cannot be called within a transaction or a function",
                 hint="CALL it by itself, outside of BEGIN and COMMIT.",
             ) from None
-        # The base table: the view may be made anew while this runs.
+        # The base table: the view may be created again while this runs.
         table, _ = self._load(oid, column_name)
         return str(table.base)
 

@@ -212,7 +212,7 @@ class Views:
         return lambda statement: self._relations.run(base, statement)
 
     def take_defaults(self, table: EncryptedTable, view: Table) -> None:
-        """Take over the defaults that encrypted columns have in the view.
+        """Copy the defaults of encrypted columns from the view to the registry.
 
         In the registry they are text, which does not follow when a type or a function is renamed.
         """
@@ -502,7 +502,7 @@ class Views:
             name: the column's.
 
         Raises:
-            UnsupportedError: something depends on the view, which can lose a column only by being made anew.
+            UnsupportedError: something depends on the view, which can lose a column only if it is created again.
         """
         self.check_droppable(table)
         view = self._relations.described(table.relation)

@@ -529,7 +529,7 @@ class KeyTable:
 
     def _create_for(self, record: Record, name: str, value: str | None) -> int:
         def insert() -> int:
-            # Exactly the users who can open the other key can open the new key.
+            # The users who can open the other key can open the new key, and nobody else can.
             holders = self._lock_for_holders(record, self.wrap_rows.share_lock)
             if record.root_wrap is None and not holders:
                 raise KeyStateError(

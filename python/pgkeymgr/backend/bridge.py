@@ -31,7 +31,7 @@ _SqlError = type(_NAME, (plpy.Error,), {"__module__": "builtins"})
 
 
 class _SqlFunctions:
-    """The functions that SQL calls, as attributes. GD['pgkeymgr'] is the only object of this class.
+    """The functions that SQL calls, as attributes. GD has one such object for each schema of the extension.
 
     The first call of a function sets its attribute.
     """

@@ -161,7 +161,7 @@ class Functions:
         """Return a function that SQL calls.
 
         Args:
-            name: the name of the function in GD['pgkeymgr'], which is the SQL name unless that is overloaded.
+            name: the name by which SQL calls the function, which is the SQL name unless that is overloaded.
 
         Returns:
             The function, or None if no function has that name.

@@ -373,6 +373,17 @@ _NOFORCE_RLS = 4
 
 
 @contextmanager
+def _restored_user() -> Iterator[tuple[int, int]]:
+    """Restore the current user and the security context at the end of the block, which gets both."""
+    user, context = ctypes.c_uint32(), ctypes.c_int()
+    _get_user_and_context(ctypes.byref(user), ctypes.byref(context))
+    try:
+        yield user.value, context.value
+    finally:
+        _set_user_and_context(user, context)
+
+
+@contextmanager
 def acting_as(role: int, *, past_policies: bool) -> Iterator[None]:
     """Run the block with the rights of another role, as VACUUM and REINDEX do with the rights of a table's owner.
 
@@ -388,17 +399,15 @@ def acting_as(role: int, *, past_policies: bool) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    user, context = ctypes.c_uint32(), ctypes.c_int()
-    _get_user_and_context(ctypes.byref(user), ctypes.byref(context))
-    changed = context.value | _LOCAL_USERID_CHANGE | _RESTRICTED_OPERATION | (_NOFORCE_RLS if past_policies else 0)
-    _set_user_and_context(role, changed)
-    level = _new_guc_nest_level()
-    try:
-        yield
-    finally:
-        with _interrupts_wait():
-            _end_guc_nest_level(False, level)
-        _set_user_and_context(user, context)
+    added = _LOCAL_USERID_CHANGE | _RESTRICTED_OPERATION | (_NOFORCE_RLS if past_policies else 0)
+    with _restored_user() as (_, context):
+        _set_user_and_context(role, context | added)
+        level = _new_guc_nest_level()
+        try:
+            yield
+        finally:
+            with _interrupts_wait():
+                _end_guc_nest_level(False, level)
 
 
 @contextmanager
@@ -410,10 +419,6 @@ def unrestricted() -> Iterator[None]:
     Yields:
         Nothing.
     """
-    user, context = ctypes.c_uint32(), ctypes.c_int()
-    _get_user_and_context(ctypes.byref(user), ctypes.byref(context))
-    _set_user_and_context(user, context.value & ~_RESTRICTED_OPERATION)
-    try:
+    with _restored_user() as (user, context):
+        _set_user_and_context(user, context & ~_RESTRICTED_OPERATION)
         yield
-    finally:
-        _set_user_and_context(user, context)

@@ -134,11 +134,12 @@ class Audit:
         self._revealed.add(which)
         self._revealed_count[user] += 1
         count = self._revealed_count[user]
-        if count > _REVEALED_MAX or self._database.is_parallel():
+        is_parallel = self._database.is_parallel()
+        if is_parallel or count > _REVEALED_MAX:
             described = _describe_what(event, key_id, key_name)
-            where = " in a parallel query" if self._database.is_parallel() else ""
+            where = " in a parallel query" if is_parallel else ""
             self._database.log(f"{described} by the role with OID {user}{where} ({detail})")
-            if count != _REVEALED_MAX + 1 or where:
+            if is_parallel or count > _REVEALED_MAX + 1:
                 return
             key_id, key_name = None, None
             detail = f"more than {_REVEALED_MAX} secrets in one transaction: the server's log lists the rest"

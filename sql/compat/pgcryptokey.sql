@@ -7,8 +7,12 @@ JOIN @extschema@.key_wrap AS w ON w.key_id OPERATOR(pg_catalog.=) k.id
 WHERE k.key_type OPERATOR(pg_catalog.=) 'cryptokey'::@extschema@.key_type
     AND w.kind OPERATOR(pg_catalog.=) 'passphrase'::@extschema@.wrap_kind;
 GRANT SELECT ON @extschema@.pgcryptokey TO pgkeymgr_admin;
-COMMENT ON VIEW @extschema@.pgcryptokey IS 'What pgcryptokey had as a table: its data keys, wrapped.';
+COMMENT ON VIEW @extschema@.pgcryptokey IS
+    'The data keys of pgcryptokey''s functions, wrapped, as in pgcryptokey''s table.';
 
+-- Make a data key of this many random bytes, wrapped under a password, by default the setting
+-- pgcryptokey.default_password. Return its id.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.create_cryptokey(
     name text,
     byte_len integer,
@@ -20,12 +24,10 @@ AS $$
 @load@
 return GD['pgkeymgr'].create_cryptokey(name, byte_len, password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.create_cryptokey(text, integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.create_cryptokey(text, integer, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.create_cryptokey(text, integer, text) IS
-    'Make a data key of that many random bytes, wrapped under a password, or under the one of the setting '
-    'pgcryptokey.default_password; its id.';
 
+-- Put a data key, its id and its name into the settings pgcryptokey.key, pgcryptokey.key_id and pgcryptokey.name of
+-- this session.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.set_cryptokey(
     key_id integer,
     password text DEFAULT NULL
@@ -36,12 +38,10 @@ AS $$
 @load@
 return GD['pgkeymgr'].set_cryptokey(key_id, password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.set_cryptokey(integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.set_cryptokey(integer, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.set_cryptokey(integer, text) IS
-    'Put a data key, its id and its name into the settings pgcryptokey.key, pgcryptokey.key_id and '
-    'pgcryptokey.name of this session.';
 
+-- Put a data key, its id and its name into the settings pgcryptokey.key, pgcryptokey.key_id and pgcryptokey.name of
+-- this session.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.set_cryptokey(
     name text,
     password text DEFAULT NULL
@@ -52,12 +52,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].set_cryptokey(name, password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.set_cryptokey(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.set_cryptokey(text, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.set_cryptokey(text, text) IS
-    'Put a data key, its id and its name into the settings pgcryptokey.key, pgcryptokey.key_id and '
-    'pgcryptokey.name of this session.';
 
+-- Return a data key in hexadecimal, for pgcrypto's functions.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.get_cryptokey(
     key_id integer,
     password text DEFAULT NULL
@@ -68,11 +65,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].get_cryptokey(key_id, password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.get_cryptokey(integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.get_cryptokey(integer, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.get_cryptokey(integer, text) IS
-    'A data key in hexadecimal, as pgcrypto takes it.';
 
+-- Return a data key in hexadecimal, for pgcrypto's functions.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.get_cryptokey(
     name text,
     password text DEFAULT NULL
@@ -83,11 +78,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].get_cryptokey(name, password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.get_cryptokey(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.get_cryptokey(text, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.get_cryptokey(text, text) IS
-    'A data key in hexadecimal, as pgcrypto takes it.';
 
+-- Wrap a data key under another password.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.change_cryptokey_password(
     key_id integer,
     old_password text,
@@ -99,11 +92,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].change_cryptokey_password(key_id, old_password, new_password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.change_cryptokey_password(integer, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.change_cryptokey_password(integer, text, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.change_cryptokey_password(integer, text, text) IS
-    'Wrap a data key under another password.';
 
+-- Wrap a data key under another password.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.change_cryptokey_password(
     name text,
     old_password text,
@@ -115,11 +106,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].change_cryptokey_password(name, old_password, new_password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.change_cryptokey_password(text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.change_cryptokey_password(text, text, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.change_cryptokey_password(text, text, text) IS
-    'Wrap a data key under another password.';
 
+-- Make a new version of a data key under the same password. Return its id.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.supersede_cryptokey(
     key_id integer,
     byte_len integer,
@@ -131,11 +120,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].supersede_cryptokey(key_id, byte_len, password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.supersede_cryptokey(integer, integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.supersede_cryptokey(integer, integer, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.supersede_cryptokey(integer, integer, text) IS
-    'Make a new version of a data key under the same password; its id.';
 
+-- Make a new version of a data key under the same password. Return its id.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.supersede_cryptokey(
     name text,
     byte_len integer,
@@ -147,11 +134,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].supersede_cryptokey(name, byte_len, password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.supersede_cryptokey(text, integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.supersede_cryptokey(text, integer, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.supersede_cryptokey(text, integer, text) IS
-    'Make a new version of a data key under the same password; its id.';
 
+-- Decrypt pgcrypto's PGP data of a text under one data key and encrypt it under another.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.reencrypt_data(
     data bytea,
     old_key_id integer,
@@ -164,11 +149,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].reencrypt_data(data, old_key_id, new_key_id, password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.reencrypt_data(bytea, integer, integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.reencrypt_data(bytea, integer, integer, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.reencrypt_data(bytea, integer, integer, text) IS
-    'Decrypt pgcrypto''s PGP data of a text under one data key and encrypt it under another.';
 
+-- Decrypt pgcrypto's PGP data of a bytea under one data key and encrypt it under another.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.reencrypt_data_bytea(
     data bytea,
     old_key_id integer,
@@ -181,11 +164,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].reencrypt_data_bytea(data, old_key_id, new_key_id, password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.reencrypt_data_bytea(bytea, integer, integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.reencrypt_data_bytea(bytea, integer, integer, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.reencrypt_data_bytea(bytea, integer, integer, text) IS
-    'Decrypt pgcrypto''s PGP data of a bytea under one data key and encrypt it under another.';
 
+-- Remove a data key, irrevocably.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.drop_cryptokey(
     key_id integer,
     password text DEFAULT NULL
@@ -196,11 +177,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].drop_cryptokey(key_id, password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.drop_cryptokey(integer, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.drop_cryptokey(integer, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.drop_cryptokey(integer, text) IS
-    'Remove a data key, for good.';
 
+-- Remove a data key, irrevocably.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.drop_cryptokey(
     name text,
     password text DEFAULT NULL
@@ -211,7 +190,3 @@ AS $$
 @load@
 return GD['pgkeymgr'].drop_cryptokey(name, password)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.drop_cryptokey(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.drop_cryptokey(text, text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.drop_cryptokey(text, text) IS
-    'Remove a data key, for good.';

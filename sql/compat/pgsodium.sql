@@ -2,7 +2,8 @@
 
 CREATE TYPE @extschema@.key_status AS ENUM ('default', 'valid', 'invalid', 'expired');
 GRANT USAGE ON TYPE @extschema@.key_status TO PUBLIC;
-COMMENT ON TYPE @extschema@.key_status IS 'pgsodium''s states of a key; of ours, an enabled one is valid.';
+COMMENT ON TYPE @extschema@.key_status IS
+    'pgsodium''s states of a key. An enabled key of pgkeymgr is valid.';
 
 CREATE VIEW @extschema@.valid_key WITH (security_barrier) AS
 SELECT
@@ -23,9 +24,11 @@ WHERE k.state OPERATOR(pg_catalog.=) 'enabled'::@extschema@.key_state
     AND (k.expires IS NULL OR k.expires OPERATOR(pg_catalog.>) pg_catalog.now());
 GRANT SELECT ON @extschema@.valid_key TO pgkeymgr_user;
 COMMENT ON VIEW @extschema@.valid_key IS
-    'The keys for primitives that are in use and that the current user owns or may use, as pgsodium shows them. One with a '
-    'key_id was taken over from pgsodium, and can be used by that number, too, without a grant.';
+    'The keys for primitives that are enabled and that the current user owns or may use, as pgsodium shows them. A '
+    'key with a key_id was imported from pgsodium, and can also be used by that number, without a grant.';
 
+-- Internal: make a key for create_key.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@._create_key(
     key_type @extschema@.key_type,
     name text,
@@ -37,21 +40,17 @@ CREATE FUNCTION @extschema@._create_key(
     associated_data text
 )
 RETURNS uuid
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 1000
+-- PL/Python takes times as texts, in which the abbreviation of a zone can be that of another.
+SET DateStyle = 'ISO, YMD'
 AS $$
 @load@
 return GD['pgkeymgr'].create_key(key_type, name, raw_key, raw_key_nonce, parent_key, key_context, expires, associated_data)
 $$;
-REVOKE ALL ON FUNCTION @extschema@._create_key(
-    @extschema@.key_type, text, bytea, bytea, uuid, bytea, timestamptz, text
-) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@._create_key(
-    @extschema@.key_type, text, bytea, bytea, uuid, bytea, timestamptz, text
-) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@._create_key(
-    @extschema@.key_type, text, bytea, bytea, uuid, bytea, timestamptz, text
-) IS 'Internal: what create_key does before it shows the new row.';
 
+-- Make a key for a primitive, of random bytes or of raw_key, wrapped under the root key. Return its row of valid_key.
+-- The key has no number. raw_key_nonce, parent_key and key_context have no effect, and are accepted for compatibility.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.create_key(
     key_type @extschema@.key_type DEFAULT 'aead-det',
     name text DEFAULT NULL,
@@ -77,18 +76,9 @@ BEGIN
     RETURN shown;
 END
 $$;
-REVOKE ALL ON FUNCTION @extschema@.create_key(
-    @extschema@.key_type, text, bytea, bytea, uuid, bytea, timestamptz, text
-) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.create_key(
-    @extschema@.key_type, text, bytea, bytea, uuid, bytea, timestamptz, text
-) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.create_key(
-    @extschema@.key_type, text, bytea, bytea, uuid, bytea, timestamptz, text
-) IS
-    'Make a key for a primitive, of random bytes or of the raw key that is given, wrapped under the root key. It has no '
-    'number. raw_key_nonce, parent_key and key_context are taken for compatibility only.';
 
+-- Return the row of valid_key with this uuid, or NULL.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.get_key_by_id(uuid)
 RETURNS @extschema@.valid_key
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -96,10 +86,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT v.* FROM @extschema@.valid_key AS v WHERE v.id = $1
 $$;
-REVOKE ALL ON FUNCTION @extschema@.get_key_by_id(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.get_key_by_id(uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.get_key_by_id(uuid) IS 'The row of valid_key with this uuid, or NULL.';
 
+-- Return the row of valid_key with this name, or NULL.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.get_key_by_name(text)
 RETURNS @extschema@.valid_key
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -107,10 +96,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT v.* FROM @extschema@.valid_key AS v WHERE v.name = $1
 $$;
-REVOKE ALL ON FUNCTION @extschema@.get_key_by_name(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.get_key_by_name(text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.get_key_by_name(text) IS 'The row of valid_key with this name, or NULL.';
 
+-- Return the rows of valid_key whose names match the LIKE pattern filter.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.get_named_keys(filter text DEFAULT '%')
 RETURNS SETOF @extschema@.valid_key
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -118,42 +106,37 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT v.* FROM @extschema@.valid_key AS v WHERE v.name ILIKE filter
 $$;
-REVOKE ALL ON FUNCTION @extschema@.get_named_keys(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.get_named_keys(text) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.get_named_keys(text) IS 'The rows of valid_key whose name is like the filter.';
 
+-- Encrypt and authenticate a message under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_secretbox(
     message bytea,
     nonce bytea,
     key_uuid uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_secretbox_by_uuid(message, nonce, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, uuid) IS
-    'Encrypt and authenticate a message under the key of this uuid in the key table.';
 
+-- Verify and decrypt a result of crypto_secretbox under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_secretbox_open(
     message bytea,
     nonce bytea,
     key_uuid uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_secretbox_open_by_uuid(message, nonce, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, uuid) IS
-    'Verify and decrypt what crypto_secretbox made under the key of this uuid in the key table.';
 
+-- Encrypt a message and authenticate it with additional data under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_aead_ietf_encrypt(
     message bytea,
     additional bytea,
@@ -161,17 +144,14 @@ CREATE FUNCTION @extschema@.crypto_aead_ietf_encrypt(
     key_uuid uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_ietf_encrypt_by_uuid(message, additional, nonce, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, uuid) IS
-    'Encrypt a message and authenticate it with additional data under the key of this uuid in the key '
-    'table.';
 
+-- Verify and decrypt a result of crypto_aead_ietf_encrypt under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_aead_ietf_decrypt(
     message bytea,
     additional bytea,
@@ -179,33 +159,30 @@ CREATE FUNCTION @extschema@.crypto_aead_ietf_decrypt(
     key_uuid uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_ietf_decrypt_by_uuid(message, additional, nonce, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, uuid) IS
-    'Verify and decrypt what crypto_aead_ietf_encrypt made under the key of this uuid in the key table.';
 
+-- Encrypt a message so that the same message with the same additional data gives the same ciphertext, under the key of
+-- this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_aead_det_encrypt(
     message bytea,
     additional bytea,
     key_uuid uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 4000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 400
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_det_encrypt_by_uuid(message, additional, key_uuid, None)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, uuid) IS
-    'Encrypt a message so that the same message with the same additional data gives the same ciphertext, '
-    'under the key of this uuid in the key table.';
 
+-- Encrypt a message so that the same message with the same additional data gives the same ciphertext, with a nonce
+-- under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_aead_det_encrypt(
     message bytea,
     additional bytea,
@@ -213,33 +190,28 @@ CREATE FUNCTION @extschema@.crypto_aead_det_encrypt(
     nonce bytea
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 4000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 400
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_det_encrypt_by_uuid(message, additional, key_uuid, nonce)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, uuid, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, uuid, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, uuid, bytea) IS
-    'Encrypt a message so that the same message with the same additional data gives the same ciphertext, '
-    'with a nonce under the key of this uuid in the key table.';
 
+-- Verify and decrypt what crypto_aead_det_encrypt made under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_aead_det_decrypt(
     message bytea,
     additional bytea,
     key_uuid uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 4000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 400
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_det_decrypt_by_uuid(message, additional, key_uuid, None)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, uuid) IS
-    'Verify and decrypt what crypto_aead_det_encrypt made under the key of this uuid in the key table.';
 
+-- Verify and decrypt what crypto_aead_det_encrypt made with a nonce under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_aead_det_decrypt(
     message bytea,
     additional bytea,
@@ -247,143 +219,121 @@ CREATE FUNCTION @extschema@.crypto_aead_det_decrypt(
     nonce bytea
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 4000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 400
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_det_decrypt_by_uuid(message, additional, key_uuid, nonce)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, uuid, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, uuid, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, uuid, bytea) IS
-    'Verify and decrypt what crypto_aead_det_encrypt made with a nonce under the key of this uuid in the '
-    'key table.';
 
+-- Return the tag of a message under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_auth(
     message bytea,
     key_uuid uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_auth_by_uuid(message, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_auth(bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth(bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_auth(bytea, uuid) IS
-    'The tag of a message under the key of this uuid in the key table.';
 
+-- Return whether a tag is that of crypto_auth for the message under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_auth_verify(
     mac bytea,
     message bytea,
     key_uuid uuid
 )
 RETURNS boolean
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_auth_verify_by_uuid(mac, message, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_auth_verify(bytea, bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_verify(bytea, bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_auth_verify(bytea, bytea, uuid) IS
-    'Whether a tag is the one that crypto_auth gives for the message under the key of this uuid in the '
-    'key table.';
 
+-- Return the tag of a message under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha256(
     message bytea,
     key_uuid uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_auth_hmacsha256_by_uuid(message, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha256(bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha256(bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha256(bytea, uuid) IS
-    'The tag of a message under the key of this uuid in the key table.';
 
+-- Return whether a tag is that of crypto_auth_hmacsha256 for the message under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha256_verify(
     signature bytea,
     message bytea,
     key_uuid uuid
 )
 RETURNS boolean
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_auth_hmacsha256_verify_by_uuid(signature, message, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha256_verify(bytea, bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha256_verify(bytea, bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha256_verify(bytea, bytea, uuid) IS
-    'Whether a tag is the one that crypto_auth_hmacsha256 gives for the message under the key of this '
-    'uuid in the key table.';
 
+-- Return the tag of a message under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha512(
     message bytea,
     key_uuid uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_auth_hmacsha512_by_uuid(message, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha512(bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha512(bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha512(bytea, uuid) IS
-    'The tag of a message under the key of this uuid in the key table.';
 
+-- Return whether a tag is that of crypto_auth_hmacsha512 for the message under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_auth_hmacsha512_verify(
     signature bytea,
     message bytea,
     key_uuid uuid
 )
 RETURNS boolean
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_auth_hmacsha512_verify_by_uuid(signature, message, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_auth_hmacsha512_verify(bytea, bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_auth_hmacsha512_verify(bytea, bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_auth_hmacsha512_verify(bytea, bytea, uuid) IS
-    'Whether a tag is the one that crypto_auth_hmacsha512 gives for the message under the key of this '
-    'uuid in the key table.';
 
+-- Return the BLAKE2b-256 of a message under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_generichash(
     message bytea,
     key_uuid uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_generichash_by_uuid(message, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_generichash(bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_generichash(bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_generichash(bytea, uuid) IS
-    'The BLAKE2b-256 of a message under the key of this uuid in the key table.';
 
+-- Return the SipHash-2-4 of a message under the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_shorthash(
     message bytea,
     key_uuid uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_shorthash_by_uuid(message, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_shorthash(bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_shorthash(bytea, uuid) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_shorthash(bytea, uuid) IS
-    'The SipHash-2-4 of a message under the key of this uuid in the key table.';
 
+-- Return the key with this number and context that is derived from the key of this uuid in the key table.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_kdf_derive_from_key(
     subkey_size integer,
     subkey_id bigint,
@@ -391,16 +341,15 @@ CREATE FUNCTION @extschema@.crypto_kdf_derive_from_key(
     primary_key uuid
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_kdf_derive_from_key_by_uuid(subkey_size, subkey_id, context, primary_key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_kdf_derive_from_key(integer, bigint, bytea, uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_kdf_derive_from_key(integer, bigint, bytea, uuid) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_kdf_derive_from_key(integer, bigint, bytea, uuid) IS
-    'The key of this number and context that is derived from the key of this uuid in the key table.';
 
+-- Import a row of pgsodium's key table, under the same root key. Return its id here. Import the parent of a raw key
+-- before the key. A key with a number can also be used by that number, without a grant.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.import_pgsodium_key(
     id uuid,
     status text,
@@ -415,13 +364,9 @@ CREATE FUNCTION @extschema@.import_pgsodium_key(
     associated_data text DEFAULT ''
 )
 RETURNS integer
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 1000
+SET DateStyle = 'ISO, YMD'
 AS $$
 @load@
 return GD['pgkeymgr'].import_key(id, status, key_type, name, key_id, key_context, raw_key, raw_key_nonce, parent_key, expires, associated_data)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.import_pgsodium_key(uuid, text, @extschema@.key_type, text, bigint, bytea, bytea, bytea, uuid, timestamptz, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.import_pgsodium_key(uuid, text, @extschema@.key_type, text, bigint, bytea, bytea, bytea, uuid, timestamptz, text) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.import_pgsodium_key(uuid, text, @extschema@.key_type, text, bigint, bytea, bytea, bytea, uuid, timestamptz, text) IS
-    'Take in a row of pgsodium''s key table, under the same root key; its id here. A raw key''s parent '
-    'must come before it. A key with a number can be used by that number, too, without a grant.';

@@ -1,29 +1,28 @@
 -- Deterministic authenticated encryption: XChaCha20-SIV with BLAKE2b. Python: crypto/aead_det.py
 
+-- Return a new random key for crypto_aead_det_encrypt, 32 bytes.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_aead_det_keygen()
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 15
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_det_keygen()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_keygen() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_keygen() TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_aead_det_keygen() IS
-    'Return a new random key for crypto_aead_det_encrypt, 32 bytes.';
 
+-- Return a new random nonce for crypto_aead_det_encrypt, 16 bytes.
+-- EXECUTE: PUBLIC
 CREATE FUNCTION @extschema@.crypto_aead_det_noncegen()
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 15
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_det_noncegen()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_noncegen() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_noncegen() TO PUBLIC;
-COMMENT ON FUNCTION @extschema@.crypto_aead_det_noncegen() IS
-    'Return a new random nonce for crypto_aead_det_encrypt, 16 bytes.';
 
+-- Encrypt a message so that the same message with the same additional data gives the same ciphertext: XChaCha20-SIV.
+-- The result is 32 bytes longer. The additional data and the nonce (16 bytes) may be NULL; the key has 32 bytes.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_aead_det_encrypt(
     message bytea,
     additional bytea,
@@ -31,18 +30,15 @@ CREATE FUNCTION @extschema@.crypto_aead_det_encrypt(
     nonce bytea DEFAULT NULL
 )
 RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 4000
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 400
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_det_encrypt(message, additional, key, nonce)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bytea, bytea) IS
-    'Encrypt a message so that the same message with the same additional data gives the same ciphertext: '
-    'XChaCha20-SIV. The result is 32 bytes longer. The additional data and the nonce (16 bytes) may be NULL; the key '
-    'has 32 bytes.';
 
+-- Encrypt a message under the derived key with this number and context, so that the same message with the same
+-- additional data gives the same ciphertext.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_aead_det_encrypt(
     message bytea,
     additional bytea,
@@ -51,17 +47,14 @@ CREATE FUNCTION @extschema@.crypto_aead_det_encrypt(
     nonce bytea DEFAULT NULL
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 4000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 400
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_det_encrypt_by_id(message, additional, key_id, context, nonce)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bigint, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bigint, bytea, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_aead_det_encrypt(bytea, bytea, bigint, bytea, bytea) IS
-    'Encrypt a message under the derived key with this number and context, so that the same message with the same '
-    'additional data gives the same ciphertext.';
 
+-- Verify and decrypt a result of crypto_aead_det_encrypt. Raise an error if it does not verify.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_aead_det_decrypt(
     ciphertext bytea,
     additional bytea,
@@ -69,16 +62,15 @@ CREATE FUNCTION @extschema@.crypto_aead_det_decrypt(
     nonce bytea DEFAULT NULL
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 4000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 400
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_det_decrypt(ciphertext, additional, key, nonce)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bytea, bytea) IS
-    'Verify and decrypt a result of crypto_aead_det_encrypt. Raise an error if it does not verify.';
 
+-- Verify and decrypt a result of crypto_aead_det_encrypt under the derived key with this number and context. Raise an
+-- error if it does not verify.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_aead_det_decrypt(
     message bytea,
     additional bytea,
@@ -87,13 +79,8 @@ CREATE FUNCTION @extschema@.crypto_aead_det_decrypt(
     nonce bytea DEFAULT NULL
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 4000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 400
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_det_decrypt_by_id(message, additional, key_id, context, nonce)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bigint, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bigint, bytea, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_aead_det_decrypt(bytea, bytea, bigint, bytea, bytea) IS
-    'Verify and decrypt a result of crypto_aead_det_encrypt under the derived key with this number and context. Raise '
-    'an error if it does not verify.';

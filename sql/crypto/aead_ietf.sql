@@ -1,29 +1,28 @@
 -- Authenticated encryption with additional data: ChaCha20-Poly1305 (RFC 8439). Python: crypto/aead_ietf.py
 
+-- Return a new random key for crypto_aead_ietf_encrypt, 32 bytes.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_aead_ietf_keygen()
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 15
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_ietf_keygen()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_keygen() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_keygen() TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_keygen() IS
-    'Return a new random key for crypto_aead_ietf_encrypt, 32 bytes.';
 
+-- Return a new random nonce for crypto_aead_ietf_encrypt, 12 bytes. Use a key with at most 2^32 of them.
+-- EXECUTE: PUBLIC
 CREATE FUNCTION @extschema@.crypto_aead_ietf_noncegen()
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 15
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_ietf_noncegen()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_noncegen() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_noncegen() TO PUBLIC;
-COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_noncegen() IS
-    'Return a new random nonce for crypto_aead_ietf_encrypt, 12 bytes. Use a key with at most 2^32 of them.';
 
+-- Encrypt a message and authenticate it with additional data, which may be NULL: ChaCha20-Poly1305. The result is 16
+-- bytes longer. The nonce has 12 bytes and is used once with a key; the key has 32 bytes.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_aead_ietf_encrypt(
     message bytea,
     additional bytea,
@@ -31,17 +30,14 @@ CREATE FUNCTION @extschema@.crypto_aead_ietf_encrypt(
     key bytea
 )
 RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 300
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 30
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_ietf_encrypt(message, additional, nonce, key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bytea) IS
-    'Encrypt a message and authenticate it with additional data, which may be NULL: ChaCha20-Poly1305. The result is '
-    '16 bytes longer. The nonce has 12 bytes and is used once with a key; the key has 32 bytes.';
 
+-- Encrypt a message and authenticate it with additional data, under the derived key with this number and context.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_aead_ietf_encrypt(
     message bytea,
     additional bytea,
@@ -50,16 +46,14 @@ CREATE FUNCTION @extschema@.crypto_aead_ietf_encrypt(
     context bytea DEFAULT 'pgsodium'
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 400
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 40
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_ietf_encrypt_by_id(message, additional, nonce, key_id, context)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bigint, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bigint, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_encrypt(bytea, bytea, bytea, bigint, bytea) IS
-    'Encrypt a message and authenticate it with additional data, under the derived key with this number and context.';
 
+-- Verify and decrypt a result of crypto_aead_ietf_encrypt. Raise an error if it does not verify.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_aead_ietf_decrypt(
     message bytea,
     additional bytea,
@@ -67,16 +61,15 @@ CREATE FUNCTION @extschema@.crypto_aead_ietf_decrypt(
     key bytea
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 300
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 30
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_ietf_decrypt(message, additional, nonce, key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bytea) IS
-    'Verify and decrypt a result of crypto_aead_ietf_encrypt. Raise an error if it does not verify.';
 
+-- Verify and decrypt a result of crypto_aead_ietf_encrypt under the derived key with this number and context. Raise an
+-- error if it does not verify.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_aead_ietf_decrypt(
     message bytea,
     additional bytea,
@@ -85,13 +78,8 @@ CREATE FUNCTION @extschema@.crypto_aead_ietf_decrypt(
     context bytea DEFAULT 'pgsodium'
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 400
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 40
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_aead_ietf_decrypt_by_id(message, additional, nonce, key_id, context)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bigint, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bigint, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_aead_ietf_decrypt(bytea, bytea, bytea, bigint, bytea) IS
-    'Verify and decrypt a result of crypto_aead_ietf_encrypt under the derived key with this number and context. '
-    'Raise an error if it does not verify.';

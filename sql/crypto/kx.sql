@@ -16,72 +16,62 @@ GRANT USAGE ON TYPE @extschema@.crypto_kx_session TO PUBLIC;
 COMMENT ON TYPE @extschema@.crypto_kx_session IS
     'A key to receive with (rx) and a key to transmit with (tx), 32 bytes each. Both are secret.';
 
+-- Return a new random seed for crypto_kx_seed_new_keypair, 32 bytes.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_kx_new_seed()
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 15
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_kx_new_seed()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_kx_new_seed() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_kx_new_seed() TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_kx_new_seed() IS
-    'Return a new random seed for crypto_kx_seed_new_keypair, 32 bytes.';
 
+-- Return a new random key pair for key exchange.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_kx_new_keypair()
 RETURNS @extschema@.crypto_kx_keypair
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 10000
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 1000
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_kx_new_keypair()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_kx_new_keypair() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_kx_new_keypair() TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_kx_new_keypair() IS
-    'Return a new random key pair for key exchange.';
 
+-- Return the key pair for key exchange that a seed of 32 bytes gives. A NULL seed gives NULL, as in pgsodium.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_kx_seed_new_keypair(
     seed bytea
 )
 RETURNS @extschema@.crypto_kx_keypair
-LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 10000
+LANGUAGE plpython3u IMMUTABLE STRICT PARALLEL SAFE COST 1000
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_kx_seed_new_keypair(seed)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_kx_seed_new_keypair(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_kx_seed_new_keypair(bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_kx_seed_new_keypair(bytea) IS
-    'Return the key pair for key exchange that a seed of 32 bytes gives. A NULL seed gives NULL, as in pgsodium.';
 
+-- Return the client's session keys. The client's rx is the server's tx.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_kx_client_session_keys(
     client_pk bytea,
     client_sk bytea,
     server_pk bytea
 )
 RETURNS @extschema@.crypto_kx_session
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 15000
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 1500
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_kx_client_session_keys(client_pk, client_sk, server_pk)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_kx_client_session_keys(bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_kx_client_session_keys(bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_kx_client_session_keys(bytea, bytea, bytea) IS
-    'Return the client''s session keys. The client''s rx is the server''s tx.';
 
+-- Return the server's session keys. The server's rx is the client's tx.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_kx_server_session_keys(
     server_pk bytea,
     server_sk bytea,
     client_pk bytea
 )
 RETURNS @extschema@.crypto_kx_session
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 15000
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 1500
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_kx_server_session_keys(server_pk, server_sk, client_pk)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_kx_server_session_keys(bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_kx_server_session_keys(bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_kx_server_session_keys(bytea, bytea, bytea) IS
-    'Return the server''s session keys. The server''s rx is the client''s tx.';

@@ -1,46 +1,42 @@
 -- Secret-key authenticated encryption: XSalsa20-Poly1305. Python: crypto/secretbox.py
 
+-- Return a new random key for crypto_secretbox, 32 bytes.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_secretbox_keygen()
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 15
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_secretbox_keygen()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox_keygen() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox_keygen() TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_secretbox_keygen() IS
-    'Return a new random key for crypto_secretbox, 32 bytes.';
 
+-- Return a new random nonce for crypto_secretbox, 24 bytes.
+-- EXECUTE: PUBLIC
 CREATE FUNCTION @extschema@.crypto_secretbox_noncegen()
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 15
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_secretbox_noncegen()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox_noncegen() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox_noncegen() TO PUBLIC;
-COMMENT ON FUNCTION @extschema@.crypto_secretbox_noncegen() IS
-    'Return a new random nonce for crypto_secretbox, 24 bytes.';
 
+-- Encrypt and authenticate a message: XSalsa20-Poly1305. The result is 16 bytes longer. The nonce has 24 bytes and is
+-- used once with a key; the key has 32 bytes.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_secretbox(
     message bytea,
     nonce bytea,
     key bytea
 )
 RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 300
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 30
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_secretbox(message, nonce, key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bytea) IS
-    'Encrypt and authenticate a message: XSalsa20-Poly1305. The result is 16 bytes longer. The nonce has 24 bytes and '
-    'is used once with a key; the key has 32 bytes.';
 
+-- Encrypt and authenticate a message under the derived key with this number and context.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_secretbox(
     message bytea,
     nonce bytea,
@@ -48,32 +44,29 @@ CREATE FUNCTION @extschema@.crypto_secretbox(
     context bytea DEFAULT 'pgsodium'
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 400
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 40
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_secretbox_by_id(message, nonce, key_id, context)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bigint, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bigint, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_secretbox(bytea, bytea, bigint, bytea) IS
-    'Encrypt and authenticate a message under the derived key with this number and context.';
 
+-- Verify and decrypt a result of crypto_secretbox. Raise an error if it does not verify.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_secretbox_open(
     ciphertext bytea,
     nonce bytea,
     key bytea
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 300
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 30
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_secretbox_open(ciphertext, nonce, key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bytea) IS
-    'Verify and decrypt a result of crypto_secretbox. Raise an error if it does not verify.';
 
+-- Verify and decrypt a result of crypto_secretbox under the derived key with this number and context. Raise an error if
+-- it does not verify.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_secretbox_open(
     message bytea,
     nonce bytea,
@@ -81,13 +74,8 @@ CREATE FUNCTION @extschema@.crypto_secretbox_open(
     context bytea DEFAULT 'pgsodium'
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 400
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 40
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_secretbox_open_by_id(message, nonce, key_id, context)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bigint, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bigint, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_secretbox_open(bytea, bytea, bigint, bytea) IS
-    'Verify and decrypt a result of crypto_secretbox under the derived key with this number and context. Raise an '
-    'error if it does not verify.';

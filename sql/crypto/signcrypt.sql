@@ -16,18 +16,19 @@ GRANT USAGE ON TYPE @extschema@.crypto_signcrypt_keypair TO PUBLIC;
 COMMENT ON TYPE @extschema@.crypto_signcrypt_keypair IS
     'A key pair for signcryption, with keys of 32 bytes. Never reveal the secret key.';
 
+-- Return a new random key pair for signcryption.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_signcrypt_new_keypair()
 RETURNS @extschema@.crypto_signcrypt_keypair
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 50000
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 5000
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_signcrypt_new_keypair()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_new_keypair() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_new_keypair() TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_signcrypt_new_keypair() IS
-    'Return a new random key pair for signcryption.';
 
+-- Begin to send a message: return a state for crypto_signcrypt_sign_after, which is used once, and the key that
+-- encrypts the message. The identities and the additional data have at most 255 bytes each.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_signcrypt_sign_before(
     sender bytea,
     recipient bytea,
@@ -36,33 +37,29 @@ CREATE FUNCTION @extschema@.crypto_signcrypt_sign_before(
     additional bytea
 )
 RETURNS @extschema@.crypto_signcrypt_state_key
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 50000
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 5000
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_signcrypt_sign_before(sender, recipient, sender_sk, recipient_pk, additional)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_sign_before(bytea, bytea, bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_sign_before(bytea, bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_signcrypt_sign_before(bytea, bytea, bytea, bytea, bytea) IS
-    'Begin to send a message: return a state for crypto_signcrypt_sign_after, which is used once, and the key that '
-    'encrypts the message. The identities and the additional data have at most 255 bytes each.';
 
+-- Finish sending a message: return the signature of the ciphertext, 64 bytes.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_signcrypt_sign_after(
     state bytea,
     sender_sk bytea,
     ciphertext bytea
 )
 RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 1000
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 100
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_signcrypt_sign_after(state, sender_sk, ciphertext)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_sign_after(bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_sign_after(bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_signcrypt_sign_after(bytea, bytea, bytea) IS
-    'Finish sending a message: return the signature of the ciphertext, 64 bytes.';
 
+-- Begin to receive a message: return a state for crypto_signcrypt_verify_after, and the key that decrypts the message.
+-- Nothing is verified yet.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_signcrypt_verify_before(
     signature bytea,
     sender bytea,
@@ -72,17 +69,14 @@ CREATE FUNCTION @extschema@.crypto_signcrypt_verify_before(
     recipient_sk bytea
 )
 RETURNS @extschema@.crypto_signcrypt_state_key
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 5000
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_signcrypt_verify_before(signature, sender, recipient, additional, sender_pk, recipient_sk)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_verify_before(bytea, bytea, bytea, bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_verify_before(bytea, bytea, bytea, bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_signcrypt_verify_before(bytea, bytea, bytea, bytea, bytea, bytea) IS
-    'Begin to receive a message: return a state for crypto_signcrypt_verify_after, and the key that decrypts the '
-    'message. Nothing is verified yet.';
 
+-- Finish receiving a message: return true if the signature belongs to the ciphertext, and raise an error otherwise.
+-- EXECUTE: PUBLIC
 CREATE FUNCTION @extschema@.crypto_signcrypt_verify_after(
     state bytea,
     signature bytea,
@@ -90,17 +84,15 @@ CREATE FUNCTION @extschema@.crypto_signcrypt_verify_after(
     ciphertext bytea
 )
 RETURNS boolean
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 50000
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 5000
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_signcrypt_verify_after(state, signature, sender_pk, ciphertext)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_verify_after(bytea, bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_verify_after(bytea, bytea, bytea, bytea) TO PUBLIC;
-COMMENT ON FUNCTION @extschema@.crypto_signcrypt_verify_after(bytea, bytea, bytea, bytea) IS
-    'Finish receiving a message: return true if the signature belongs to the ciphertext, and raise an error '
-    'otherwise.';
 
+-- Return true if the signature belongs to the ciphertext, and raise an error otherwise. This needs no secret key, and
+-- cannot decrypt the message.
+-- EXECUTE: PUBLIC
 CREATE FUNCTION @extschema@.crypto_signcrypt_verify_public(
     signature bytea,
     sender bytea,
@@ -110,13 +102,8 @@ CREATE FUNCTION @extschema@.crypto_signcrypt_verify_public(
     ciphertext bytea
 )
 RETURNS boolean
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 50000
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 5000
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_signcrypt_verify_public(signature, sender, recipient, additional, sender_pk, ciphertext)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_signcrypt_verify_public(bytea, bytea, bytea, bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_signcrypt_verify_public(bytea, bytea, bytea, bytea, bytea, bytea) TO PUBLIC;
-COMMENT ON FUNCTION @extschema@.crypto_signcrypt_verify_public(bytea, bytea, bytea, bytea, bytea, bytea) IS
-    'Return true if the signature belongs to the ciphertext, and raise an error otherwise. This needs no secret key, '
-    'and cannot decrypt the message.';

@@ -1,45 +1,41 @@
 -- The XChaCha20 stream, without authentication. Python: crypto/stream_xchacha20.py
 
+-- Return a new random key for crypto_stream_xchacha20, 32 bytes.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20_keygen()
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 15
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_stream_xchacha20_keygen()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_keygen() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_keygen() TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_keygen() IS
-    'Return a new random key for crypto_stream_xchacha20, 32 bytes.';
 
+-- Return a new random nonce for crypto_stream_xchacha20, 24 bytes.
+-- EXECUTE: PUBLIC
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20_noncegen()
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 150
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 15
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_stream_xchacha20_noncegen()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_noncegen() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_noncegen() TO PUBLIC;
-COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_noncegen() IS
-    'Return a new random nonce for crypto_stream_xchacha20, 24 bytes.';
 
+-- Return the first bytes of the XChaCha20 keystream of a nonce (24 bytes) and a key (32 bytes).
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20(
     size bigint,
     nonce bytea,
     key bytea
 )
 RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 3000
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 300
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_stream_xchacha20(size, nonce, key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bytea) IS
-    'Return the first bytes of the XChaCha20 keystream of a nonce (24 bytes) and a key (32 bytes).';
 
+-- Return the first bytes of the XChaCha20 keystream of a nonce, under the derived key with this number and context.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20(
     size bigint,
     nonce bytea,
@@ -47,34 +43,30 @@ CREATE FUNCTION @extschema@.crypto_stream_xchacha20(
     context bytea DEFAULT 'pgsodium'
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 3000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 300
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_stream_xchacha20_by_id(size, nonce, key_id, context)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bigint, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bigint, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20(bigint, bytea, bigint, bytea) IS
-    'Return the first bytes of the XChaCha20 keystream of a nonce, under the derived key with this number and '
-    'context.';
 
+-- XOR a message with the XChaCha20 keystream, which encrypts a plaintext and decrypts a ciphertext. Nothing is
+-- authenticated. The nonce has 24 bytes, the key 32.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20_xor(
     message bytea,
     nonce bytea,
     key bytea
 )
 RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 3000
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 300
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_stream_xchacha20_xor(message, nonce, key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bytea) IS
-    'XOR a message with the XChaCha20 keystream, which encrypts a plaintext and decrypts a ciphertext. Nothing is '
-    'authenticated. The nonce has 24 bytes, the key 32.';
 
+-- XOR a message with the XChaCha20 keystream under the derived key with this number and context. The default context is
+-- misspelled as in pgsodium (pgosdium), because data has been encrypted with it.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20_xor(
     message bytea,
     nonce bytea,
@@ -82,17 +74,14 @@ CREATE FUNCTION @extschema@.crypto_stream_xchacha20_xor(
     context bytea DEFAULT 'pgosdium'
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 3000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 300
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_stream_xchacha20_xor_by_id(message, nonce, key_id, context)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bigint, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bigint, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_xor(bytea, bytea, bigint, bytea) IS
-    'XOR a message with the XChaCha20 keystream under the derived key with this number and context. The default '
-    'context is misspelled as in pgsodium (pgosdium), because data has been encrypted with it.';
 
+-- XOR a message with the XChaCha20 keystream, from its 64-byte block number ic on.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(
     message bytea,
     nonce bytea,
@@ -100,16 +89,15 @@ CREATE FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(
     key bytea
 )
 RETURNS bytea
-LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 3000
+LANGUAGE plpython3u IMMUTABLE PARALLEL SAFE COST 300
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_stream_xchacha20_xor_ic(message, nonce, ic, key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bytea) IS
-    'XOR a message with the XChaCha20 keystream, from its 64-byte block number ic on.';
 
+-- XOR a message with the XChaCha20 keystream, from its 64-byte block number ic on, under the derived key with this
+-- number and context.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(
     message bytea,
     nonce bytea,
@@ -118,13 +106,8 @@ CREATE FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(
     context bytea DEFAULT 'pgsodium'
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 3000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 300
 AS $$
 @load@
 return GD['pgkeymgr'].crypto_stream_xchacha20_xor_ic_by_id(message, nonce, ic, key_id, context)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bigint, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bigint, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.crypto_stream_xchacha20_xor_ic(bytea, bytea, bigint, bigint, bytea) IS
-    'XOR a message with the XChaCha20 keystream, from its 64-byte block number ic on, under the derived key with this '
-    'number and context.';

@@ -13,7 +13,7 @@ BEGIN;
 SET client_min_messages = error;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(301);
+SELECT plan(313);
 
 -- In one statement, so that what was checked for one role, use and type is remembered when it is another's turn.
 CREATE TEMP TABLE v AS SELECT :'remembered'::uuid AS key, decode(repeat('01', 32), 'hex') AS message;
@@ -48,7 +48,7 @@ CREATE TEMP TABLE types (type key_type, size integer, raw bytea);
 INSERT INTO types
 SELECT type, size, substr('\x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f'::bytea, 1, size)
 FROM unnest(enum_range(NULL::key_type)) AS type,
-    LATERAL (SELECT CASE type WHEN 'shorthash' THEN 16 ELSE 32 END) AS sizes (size)
+    LATERAL (SELECT CASE WHEN type IN ('shorthash', 'ipcrypt-det', 'ipcrypt-nd') THEN 16 ELSE 32 END) AS sizes (size)
 WHERE type NOT IN ('data', 'cryptokey');
 CREATE TEMP TABLE made AS
 SELECT type, size, raw, (made_raw).id AS raw_id, (random).id AS random_id FROM (
@@ -58,12 +58,12 @@ SELECT type, size, raw, (made_raw).id AS raw_id, (random).id AS random_id FROM (
     FROM types OFFSET 0
 ) AS made;
 CREATE TEMP TABLE keys AS SELECT * FROM made, valid_key AS derived WHERE derived.name = 'derived ' || type;
-SELECT is(count(*), 11::bigint, 'pgsodium''s eleven types') FROM keys;
+SELECT is(count(*), 15::bigint, 'pgsodium''s fifteen types') FROM keys;
 SELECT is(
     (name, status::text, key_type, key_context, expires, associated_data)::text,
     format('("derived %s",valid,%s,"\\x7067736f6469756d",,"")', type, type), 'a derived key: ' || type
 ) FROM keys;
-SELECT is(count(DISTINCT key_id), 11::bigint, 'each with a number of its own') FROM keys;
+SELECT is(count(DISTINCT key_id), 15::bigint, 'each with a number of its own') FROM keys;
 SELECT set_eq($$SELECT name, derivation_id FROM data_keys WHERE derivation_id IS NOT NULL$$,
     $$SELECT name, key_id FROM keys$$, 'which data_keys says, and of these only');
 SELECT is(
@@ -286,7 +286,7 @@ SELECT is((get_key_by_id(auth)).name, 'derived auth', 'get_key_by_id') FROM v;
 SELECT is((get_key_by_name('derived auth')).id, auth, 'get_key_by_name') FROM v;
 SELECT set_eq($$SELECT name FROM get_named_keys('RAW AEAD%')$$, ARRAY['raw aead-ietf', 'raw aead-det'],
     'get_named_keys');
-SELECT is(count(*), 35::bigint, 'of all that have a name') FROM get_named_keys();
+SELECT is(count(*), 47::bigint, 'of all that have a name') FROM get_named_keys();
 SELECT is(get_key_by_id(gen_random_uuid())::text, NULL, 'get_key_by_id of none');
 SELECT is(get_key_by_id(NULL)::text, NULL, 'get_key_by_id of NULL');
 SELECT is(get_key_by_name('unknown')::text, NULL, 'get_key_by_name of none');

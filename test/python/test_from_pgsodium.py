@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from conftest import Connection, rows, value
+from document_blocks import blocks
 from pgkeymgr.crypto import aead_det
 from pgkeymgr.root_key import LocalRootKey
 from psycopg import errors
@@ -62,9 +63,9 @@ def moved(cluster: Cluster) -> Iterator[Connection]:
                     (INVALID, "invalid", "auth", "bad", 23, b"context1", None, None, None, None, ""),
                 ],
             )
-        steps = (Path(__file__).parents[2] / "docs" / "from-pgsodium.md").read_text()
+        steps = [block.text for block in blocks("docs/from-pgsodium.md", "sql")]
         for name in ("import_pgsodium_key", "grant_data_key"):
-            (step,) = re.findall(rf"^    (SELECT pgsodium\.{name}.*?;)", steps, re.DOTALL | re.MULTILINE)
+            (step,) = (text for text in steps if f"pgsodium.{name}(" in text)
             rows(connection, step.replace("'app'", "'pgkeymgr_user'"))
         connection.execute("SET search_path = pgsodium, public")
         yield connection
@@ -72,7 +73,7 @@ def moved(cluster: Cluster) -> Iterator[Connection]:
         connection.execute("DROP DATABASE moved")
 
 
-def test_what_the_table_shows(moved: Connection) -> None:
+def test_valid_key_shows_the_imported_keys(moved: Connection) -> None:
     assert rows(moved, "SELECT id, status, name, key_id, associated_data FROM valid_key ORDER BY key_id") == [
         (PARENT, "valid", None, 21, ""),
         (CHILD, "valid", "raw", None, "note"),

@@ -7,6 +7,7 @@ from .. import crypto
 
 _Function = Callable[..., Any]
 _Secret = Callable[[str, str, bool], bytes]
+_CheckSearch = Callable[[bytes, str], None]
 
 _KEY_TYPES = {
     "crypto_auth": "auth",
@@ -21,17 +22,32 @@ _KEY_TYPES = {
     "crypto_secretbox_open": "secretbox",
     "crypto_aead_ietf_encrypt": "aead-ietf",
     "crypto_aead_ietf_decrypt": "aead-ietf",
+    "crypto_ipcrypt_encrypt": "ipcrypt-det",
+    "crypto_ipcrypt_decrypt": "ipcrypt-det",
+    "crypto_ipcrypt_inet_encrypt": "ipcrypt-det",
+    "crypto_ipcrypt_inet_decrypt": "ipcrypt-det",
+    "crypto_ipcrypt_pfx_encrypt": "ipcrypt-pfx",
+    "crypto_ipcrypt_pfx_decrypt": "ipcrypt-pfx",
+    "crypto_ipcrypt_pfx_inet_encrypt": "ipcrypt-pfx",
+    "crypto_ipcrypt_pfx_inet_decrypt": "ipcrypt-pfx",
+    "crypto_ipcrypt_nd_encrypt": "ipcrypt-nd",
+    "crypto_ipcrypt_nd_decrypt": "ipcrypt-nd",
+    "crypto_ipcrypt_ndx_encrypt": "ipcrypt-ndx",
+    "crypto_ipcrypt_ndx_decrypt": "ipcrypt-ndx",
 }
 _DECRYPTING = ("_verify", "_open", "_decrypt")
 """The endings of the primitives that need a grant to decrypt; the others need a grant to encrypt."""
+_SEARCHING = "ipcrypt-"
+"""The start of the types with which a user who may only encrypt could find an address by trying all of them."""
 
 
-def find(name: str, secret: _Secret) -> _Function | None:
+def find(name: str, secret: _Secret, check_search: _CheckSearch) -> _Function | None:
     """Find the variant of a primitive.
 
     Args:
         name: the name of the primitive, with ``_by_uuid`` after it.
         secret: ``KeyTable.secret``.
+        check_search: ``KeyTable.check_search``.
 
     Returns:
         The function, or None if no function has that name.
@@ -41,7 +57,15 @@ def find(name: str, secret: _Secret) -> _Function | None:
     primitive = crypto.find(primitive_name)
     if key_type is None or primitive is None:
         return None
-    return _by_uuid(primitive, secret, key_type, encrypt=not primitive_name.endswith(_DECRYPTING))
+    encrypt = not primitive_name.endswith(_DECRYPTING)
+    if encrypt and key_type.startswith(_SEARCHING):
+
+        def secret_for_search(key_uuid: str, key_type: str, encrypt: bool) -> bytes:
+            check_search(bytes.fromhex(key_uuid.replace("-", "")), key_type)
+            return secret(key_uuid, key_type, encrypt)
+
+        return _by_uuid(primitive, secret_for_search, key_type, encrypt=encrypt)
+    return _by_uuid(primitive, secret, key_type, encrypt=encrypt)
 
 
 def _by_uuid(function: _Function, secret: _Secret, key_type: str, *, encrypt: bool) -> _Function:

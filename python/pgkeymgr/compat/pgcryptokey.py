@@ -16,10 +16,12 @@ from ..errors import (
     UndefinedError,
     UnsupportedError,
 )
+from ..key.arguments import called, check_length, refuse_null
+from ..key.maker import NewKey
 from ..key.passphrase import Stretching
 from ..key.passphrase_wrap import PassphraseWraps
 from ..key.record import Record
-from ..key.table import KeyTable, NewKey, called, check_length
+from ..key.table import KeyTable
 from ..sealed.attempts import attempt
 
 KEY_TYPE = "cryptokey"
@@ -47,8 +49,8 @@ class Cryptokeys:
             password = self._database.setting(DEFAULT_PASSWORD)
         if not password:
             raise ParameterError(
-                "there is no password",
-                hint=f"Give one, or set {DEFAULT_PASSWORD} for the session or in postgresql.conf.",
+                "a password is needed",
+                hint=f"Pass a password, or set {DEFAULT_PASSWORD} for the session or in postgresql.conf.",
             )
         return password.encode()
 
@@ -106,8 +108,17 @@ class Cryptokeys:
             return self._table.lookup(key)
         rows = self._database.read_as_owner(
             lambda: self._database.execute(
-                "SELECT id FROM {s}.key WHERE name OPERATOR(pg_catalog.=) $1 ORDER BY key_type = 'cryptokey' DESC,"
-                " superseded_by IS NULL AND state = 'enabled' DESC, id DESC LIMIT 1",
+                """
+                SELECT id
+                FROM {s}.key
+                WHERE name = $1
+                ORDER BY
+                    key_type = 'cryptokey' DESC,
+                    superseded_by IS NULL AND state = 'enabled' DESC,
+                    created DESC,
+                    id DESC
+                LIMIT 1
+                """,
                 ("text", key),
             )
         )
@@ -118,9 +129,9 @@ class Cryptokeys:
         if record is None:
             raise UndefinedError(f"key {called(key)} does not exist")
         if record.key_type != KEY_TYPE:
-            raise KeyStateError(f"{record} is not one of pgcryptokey's")
+            raise KeyStateError(f"{record} is not a key of pgcryptokey")
         if not _is_one(key, record):
-            raise KeyStateError(f"there is no current key {called(key)}")
+            raise KeyStateError(f"key {called(key)} has no current version")
         return record
 
     def create_cryptokey(self, name: str, byte_len: int, password: str | None) -> int:
@@ -135,18 +146,20 @@ class Cryptokeys:
             Its id.
 
         Raises:
+            DataError: an argument is NULL.
             ParameterError: an argument is out of range, or there is no password.
             DuplicateKeyError: the name is taken.
         """
-        if name is None:
-            raise DataError("name must not be NULL")
+        refuse_null(name=name)
         check_length(byte_len, 1, BYTES_MAX)
         passphrase = self._password(password)
         taken = self._table.lookup(name)
         if taken is not None and taken.is_current() and (taken.has_usage or self._table.is_admin()):
             # Users could confuse the two keys by their name. Users who may not know of the other key get no error.
-            raise DuplicateKeyError(f'there is an enabled key "{name}" already')
-        return self._table.create(NewKey(name, os.urandom(byte_len), key_type=KEY_TYPE, passphrase=passphrase))
+            raise DuplicateKeyError(f'an enabled key "{name}" already exists')
+        return self._table.maker.create(
+            NewKey(name, os.urandom(byte_len), key_type=KEY_TYPE, passphrase=passphrase)
+        )
 
     def get_cryptokey(self, key: str | int, password: str | None) -> str:
         """Return a data key.
@@ -193,6 +206,7 @@ class Cryptokeys:
             new_password: the next password.
 
         Raises:
+            DataError: a password is NULL.
             UndefinedError: there is no such key.
             PassphraseError: the old password is wrong.
         """
@@ -219,7 +233,7 @@ class Cryptokeys:
         """
         check_length(byte_len, 1, BYTES_MAX)
         record, _ = self._open("supersede_cryptokey", key, password)
-        return self._table.supersede(record, os.urandom(byte_len), self._password(password))
+        return self._table.maker.supersede(record, os.urandom(byte_len), self._password(password))
 
     def reencrypt_data(
         self, data: bytes | None, old_key_id: int, new_key_id: int, password: str | None
@@ -256,14 +270,17 @@ class Cryptokeys:
         old, new = (self._open("reencrypt_data", key_id, password)[1].hex() for key_id in (old_key_id, new_key_id))
         query = self._database.query
         schemas = query(
-            "SELECT pg_catalog.quote_ident(n.nspname) AS name FROM pg_catalog.pg_extension AS e"
-            " JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace"
-            " WHERE e.extname OPERATOR(pg_catalog.=) 'pgcrypto'"
+            """
+            SELECT pg_catalog.quote_ident(n.nspname) AS name
+            FROM pg_catalog.pg_extension AS e
+            JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+            WHERE e.extname OPERATOR(pg_catalog.=) 'pgcrypto'
+            """
         )
         if not schemas:
             raise UnsupportedError(
                 "PGP data needs the extension pgcrypto, which this database does not have",
-                hint="CREATE EXTENSION pgcrypto;",
+                hint="Run CREATE EXTENSION pgcrypto.",
             )
         pgp = schemas[0]["name"] + ".pgp_sym_"
         rows: list[dict[str, Any]] = query(
@@ -304,5 +321,5 @@ def _refuse(key: str | int, passphrase: bytes) -> bytes:
 def _wrong_password(key: str | int) -> PassphraseError:
     return PassphraseError(
         f"wrong password for key {called(key)}",
-        hint="It is also said to be wrong if there is no such key of pgcryptokey's, or it is not in use.",
+        hint="The error is the same if pgcryptokey has no such key, or if the key is not in use.",
     )

@@ -3,10 +3,12 @@
 import os
 from typing import Any
 
-from ..crypto import aead_det, generichash, kdf, shorthash
-from ..errors import DataError, ParameterError, wrong_length
+from ..crypto import aead_det, generichash, ipcrypt, kdf, shorthash
+from ..errors import ParameterError, wrong_length
+from ..key.arguments import check_name, refuse_null
 from ..key.data_key import DataKeys
-from ..key.table import KeyTable, NewKey, check_name
+from ..key.maker import NewKey
+from ..key.table import KeyTable
 
 KEY_TYPES = (
     "aead-ietf",
@@ -20,15 +22,24 @@ KEY_TYPES = (
     "secretbox",
     "secretstream",
     "stream_xchacha20",
+    "ipcrypt-det",
+    "ipcrypt-pfx",
+    "ipcrypt-nd",
+    "ipcrypt-ndx",
 )
+_SHORT_KEYS = {
+    "shorthash": shorthash.KEY_BYTES,
+    "ipcrypt-det": ipcrypt.KEY_BYTES,
+    "ipcrypt-nd": ipcrypt.ND_KEY_BYTES,
+}
 
 STATUSES = ("default", "valid", "invalid", "expired")
 STATUSES_IN_USE = ("default", "valid")
 
 
 def derived_bytes(key_type: str) -> int:
-    """Return the length of a derived key of a type: 16 bytes for shorthash, 32 bytes for the others."""
-    return shorthash.KEY_BYTES if key_type == "shorthash" else 32
+    """Return the length of a derived key of a type: 16 bytes for some types, 32 bytes for the others."""
+    return _SHORT_KEYS.get(key_type, 32)
 
 
 def check_type(key_type: str) -> None:
@@ -38,8 +49,7 @@ def check_type(key_type: str) -> None:
         ParameterError: pgsodium has no such type.
         DataError: it is NULL.
     """
-    if key_type is None:
-        raise DataError("key_type must not be NULL")
+    refuse_null(key_type=key_type)
     if key_type not in KEY_TYPES:
         raise ParameterError(f"key_type must be one of pgsodium's, not {key_type}", hint="Use create_data_key().")
 
@@ -117,7 +127,7 @@ class PgsodiumKeys:
         else:
             self._warn()
             check_secret(key_type, raw_key)
-        key_id = self._table.create(
+        key_id = self._table.maker.create(
             NewKey(name, raw_key, key_type=key_type, expires=expires, user_data=_json(note))
         )
         return self._table.find(key_id).uuid.hex()
@@ -160,8 +170,7 @@ class PgsodiumKeys:
             UndefinedError: the parent key was not imported.
             DuplicateKeyError: the uuid or the name is taken.
         """
-        if uuid is None or status is None:
-            raise DataError(f"{'id' if uuid is None else 'status'} must not be NULL")
+        refuse_null(id=uuid, status=status)
         if status not in STATUSES:
             raise ParameterError(f'status must be one of pgsodium\'s, not "{status}"')
         if not any(_bytes(uuid)):
@@ -175,15 +184,13 @@ class PgsodiumKeys:
         if raw_key is not None and parent_key is not None:
             # pgsodium's trigger authenticates the uuid's text and the associated data in the same way.
             additional = (uuid + (associated_data or "")).encode()
-            parent = self._table.secret(parent_key, "aead-det", encrypt=False)
-            secret = aead_det.crypto_aead_det_decrypt(raw_key, additional, parent, raw_key_nonce)
-            check_secret(key_type, secret)
+            secret = self._open_raw_key(key_type, raw_key, raw_key_nonce, parent_key, additional)
         elif key_number is not None and key_context is not None:
             _check_context(key_context)
             derivation = (key_number, key_context, derived_bytes(key_type))
         else:
-            raise ParameterError(f"the row {uuid} is neither of a derived nor of a raw key")
-        key_id = self._table.create(
+            raise ParameterError(f"the row {uuid} has neither a derived key nor a raw key")
+        key_id = self._table.maker.create(
             NewKey(
                 name,
                 secret,
@@ -194,9 +201,10 @@ class PgsodiumKeys:
             ),
             event="import",
         )
+        # A new key must not expire in the past, but an imported key may have expired.
         self._table.change(
             lambda: self._database.execute(
-                "UPDATE {s}.key SET expires = $2 WHERE id OPERATOR(pg_catalog.=) $1",
+                "UPDATE {s}.key SET expires = $2 WHERE id = $1",
                 ("integer", key_id),
                 ("timestamptz", expires),
             )
@@ -204,6 +212,20 @@ class PgsodiumKeys:
         if status not in STATUSES_IN_USE:
             self._data_keys.disable_data_key(key_id)
         return key_id
+
+    def _open_raw_key(
+        self, key_type: str, raw_key: bytes, nonce: bytes | None, parent_key: str, additional: bytes
+    ) -> bytes:
+        """Return a raw key that was encrypted under its parent key.
+
+        Raises:
+            DataError: it does not open, or has the wrong length.
+            UndefinedError: the parent key was not imported.
+        """
+        parent = self._table.secret(parent_key, "aead-det", encrypt=False)
+        secret = aead_det.crypto_aead_det_decrypt(raw_key, additional, parent, nonce)
+        check_secret(key_type, secret)
+        return secret
 
     def _warn(self) -> None:
         if not self._has_warned:

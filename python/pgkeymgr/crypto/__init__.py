@@ -7,12 +7,17 @@ Source: https://doc.libsodium.org, and for the names that libsodium itself does 
 https://github.com/michelp/pgsodium
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 from ..errors import LibraryError
 from .libraries import import_library
+
+TYPE_CHECKING = False  # see key/named_tuple.py
+if TYPE_CHECKING:
+    from typing import Any
 
 # This import comes before those of the modules, so that the error for a foreign version says what it is.
 sodium = import_library("nacl._sodium")
@@ -28,6 +33,7 @@ _MODULES = (
     "box",
     "generichash",
     "hash",
+    "ipcrypt",
     "kdf",
     "kx",
     "pwhash",

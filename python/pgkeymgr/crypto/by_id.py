@@ -3,12 +3,18 @@
 pgsodium has the same variants: https://github.com/michelp/pgsodium
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
 
 from .. import crypto
 
-_Function = Callable[..., Any]
+TYPE_CHECKING = False  # see key/named_tuple.py
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Function = Callable[..., Any]
+
 _KeyForRow = Callable[[int, int, bytes], bytes]
 
 _KEY_LAST = (
@@ -26,9 +32,24 @@ _KEY_LAST = (
     "crypto_stream_xchacha20",
     "crypto_stream_xchacha20_xor",
     "crypto_stream_xchacha20_xor_ic",
+    "crypto_ipcrypt_encrypt",
+    "crypto_ipcrypt_decrypt",
+    "crypto_ipcrypt_pfx_encrypt",
+    "crypto_ipcrypt_pfx_decrypt",
+    "crypto_ipcrypt_nd_encrypt",
+    "crypto_ipcrypt_nd_decrypt",
+    "crypto_ipcrypt_ndx_encrypt",
+    "crypto_ipcrypt_ndx_decrypt",
 )
 _KEY_BYTES = 32
-_SHORTHASH_KEY_BYTES = 16
+_SHORT_KEY_BYTES = 16
+_SHORT_KEYS = (
+    "crypto_shorthash",
+    "crypto_ipcrypt_encrypt",
+    "crypto_ipcrypt_decrypt",
+    "crypto_ipcrypt_nd_encrypt",
+    "crypto_ipcrypt_nd_decrypt",
+)
 
 
 def find(name: str, key_for_row: _KeyForRow) -> _Function | None:
@@ -59,7 +80,7 @@ def _by_id(function: _Function, key_for_row: _KeyForRow) -> _Function:
     # Each number of arguments before the key has a function of its own, because *arguments would cost time in
     # every row: see _guard_1 in the bridge.
     before = function.__code__.co_argcount - 1
-    key_len = _SHORTHASH_KEY_BYTES if function.__name__ == "crypto_shorthash" else _KEY_BYTES
+    key_len = _SHORT_KEY_BYTES if function.__name__ in _SHORT_KEYS else _KEY_BYTES
 
     def by_id_1(one: Any, key_id: int, context: bytes) -> Any:
         return function(one, key_for_row(key_id, key_len, context))

@@ -7,13 +7,17 @@ as the cipher itself for a short message. The checks of lengths stand in each fu
 Source: https://doc.libsodium.org/secret-key_cryptography/secretbox
 """
 
-from typing import Any
+from __future__ import annotations
 
 from nacl._sodium import ffi, lib
 
 from ..errors import not_authentic, wrong_length
 from .randombytes import randombytes_buf
 from .sizes import BYTEA_MAX, check_growth
+
+TYPE_CHECKING = False  # see key/named_tuple.py
+if TYPE_CHECKING:
+    from typing import Any
 
 KEY_BYTES = 32
 NONCE_BYTES = 24

@@ -1,6 +1,6 @@
 --
 -- Derived keys: the server makes them from its root key, a number and a context, whenever they are needed. They
--- are stored nowhere; whoever steals the database has the numbers, and without the root key nothing else.
+-- are stored nowhere. A thief of the database has the numbers, and nothing else without the root key.
 --
 -- The root key of these tests is 32 bytes of 0x10, so that everybody gets the same keys here.
 --

@@ -1,7 +1,7 @@
 --
 -- pgcryptokey's functions, for its users: data keys under passwords, given out to encrypt with pgcrypto.
 --
--- They show passwords and keys in SQL, so that logs can hold them; the session is told so, once. data_keys.sql is the
+-- They show passwords and keys in SQL, so that logs can hold them; each session gets one warning. data_keys.sql is the
 -- other way.
 --
 \set VERBOSITY terse
@@ -68,6 +68,7 @@ RESET ROLE;
 SELECT key_id, name, length(encrypted_data_key), superseded_by FROM pgcryptokey ORDER BY key_id;
 
 DROP TABLE cryptokey_sample;
+ALTER EVENT TRIGGER pgkeymgr_keep_keys DISABLE;  -- the keys are not needed any more
 DROP EXTENSION pgcrypto, pgkeymgr, plpython3u;
 DROP SCHEMA pgkeymgr;
 DROP ROLE regress_pgkeymgr_application;

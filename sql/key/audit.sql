@@ -19,16 +19,19 @@ CREATE INDEX key_event_unlinked ON @extschema@.key_event (at) WHERE hash IS NULL
 CREATE INDEX key_event_key ON @extschema@.key_event (key_id);
 REVOKE ALL ON @extschema@.key_event FROM PUBLIC;
 COMMENT ON TABLE @extschema@.key_event IS
-    'What was done to keys, by whom and from where. It only grows: each event has the hash of itself and of all '
-    'before it, and verify_key_events() checks them.';
+    'The events of keys: the action, the role, the session and the address. The table only grows. Each event has the '
+    'hash of itself and of all events before it, and verify_key_events() checks the hashes.';
 
 CREATE TABLE @extschema@.key_event_turn ();
 REVOKE ALL ON @extschema@.key_event_turn FROM PUBLIC;
 COMMENT ON TABLE @extschema@.key_event_turn IS
-    'Always empty: a transaction locks it while it links its events to the chain, one after the other.';
+    'An empty table. A transaction locks it while it links its events to the chain, so that transactions link one '
+    'after the other.';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.key_event', '');
 
+-- Internal: refuse changes of the audit trail.
+-- EXECUTE: nobody
 CREATE FUNCTION @extschema@._only_grow()
 RETURNS trigger
 LANGUAGE plpgsql
@@ -43,13 +46,13 @@ BEGIN
         MESSAGE = format('pgkeymgr: %s of the audit trail is refused: it only grows', TG_OP);
 END
 $$;
-REVOKE ALL ON FUNCTION @extschema@._only_grow() FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@._only_grow() IS 'Internal: the audit trail is not changed.';
 CREATE TRIGGER only_grow BEFORE UPDATE OR DELETE ON @extschema@.key_event
     FOR EACH ROW EXECUTE FUNCTION @extschema@._only_grow();
 CREATE TRIGGER only_grow_whole BEFORE TRUNCATE ON @extschema@.key_event
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._only_grow();
 
+-- Internal: link the events of this transaction to the chain, when it commits.
+-- EXECUTE: nobody
 CREATE FUNCTION @extschema@._link_key_events()
 RETURNS trigger
 LANGUAGE plpython3u VOLATILE SECURITY DEFINER
@@ -58,21 +61,24 @@ AS $$
 @load@
 return GD['pgkeymgr']._link_key_events()
 $$;
-REVOKE ALL ON FUNCTION @extschema@._link_key_events() FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@._link_key_events() IS
-    'Internal: link the events of this transaction to the chain, when it commits.';
 -- The trigger is deferred, so that the chain is locked during the commit only. A restored row has its hash already.
 CREATE CONSTRAINT TRIGGER link_key_events AFTER INSERT ON @extschema@.key_event
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.hash IS NULL)
     EXECUTE FUNCTION @extschema@._link_key_events();
 
 CREATE VIEW @extschema@.key_events WITH (security_barrier) AS
-SELECT e.link, e.at, e.event, e.key_id, e.key_name, e.role, e.session_role, e.client, e.detail, e.hash
+SELECT e.link, e.at, e.event, e.key_id, e.key_name, e.role, e.session_role, e.client, e.detail, e.hash, e.id
 FROM @extschema@.key_event AS e;
 GRANT SELECT ON @extschema@.key_events TO pgkeymgr_admin;
+GRANT SELECT ON @extschema@.key_events TO pgkeymgr_monitor;
 COMMENT ON VIEW @extschema@.key_events IS
-    'The audit trail: what was done to keys, as which role, by which role''s session, from which address.';
+    'The audit trail: the events of keys, with the current role, the role of the session, and the address of the '
+    'client.';
 
+-- Check the chain of the audit trail. Return the number of its events, and the first broken link with the reason, or
+-- NULL. With a link and its hash that were noted elsewhere, the check also finds a chain that was cut or computed
+-- again.
+-- EXECUTE: pgkeymgr_admin, pgkeymgr_monitor
 CREATE FUNCTION @extschema@.verify_key_events(
     known_link bigint DEFAULT NULL,
     known_hash bytea DEFAULT NULL,
@@ -87,9 +93,14 @@ AS $$
 @load@
 return GD['pgkeymgr'].verify_key_events(known_link, known_hash)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.verify_key_events(bigint, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.verify_key_events(bigint, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.verify_key_events(bigint, bytea) IS
-    'Check the chain of the audit trail: how many events it has, and the first broken link with the reason, or '
-    'NULL. With a link and its hash that were noted elsewhere, the check also finds a chain that was cut or computed '
-    'again.';
+
+-- Have the agent sign a checkpoint of the audit trail of this database, and keep it outside the database. Return the
+-- checkpoint, a line of JSON. It has the number and the hash of the last committed event.
+-- EXECUTE: pgkeymgr_admin, pgkeymgr_monitor
+CREATE FUNCTION @extschema@.checkpoint_key_events()
+RETURNS text
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
+AS $$
+@load@
+return GD['pgkeymgr'].checkpoint_key_events()
+$$;

@@ -1,5 +1,8 @@
 -- The functions that make, supersede, disable, destroy and grant data keys. Python: key/data_key.py
 
+-- Make a data key of 16 to 64 random bytes, owned by the current user and stored only wrapped, by default under the
+-- root key. Return its id.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.create_data_key(
     name text,
     length integer DEFAULT 32,
@@ -9,16 +12,16 @@ CREATE FUNCTION @extschema@.create_data_key(
 )
 RETURNS integer
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
+-- PL/Python takes times as texts, in which the abbreviation of a zone can be that of another.
+SET DateStyle = 'ISO, YMD'
 AS $$
 @load@
 return GD['pgkeymgr'].create_data_key(name, length, expires, comment, wrap)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.create_data_key(text, integer, timestamptz, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.create_data_key(text, integer, timestamptz, text, text) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.create_data_key(text, integer, timestamptz, text, text) IS
-    'Make a data key of 16 to 64 random bytes, stored only wrapped under the root key, owned by the '
-    'current user; its id.';
 
+-- Make a new version of a key, with the same name, lifetime and grants. The old version still decrypts. Return the id
+-- of the new version.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.supersede_data_key(
     key text
 )
@@ -28,12 +31,10 @@ AS $$
 @load@
 return GD['pgkeymgr'].supersede_data_key(key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.supersede_data_key(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.supersede_data_key(text) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.supersede_data_key(text) IS
-    'Make a new version of a key, with the same name, lifetime and grants; its id. The old one still '
-    'decrypts.';
 
+-- Make a new version of a key, with the same name, lifetime and grants. The old version still decrypts. Return the id
+-- of the new version.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.supersede_data_key(
     key integer
 )
@@ -43,12 +44,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].supersede_data_key(key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.supersede_data_key(integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.supersede_data_key(integer) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.supersede_data_key(integer) IS
-    'Make a new version of a key, with the same name, lifetime and grants; its id. The old one still '
-    'decrypts.';
 
+-- Disable a key: it neither encrypts nor decrypts until it is enabled again.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.disable_data_key(
     key_id integer
 )
@@ -58,11 +56,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].disable_data_key(key_id)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.disable_data_key(integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.disable_data_key(integer) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.disable_data_key(integer) IS
-    'Disable a key: it neither encrypts nor decrypts until it is enabled again.';
 
+-- Enable a key that was disabled.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.enable_data_key(
     key_id integer
 )
@@ -72,58 +68,99 @@ AS $$
 @load@
 return GD['pgkeymgr'].enable_data_key(key_id)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.enable_data_key(integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.enable_data_key(integer) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.enable_data_key(integer) IS
-    'Enable a key that was disabled.';
 
+-- Erase every wrap of a key, irrevocably: nothing can decrypt its data any more. confirm_name is the key's name. The
+-- call is refused while a column needs the key, if the key can be derived by a number, or if a publication has it,
+-- unless it is forced. With an interval in after, the key is disabled at once and erased when run_key_policies() runs
+-- after that time, unless cancel_destroy() is called before.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.destroy_data_key(
     key_id integer,
     confirm_name text,
+    after interval DEFAULT NULL,
     force boolean DEFAULT false
 )
 RETURNS void
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
 AS $$
 @load@
-return GD['pgkeymgr'].destroy_data_key(key_id, confirm_name, force)
+return GD['pgkeymgr'].destroy_data_key(key_id, confirm_name, after, force)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.destroy_data_key(integer, text, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.destroy_data_key(integer, text, boolean) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.destroy_data_key(integer, text, boolean) IS
-    'Erase every wrap of a key, for good: what it encrypted cannot be decrypted any more. confirm_name is '
-    'the key''s name. Refused while a column needs the key, or if it can be derived by a number, unless forced.';
 
+-- Erase every wrap of a key at once, forced or not: the form of destroy_data_key() with a boolean in the third place.
+--
+-- The argument is not called force: otherwise a call with force => true could mean both functions.
+-- EXECUTE: pgkeymgr_admin
+CREATE FUNCTION @extschema@.destroy_data_key(
+    key_id integer,
+    confirm_name text,
+    is_forced boolean
+)
+RETURNS void
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
+AS $$
+@load@
+return GD['pgkeymgr'].destroy_data_key(key_id, confirm_name, None, is_forced)
+$$;
+
+-- Return the objects of this database that need a key, with the reason: call this on each subscriber before a key that
+-- is published is destroyed.
+-- EXECUTE: pgkeymgr_admin
+CREATE FUNCTION @extschema@.key_dependents(
+    key text
+)
+RETURNS SETOF text
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000 ROWS 10
+AS $$
+@load@
+return GD['pgkeymgr'].key_dependents(key)
+$$;
+
+-- Return the objects of this database that need a key, with the reason: call this on each subscriber before a key that
+-- is published is destroyed.
+-- EXECUTE: pgkeymgr_admin
+CREATE FUNCTION @extschema@.key_dependents(
+    key integer
+)
+RETURNS SETOF text
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000 ROWS 10
+AS $$
+@load@
+return GD['pgkeymgr'].key_dependents(key)
+$$;
+
+-- Set the time at which a key expires, also of a key that has expired. NULL means never.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.move_expiry(
     key text,
     expires timestamptz
 )
 RETURNS void
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
+SET DateStyle = 'ISO, YMD'
 AS $$
 @load@
 return GD['pgkeymgr'].move_expiry(key, expires)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.move_expiry(text, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.move_expiry(text, timestamptz) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.move_expiry(text, timestamptz) IS
-    'Set the time at which a key expires, also of a key that has expired. NULL means never.';
 
+-- Set the time at which a key expires, also of a key that has expired. NULL means never.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.move_expiry(
     key integer,
     expires timestamptz
 )
 RETURNS void
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
+SET DateStyle = 'ISO, YMD'
 AS $$
 @load@
 return GD['pgkeymgr'].move_expiry(key, expires)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.move_expiry(integer, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.move_expiry(integer, timestamptz) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.move_expiry(integer, timestamptz) IS
-    'Set the time at which a key expires, also of a key that has expired. NULL means never.';
 
+-- Let a role use a key and all its later versions. usage may contain encrypt, decrypt, search and masked. search
+-- allows blind indexes and deterministic tokens, masked lets the role read the masks of columns, and decrypt includes
+-- both.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.grant_data_key(
     key text,
     role regrole,
@@ -135,28 +172,11 @@ AS $$
 @load@
 return GD['pgkeymgr'].grant_data_key(key, role, usage)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.grant_data_key(text, regrole, text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.grant_data_key(text, regrole, text[]) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.grant_data_key(text, regrole, text[]) IS
-    'Let a role use a key and all its later versions: usage may be encrypt, decrypt and search. search is to make '
-    'blind indexes and deterministic tokens, and is included in decrypt.';
 
-CREATE FUNCTION @extschema@.revoke_data_key(
-    key text,
-    role regrole,
-    usage text[] DEFAULT '{encrypt,decrypt,search}'
-)
-RETURNS void
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
-AS $$
-@load@
-return GD['pgkeymgr'].revoke_data_key(key, role, usage)
-$$;
-REVOKE ALL ON FUNCTION @extschema@.revoke_data_key(text, regrole, text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.revoke_data_key(text, regrole, text[]) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.revoke_data_key(text, regrole, text[]) IS
-    'Take a grant of a key back.';
-
+-- Let a role use a key and all its later versions. usage may contain encrypt, decrypt, search and masked. search
+-- allows blind indexes and deterministic tokens, masked lets the role read the masks of columns, and decrypt includes
+-- both.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.grant_data_key(
     key integer,
     role regrole,
@@ -168,16 +188,13 @@ AS $$
 @load@
 return GD['pgkeymgr'].grant_data_key(key, role, usage)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.grant_data_key(integer, regrole, text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.grant_data_key(integer, regrole, text[]) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.grant_data_key(integer, regrole, text[]) IS
-    'Let a role use a key and all its later versions: usage may be encrypt, decrypt and search. search is to make '
-    'blind indexes and deterministic tokens, and is included in decrypt.';
 
+-- Revoke usages of a key from a role.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.revoke_data_key(
-    key integer,
+    key text,
     role regrole,
-    usage text[] DEFAULT '{encrypt,decrypt,search}'
+    usage text[] DEFAULT '{encrypt,decrypt,search,masked}'
 )
 RETURNS void
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
@@ -185,7 +202,31 @@ AS $$
 @load@
 return GD['pgkeymgr'].revoke_data_key(key, role, usage)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.revoke_data_key(integer, regrole, text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.revoke_data_key(integer, regrole, text[]) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.revoke_data_key(integer, regrole, text[]) IS
-    'Take a grant of a key back.';
+
+-- Revoke usages of a key from a role.
+-- EXECUTE: pgkeymgr_admin
+CREATE FUNCTION @extschema@.revoke_data_key(
+    key integer,
+    role regrole,
+    usage text[] DEFAULT '{encrypt,decrypt,search,masked}'
+)
+RETURNS void
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
+AS $$
+@load@
+return GD['pgkeymgr'].revoke_data_key(key, role, usage)
+$$;
+
+-- Give a role the keys, grants and key pair of a role that did not exist when a dump was restored, and whose name was
+-- kept. The result is their number.
+-- EXECUTE: pgkeymgr_admin
+CREATE FUNCTION @extschema@.adopt_role(
+    name text,
+    role regrole
+)
+RETURNS integer
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
+AS $$
+@load@
+return GD['pgkeymgr'].adopt_role(name, role)
+$$;

@@ -1,5 +1,9 @@
 -- Tokens: ciphertexts that name their key. Python: key/token.py, key/cipher.py
 
+-- Encrypt to a token: AES-256-GCM-SIV under a random nonce, XAES-256-GCM from 1,024 bytes on, or AES-SIV, which gives
+-- the same token for the same plaintext. The token authenticates the associated data, and decryption needs it. A NULL
+-- plaintext gives NULL.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.token_encrypt(
     key text,
     plaintext bytea,
@@ -7,34 +11,16 @@ CREATE FUNCTION @extschema@.token_encrypt(
     deterministic boolean DEFAULT false
 )
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 600
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 60
 AS $$
 @load@
 return GD['pgkeymgr'].token_encrypt(key, plaintext, associated_data, deterministic)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.token_encrypt(text, bytea, bytea, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.token_encrypt(text, bytea, bytea, boolean) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.token_encrypt(text, bytea, bytea, boolean) IS
-    'Encrypt to a token: AES-256-GCM-SIV under a fresh nonce, or AES-SIV, which gives the same token for '
-    'the same plaintext. The associated data is authenticated, and needed to decrypt. NULL gives NULL.';
 
-CREATE FUNCTION @extschema@.token_encrypt_text(
-    key text,
-    plaintext text,
-    associated_data bytea DEFAULT '',
-    deterministic boolean DEFAULT false
-)
-RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 600
-AS $$
-@load@
-return GD['pgkeymgr'].token_encrypt_text(key, plaintext, associated_data, deterministic)
-$$;
-REVOKE ALL ON FUNCTION @extschema@.token_encrypt_text(text, text, bytea, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.token_encrypt_text(text, text, bytea, boolean) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.token_encrypt_text(text, text, bytea, boolean) IS
-    'token_encrypt for text, as UTF-8.';
-
+-- Encrypt to a token: AES-256-GCM-SIV under a random nonce, XAES-256-GCM from 1,024 bytes on, or AES-SIV, which gives
+-- the same token for the same plaintext. The token authenticates the associated data, and decryption needs it. A NULL
+-- plaintext gives NULL.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.token_encrypt(
     key integer,
     plaintext bytea,
@@ -42,17 +28,29 @@ CREATE FUNCTION @extschema@.token_encrypt(
     deterministic boolean DEFAULT false
 )
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 600
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 60
 AS $$
 @load@
 return GD['pgkeymgr'].token_encrypt(key, plaintext, associated_data, deterministic)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.token_encrypt(integer, bytea, bytea, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.token_encrypt(integer, bytea, bytea, boolean) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.token_encrypt(integer, bytea, bytea, boolean) IS
-    'Encrypt to a token: AES-256-GCM-SIV under a fresh nonce, or AES-SIV, which gives the same token for '
-    'the same plaintext. The associated data is authenticated, and needed to decrypt. NULL gives NULL.';
 
+-- Encrypt a text, in UTF-8, as token_encrypt does.
+-- EXECUTE: pgkeymgr_user
+CREATE FUNCTION @extschema@.token_encrypt_text(
+    key text,
+    plaintext text,
+    associated_data bytea DEFAULT '',
+    deterministic boolean DEFAULT false
+)
+RETURNS bytea
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 60
+AS $$
+@load@
+return GD['pgkeymgr'].token_encrypt_text(key, plaintext, associated_data, deterministic)
+$$;
+
+-- Encrypt a text, in UTF-8, as token_encrypt does.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.token_encrypt_text(
     key integer,
     plaintext text,
@@ -60,94 +58,83 @@ CREATE FUNCTION @extschema@.token_encrypt_text(
     deterministic boolean DEFAULT false
 )
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 600
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 60
 AS $$
 @load@
 return GD['pgkeymgr'].token_encrypt_text(key, plaintext, associated_data, deterministic)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.token_encrypt_text(integer, text, bytea, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.token_encrypt_text(integer, text, bytea, boolean) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.token_encrypt_text(integer, text, bytea, boolean) IS
-    'token_encrypt for text, as UTF-8.';
 
+-- Verify and decrypt a token. Raise an error if it does not verify, or if its key may not be used. A NULL token gives
+-- NULL.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.token_decrypt(
     token bytea,
     associated_data bytea DEFAULT ''
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].token_decrypt(token, associated_data)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.token_decrypt(bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.token_decrypt(bytea, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.token_decrypt(bytea, bytea) IS
-    'Verify and decrypt a token. An error if it does not verify, or if its key may not be used. NULL '
-    'gives NULL.';
 
+-- Verify and decrypt a token of a text, as token_decrypt does.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.token_decrypt_text(
     token bytea,
     associated_data bytea DEFAULT ''
 )
 RETURNS text
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].token_decrypt_text(token, associated_data)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.token_decrypt_text(bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.token_decrypt_text(bytea, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.token_decrypt_text(bytea, bytea) IS
-    'token_decrypt for text.';
 
+-- Verify and decrypt a token as token_decrypt does, but return NULL for a token that cannot be decrypted. Listings
+-- can use this.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.token_try_decrypt(
     token bytea,
     associated_data bytea DEFAULT ''
 )
 RETURNS bytea
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 50
 AS $$
 @load@
 return GD['pgkeymgr'].token_try_decrypt(token, associated_data)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.token_try_decrypt(bytea, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.token_try_decrypt(bytea, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.token_try_decrypt(bytea, bytea) IS
-    'token_decrypt that gives NULL for a token that does not open, for listings that must survive one.';
 
+-- Decrypt a token and encrypt it under another key, in the same way. SQL never sees the plaintext.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.token_reencrypt(
     token bytea,
     key text,
     associated_data bytea DEFAULT ''
 )
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 1000
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 100
 AS $$
 @load@
 return GD['pgkeymgr'].token_reencrypt(token, key, associated_data)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.token_reencrypt(bytea, text, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.token_reencrypt(bytea, text, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.token_reencrypt(bytea, text, bytea) IS
-    'Decrypt a token and encrypt it under another key, in the same suite; the plaintext is never in SQL.';
 
+-- Decrypt a token and encrypt it under another key, in the same way. SQL never sees the plaintext.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.token_reencrypt(
     token bytea,
     key integer,
     associated_data bytea DEFAULT ''
 )
 RETURNS bytea
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 1000
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE COST 100
 AS $$
 @load@
 return GD['pgkeymgr'].token_reencrypt(token, key, associated_data)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.token_reencrypt(bytea, integer, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.token_reencrypt(bytea, integer, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.token_reencrypt(bytea, integer, bytea) IS
-    'Decrypt a token and encrypt it under another key, in the same suite; the plaintext is never in SQL.';
 
+-- Return the header of a token, without verifying it, and the name and state of its key if the user may use the key.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.token_info(
     token bytea,
     OUT format integer,
@@ -157,12 +144,8 @@ CREATE FUNCTION @extschema@.token_info(
     OUT key_state @extschema@.key_state
 )
 RETURNS record
-LANGUAGE plpython3u STABLE PARALLEL SAFE COST 5000
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 500
 AS $$
 @load@
 return GD['pgkeymgr'].token_info(token)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.token_info(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.token_info(bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.token_info(bytea) IS
-    'What a token says of itself, unverified; name and state of its key for those who may use it.';

@@ -1,5 +1,7 @@
--- The wrapping of users' own secrets under the root key. Python: key/wrap_key.py, wrap.py
+-- Wrapping users' own secrets under the root key. Python: key/wrap_key.py, root_key/wrap.py
 
+-- Encrypt a secret of the user's own under the root key. A NULL secret gives NULL.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.wrap_key(
     secret bytea
 )
@@ -9,11 +11,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].wrap_key(secret)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.wrap_key(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.wrap_key(bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.wrap_key(bytea) IS
-    'A secret of the user''s own, encrypted under the root key. NULL gives NULL.';
 
+-- Return the secret that wrap_key encrypted. A role that has the wrap and may call this function has the secret.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.unwrap_key(
     wrapped bytea
 )
@@ -23,7 +23,3 @@ AS $$
 @load@
 return GD['pgkeymgr'].unwrap_key(wrapped)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.unwrap_key(bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.unwrap_key(bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.unwrap_key(bytea) IS
-    'The secret that wrap_key encrypted. Whoever has the wrap and may call this has the secret.';

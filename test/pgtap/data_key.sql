@@ -2,7 +2,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(159);
+SELECT plan(160);
 
 CREATE ROLE pgkeymgr_test_alice IN ROLE pgkeymgr_admin;
 CREATE ROLE pgkeymgr_test_bob IN ROLE pgkeymgr_user;
@@ -30,7 +30,7 @@ UPDATE key SET created = now() - interval '2 years', expires = now() - interval 
 
 -- create_data_key
 SELECT results_eq(
-    $$SELECT family = id, key_type::text, state::text, expires, superseded_by, owner::text, comment, user_data,
+    $$SELECT family = id, key_type::text, state::text, expires, superseded_by, owner::regrole::text, comment, user_data,
         derivation_id, context
     FROM key WHERE name = 'plain'$$,
     $$VALUES (true, 'data', 'enabled', NULL::timestamptz, NULL::integer, 'postgres', NULL, NULL::jsonb,
@@ -69,7 +69,7 @@ SELECT isnt(create_data_key(name), NULL, 'a name of ' || description) FROM (VALU
 SELECT isnt(token_encrypt(name, ''), NULL, 'which finds it') FROM key
 WHERE name IN ('x', repeat('🔑', 255), ' ', '''"; DROP');
 SELECT is(as_role('pgkeymgr_test_alice', 'create_data_key(''alice''''s'') IS NOT NULL'), 'true', 'a role makes a key');
-SELECT is(owner::text, 'pgkeymgr_test_alice', 'and is its owner') FROM key WHERE name = 'alice''s';
+SELECT is(owner::regrole::text, 'pgkeymgr_test_alice', 'and is its owner') FROM key WHERE name = 'alice''s';
 SELECT refuses(call, state, naming) FROM (VALUES
     ('create_data_key(NULL)', '22000', 'name'),
     ('create_data_key(''new'', NULL)', '22000', 'length'),
@@ -113,7 +113,7 @@ SELECT results_eq(
     $$VALUES ('a comment', 24, true)$$,
     'the new version has the comment, the length and the lifetime of the old one'
 );
-SELECT is(owner::text, 'pgkeymgr_test_alice', 'and its owner, whoever superseded it') FROM key
+SELECT is(owner::regrole::text, 'pgkeymgr_test_alice', 'and its owner, although another role superseded it') FROM key
 WHERE name = 'lent' AND superseded_by IS NULL;
 SELECT is(
     as_role('pgkeymgr_test_bob', 'SELECT my_usage FROM data_keys WHERE name = ''lent'' AND superseded_by IS NULL'),
@@ -180,7 +180,8 @@ SELECT refuses(call, state, naming) FROM (VALUES
     ('destroy_data_key(plain, '''')', '22023', 'confirm_name'),
     ('destroy_data_key(plain, ''old'', true)', '22023', 'confirm_name'),
     ('destroy_data_key(plain, NULL)', '22000', 'confirm_name'),
-    ('destroy_data_key(plain, ''plain'', NULL)', '22000', 'force'),
+    ('destroy_data_key(plain, ''plain'', force => NULL)', '22000', 'force'),
+    ('destroy_data_key(plain, ''plain'', NULL::boolean)', '22000', 'force'),
     ('destroy_data_key(NULL, ''plain'')', '22000', 'key'),
     ('destroy_data_key(0, ''plain'')', '42704', '0'),
     ('destroy_data_key(destroyed, ''destroyed'')', '55000', '"destroyed"')

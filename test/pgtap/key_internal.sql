@@ -22,7 +22,7 @@ FROM (VALUES
     ('_load_key(id, '''', uuid, 0, 10, false)'),
     ('_load_key(0, ''safe'', ''00000000-0000-0000-0000-000000000000'', 0, 10, true)'),
     ('_take_key(id, uuid_send(uuid), id, id, ''safe'', ''data'', ''enabled'', false, NULL, NULL, NULL, NULL, true, true, true,
-        ''{}'', NULL, NULL, ''{}'', 10, NULL, NULL)')
+        ''{}'', NULL, NULL, ''{}'', 10, NULL, NULL, false, NULL, false, false)')
 ) AS calls (call);
 SELECT refuses('_as_owner()', '42501', '_as_owner');
 SELECT refuses('_read_as_owner()', '42501', '_as_owner');

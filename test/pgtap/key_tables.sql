@@ -33,8 +33,8 @@ SELECT throws_ok(change, state, NULL, change) FROM (VALUES
     ('UPDATE key SET derivation_id = 1 WHERE name = ''a''', '23514'),
     ('UPDATE key SET context = ''pgsodium'' WHERE name = ''a''', '23514'),
     ('UPDATE key SET state = ''lost''', '22P02'),
-    ('INSERT INTO key_grant VALUES (1, ''pgkeymgr_test_bob'', ''{delete}'')', '23514'),
-    ('INSERT INTO key_grant VALUES (1, ''pgkeymgr_test_bob'', ''{}'')', '23514'),
+    ('INSERT INTO key_grant (family, grantee, usage) VALUES (1, ''pgkeymgr_test_bob''::regrole, ''{delete}'')', '23514'),
+    ('INSERT INTO key_grant (family, grantee, usage) VALUES (1, ''pgkeymgr_test_bob''::regrole, ''{}'')', '23514'),
     ('INSERT INTO key_wrap (key_id, kind, wrapped) SELECT id, ''root'', '''' FROM key WHERE name = ''a''', '23505'),
     ('INSERT INTO key (id, family, owner) VALUES (0, 1, 10)', '23514'),
     ('INSERT INTO key (uuid, family, owner) VALUES (''00000000-0000-0000-0000-000000000000'', 1, 10)', '23514')

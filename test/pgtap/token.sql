@@ -21,7 +21,7 @@ RESET ROLE;
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(212);
+SELECT plan(215);
 CREATE TEMP TABLE v AS
 SELECT
     :a AS a,
@@ -34,9 +34,9 @@ SELECT
 GRANT SELECT ON v, messages TO PUBLIC;
 
 -- Round trips.
-SELECT round_trips('token_encrypt(a, m, ad)', 'token_decrypt(c, ad)', 33);
-SELECT round_trips('token_encrypt(b, m, ad)', 'token_decrypt(c, ad)', 33);
-SELECT round_trips('token_encrypt(''test token'', m)', 'token_decrypt(c)', 33);
+SELECT round_trips('token_encrypt(a, m, ad)', 'token_decrypt(c, ad)', 'CASE WHEN length(m) < 1024 THEN 33 ELSE 45 END');
+SELECT round_trips('token_encrypt(b, m, ad)', 'token_decrypt(c, ad)', 'CASE WHEN length(m) < 1024 THEN 33 ELSE 45 END');
+SELECT round_trips('token_encrypt(''test token'', m)', 'token_decrypt(c)', 'CASE WHEN length(m) < 1024 THEN 33 ELSE 45 END');
 SELECT round_trips('token_encrypt(a, m, ad, true)', 'token_decrypt(c, ad)', 21);
 SELECT round_trips('token_encrypt(''test token'', m, deterministic => true)', 'token_decrypt(c)', 21);
 SELECT is(token_decrypt(token_encrypt(a, plaintext, m, is_deterministic), m), plaintext, 'associated data: ' || name)
@@ -61,6 +61,9 @@ FROM v;
 -- The format.
 SELECT is(substr(randomized, 1, 5), '\x01' || int4send(a), 'format 1 and the id: randomized') FROM v;
 SELECT is(substr(deterministic, 1, 5), '\x02' || int4send(a), 'format 2 and the id: deterministic') FROM v;
+SELECT is(ARRAY[get_byte(t, 0), length(t)], expected, 'format and length: ' || size || ' bytes')
+FROM (VALUES (1023, ARRAY[1, 1056]), (1024, ARRAY[3, 1069])) AS expectations (size, expected),
+    token_encrypt('test token', decode(repeat('00', size), 'hex')) AS t;
 SELECT is(count(DISTINCT token_encrypt('test token', 'message')), 1000::bigint, 'randomized tokens differ')
 FROM generate_series(1, 1000);
 SELECT is(count(DISTINCT substr(token_encrypt('test token', ''), 6, 12)), 1000::bigint, 'since their nonces do')
@@ -75,7 +78,10 @@ FROM v, LATERAL (VALUES
     (token_encrypt(a, plaintext, ad || '\x00', true))
 ) AS tokens (t);
 SELECT is(token_info(t)::text, format('(1,%s,%s,"test token",enabled)', suite, a), 'token_info: ' || suite)
-FROM v, LATERAL (VALUES (randomized, 'aes-256-gcm-siv'), (deterministic, 'aes-256-siv')) AS tokens (t, suite);
+FROM v, LATERAL (VALUES
+    (randomized, 'aes-256-gcm-siv'), (deterministic, 'aes-256-siv'),
+    (token_encrypt('test token', decode(repeat('00', 1024), 'hex')), 'xaes-256-gcm')
+) AS tokens (t, suite);
 SELECT is(token_info(set_byte(randomized, 39, 0))::text, token_info(randomized)::text, 'which does not verify it')
 FROM v;
 
@@ -192,7 +198,7 @@ SELECT refuses(format('token_decrypt(%s)', value)) FROM (VALUES
 SELECT is(answer(format('%s(set_byte(token, 0, %s))', function, format)), '22000', format('%s refuses format %s',
     function, format))
 FROM unnest('{token_decrypt,token_decrypt_text,token_info}'::text[]) AS function,
-    unnest('{0,3,127,255}'::integer[]) AS format;
+    unnest('{0,6,127,255}'::integer[]) AS format;
 SELECT refuses('token_decrypt_text(token_encrypt(a, ''\xff''))');
 -- PostgreSQL's text cannot hold NUL; to cut it there would show something else than what was encrypted.
 SELECT refuses('token_decrypt_text(token_encrypt(a, ''\x00''))');

@@ -113,7 +113,7 @@ ASKS = [
 
 @pytest.mark.parametrize("role", ["nobody1", "user1"])
 @pytest.mark.parametrize(("by", "ask"), ASKS)
-def test_without_a_usage_no_key_is_told_of(server: Cluster, role: str, by: str, ask: str) -> None:
+def test_without_a_usage_no_key_is_shown(server: Cluster, role: str, by: str, ask: str) -> None:
     """Neither its name nor that it exists: the answer for each key is that for one that is not there."""
     missing = {"name": "a key that is not there", "id": NO_ID, "uuid": NO_UUID}[by]
     with session(server) as admin, session(server, role) as connection:
@@ -130,7 +130,7 @@ def test_without_a_usage_no_key_is_told_of(server: Cluster, role: str, by: str, 
             assert not [name for name in names if name in found]
 
 
-def test_an_administrator_is_told(server: Cluster) -> None:
+def test_an_administrator_learns_of_all_keys(server: Cluster) -> None:
     """That there is no such key; and of one that is not granted, its name."""
     with session(server, "admin1") as connection:
         for call, called in (
@@ -146,7 +146,7 @@ def test_an_administrator_is_told(server: Cluster) -> None:
             rows(connection, "SELECT token_encrypt('k', 'x'::bytea)")
 
 
-def test_some_usage_is_enough_to_be_told(server: Cluster) -> None:
+def test_some_usage_is_enough_to_learn_of_a_key(server: Cluster) -> None:
     with session(server) as admin, session(server, "user1") as connection:
         rows(admin, "SELECT create_data_key('told'), grant_data_key('told', 'user1', '{search}')")
         try:
@@ -182,7 +182,7 @@ def test_names_of_keys_in_the_view_of_columns(server: Cluster) -> None:
 
 
 def test_a_name_that_only_others_know_of_is_free_for_pgcryptokey(server: Cluster) -> None:
-    """Any user may make its keys: whether a name is taken must not tell of other keys, nor stand in their way."""
+    """Any user may make its keys. A taken name must not reveal other keys, or be in their way."""
     name = f"public.invoice.body:{TENANT}"
     with session(server) as admin, session(server, "user1") as connection:
         made = value(connection, f"SELECT create_cryptokey('{name}', 16, '{PASSWORD}')")
@@ -225,7 +225,7 @@ def grant(admin: Connection, *usages: str) -> None:
 
 
 @pytest.mark.parametrize("search", SEARCHES)
-def test_who_may_compare_values(server: Cluster, search: str) -> None:
+def test_only_search_or_decrypt_lets_a_role_compare_values(server: Cluster, search: str) -> None:
     """Equality is seen by who may search or decrypt: who may only encrypt could find values out by trying."""
     with session(server) as admin, session(server, "writer") as connection:
         query = search.format(
@@ -272,7 +272,7 @@ def test_reencryption_in_the_deterministic_suite_is_a_search(server: Cluster) ->
         rows(admin, "DELETE FROM key WHERE name = 'other'")
 
 
-def test_which_usages_are_shown_and_revoked(server: Cluster) -> None:
+def test_usages_are_shown_and_revoked(server: Cluster) -> None:
     usages = "SELECT my_usage FROM data_keys WHERE name = 'k'"
     with session(server) as admin, session(server, "writer") as connection:
         for granted, shown in (
@@ -286,7 +286,7 @@ def test_which_usages_are_shown_and_revoked(server: Cluster) -> None:
         assert value(connection, usages) == ["search"]
         rows(admin, "SELECT revoke_data_key('k', 'writer')")
         assert rows(connection, usages) == []
-        with pytest.raises(errors.InvalidParameterValue, match="encrypt, decrypt and search"):
+        with pytest.raises(errors.InvalidParameterValue, match="encrypt, decrypt, search and masked"):
             rows(admin, "SELECT grant_data_key('k', 'writer', '{delete}')")
 
 
@@ -337,7 +337,7 @@ def new_lines(server: Cluster, start: int) -> list[str]:
 
 
 @pytest.mark.parametrize("given", GIVEN)
-def test_what_is_given_away_is_logged_at_once(shared: Cluster, given: str) -> None:
+def test_a_revealed_secret_is_logged_at_once(shared: Cluster, given: str) -> None:
     """Also if the transaction is rolled back; without the statement, which may have a password in it."""
     query, expected = GIVEN[given]
     with session(shared) as connection:
@@ -361,7 +361,7 @@ def test_what_is_given_away_is_logged_at_once(shared: Cluster, given: str) -> No
     assert "CONTEXT" not in text.partition("LOG:")[2].partition("WARNING")[0]
 
 
-def test_what_is_given_away_is_in_the_trail_once_the_session_writes_again(shared: Cluster) -> None:
+def test_a_revealed_secret_is_in_the_trail_once_the_session_writes_again(shared: Cluster) -> None:
     count = "SELECT count(*) FROM key_events WHERE event = 'derive' AND detail LIKE 'number 4242,%'"
     with session(shared) as connection:
         connection.execute("BEGIN")

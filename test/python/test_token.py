@@ -1,6 +1,7 @@
 """The format of tokens and of wraps, without a server."""
 
 import copy
+import hashlib
 import pickle
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl import bindings
 from pgkeymgr.compat import pg_kmgr
+from pgkeymgr.crypto.xaes import Xaes
 from pgkeymgr.errors import DataError, LibraryError, LimitError, RootKeyError
 from pgkeymgr.key import cipher as token
 from pgkeymgr.key import passphrase
@@ -64,6 +66,42 @@ def test_known_answers(plaintext: bytes, randomized: str, deterministic: str) ->
     assert cipher.encrypt_deterministic(plaintext, b"row 1").hex() == deterministic
 
 
+LARGE_PLAINTEXT = bytes(token.LARGE_BYTES_MIN)
+
+
+def test_the_known_large_token() -> None:
+    """As KNOWN, for suite 3: a token with the nonce 0 to 23, of which the digest and the tag are known."""
+    nonce, header = bytes(range(24)), b"\3\0\0\0\7"
+    cipher = TokenCipher(7, SECRET)
+    made = header + nonce + Xaes(cipher._subkey(token.LARGE)).encrypt(nonce, LARGE_PLAINTEXT, header + b"row 1")
+    assert made[-16:].hex() == "3992e2c746b96f74f92ef2e93dcaa68d"
+    assert hashlib.sha256(made).hexdigest() == "4d1721c602f16b2269a30838f3b6a2db93daa1dc72bc72a964216ab310ed8373"
+    assert cipher.decrypt(made, b"row 1") == LARGE_PLAINTEXT
+
+
+def test_the_suite_is_chosen_by_the_length() -> None:
+    cipher = TokenCipher(7, SECRET)
+    for size in (0, 1, 1023):
+        made = cipher.encrypt(bytes(size), b"row 1")
+        assert (read_header(made)[0], len(made)) == (token.RANDOMIZED, size + 33)
+    for size in (1024, 1025, 100_000):
+        made = cipher.encrypt(bytes(size), b"row 1")
+        assert (read_header(made)[0], len(made)) == (token.LARGE, size + 45)
+        assert cipher.decrypt(made, b"row 1") == bytes(size)
+        assert cipher.encrypt(bytes(size), b"row 1") != made
+    assert read_header(cipher.encrypt_deterministic(LARGE_PLAINTEXT, b""))[0] == token.DETERMINISTIC
+
+
+def test_a_large_token_of_suite_1_is_read_and_becomes_one_of_suite_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    cipher = TokenCipher(7, SECRET)
+    monkeypatch.setattr(token, "LARGE_BYTES_MIN", 10_000)
+    old = cipher.encrypt(LARGE_PLAINTEXT, b"row 1")
+    monkeypatch.undo()
+    assert read_header(old)[0] == token.RANDOMIZED
+    assert cipher.decrypt(old, b"row 1") == LARGE_PLAINTEXT
+    assert read_header(cipher.encrypt_like(old, LARGE_PLAINTEXT, b"row 1"))[0] == token.LARGE
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("plaintext", [b"", b"a", b"\0" * 40])
 def test_every_flipped_bit_and_every_truncation_fails(plaintext: bytes, deterministic: bool) -> None:
@@ -84,7 +122,26 @@ def test_every_flipped_bit_and_every_truncation_fails(plaintext: bytes, determin
         TokenCipher(7, SECRET[::-1]).decrypt(made, b"ad")
 
 
-@pytest.mark.parametrize("first", [0, *range(3, 256)])
+def test_every_flipped_bit_and_every_truncation_of_a_large_token_fails() -> None:
+    cipher = TokenCipher(7, SECRET)
+    made = cipher.encrypt(LARGE_PLAINTEXT, b"ad")
+    for bit in [*range(8 * 60), *range(8 * 60, 8 * len(made), 37), *range(8 * (len(made) - 16), 8 * len(made))]:
+        touched = bytearray(made)
+        touched[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(DataError):
+            cipher.decrypt(bytes(touched), b"ad")
+    for size in [*range(60), len(made) - 1]:
+        with pytest.raises(DataError):
+            cipher.decrypt(made[:size], b"ad")
+    for associated_data in (b"", b"a", b"ad\0", b"da"):
+        with pytest.raises(DataError, match="key 7 is not authentic"):
+            cipher.decrypt(made, associated_data)
+    for other in (TokenCipher(7, SECRET[::-1]), TokenCipher(8, SECRET)):
+        with pytest.raises(DataError):
+            other.decrypt(made, b"ad")
+
+
+@pytest.mark.parametrize("first", [0, *range(6, 256)])
 def test_unknown_formats_are_refused(first: int) -> None:
     with pytest.raises(DataError, match=f"its first byte is {first}"):
         read_header(bytes([first]) + bytes(60))
@@ -120,7 +177,7 @@ def test_no_key_serves_two_algorithms() -> None:
     """The suites' keys are neither each other nor the data key."""
     cipher = TokenCipher(7, SECRET)
     subkeys = [cipher._subkey(suite) for suite in token.SUITES]
-    assert len({SECRET, *subkeys, *(key[:32] for key in subkeys)}) == 4
+    assert len({SECRET, *subkeys, *(key[:32] for key in subkeys)}) == 7
 
 
 @pytest.mark.parametrize("leak", [pickle.dumps, copy.copy, copy.deepcopy])
@@ -262,6 +319,7 @@ def test_a_cipher_that_does_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token, "PLAINTEXT_BYTES_MAX", 10)
+    monkeypatch.setattr(token, "LARGE_BYTES_MIN", 5)
     cipher = TokenCipher(7, SECRET)
     for encrypt in (cipher.encrypt, cipher.encrypt_deterministic):
         assert encrypt(bytes(10), b"")

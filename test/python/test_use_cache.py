@@ -110,7 +110,25 @@ def test_each_change_is_noticed_at_the_next_statement(
             connection.execute("SELECT token_decrypt(%s)", (token,))
 
 
-def test_what_is_rolled_back_was_never_there(server: Cluster, admin: Connection) -> None:
+@pytest.mark.parametrize("table", ["key", "key_wrap", "key_grant"])
+def test_a_change_without_triggers_is_noticed(server: Cluster, admin: Connection, table: str) -> None:
+    """A data-only restore disables all triggers of a table, and enables them afterwards."""
+    always = rows(admin, f"SELECT tgname FROM pg_trigger WHERE tgrelid = '{table}'::regclass AND tgenabled = 'A'")
+    assert ("report_change",) in always
+    with session(server, "direct") as reader:
+        token = value(reader, "SELECT token_encrypt_text('k', 'x')")
+        assert reader.execute("SELECT token_decrypt_text(%s)", [token]).fetchall() == [("x",)]
+        with admin.transaction():
+            rows(admin, f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+            rows(admin, f"DELETE FROM {table}")
+            rows(admin, f"ALTER TABLE {table} ENABLE TRIGGER ALL")
+            for (name,) in always:
+                rows(admin, f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
+        with pytest.raises(REFUSED):
+            reader.execute("SELECT token_decrypt_text(%s)", [token])
+
+
+def test_a_change_that_is_rolled_back_has_no_effect(server: Cluster, admin: Connection) -> None:
     """In another session, in this one, and to a savepoint within one statement."""
     token = value(admin, "SELECT token_encrypt('k', 'x')").hex()
     with session(server, "direct") as connection:

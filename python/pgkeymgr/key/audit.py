@@ -13,13 +13,17 @@ so on. The user may roll the transaction back after the secret was of use, and m
 decisive in that case: it has the line before the secret is returned.
 """
 
+from __future__ import annotations
+
 from collections import Counter
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any
 
-from ..errors import ParameterError
+from ..errors import ParameterError, UnsupportedError
+from .shared_names import valid_name
 
+TYPE_CHECKING = False  # see key/named_tuple.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from .database import Database
 
 HASH_BYTES = 32
@@ -33,15 +37,15 @@ _REVEALED_MAX = 100
 _REMEMBERED_MAX = 10000
 """The maximum of revealed secrets that are remembered, so that the log has each of them once."""
 _FIELDS = ("link", "id", "at", "event", "key_id", "key_name", "role", "session_role", "client", "detail")
-_SELECT = (
-    "SELECT link::text AS link, id::text AS id,"
-    " pg_catalog.to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') AS at, event,"
-    " key_id::text AS key_id, key_name, role, session_role, client, detail, hash FROM {s}.key_event"
-)
-_UNLINKED = _SELECT + " WHERE hash IS NULL ORDER BY key_event.at, key_event.id"
-_LINKED = (
-    _SELECT + " WHERE key_event.link OPERATOR(pg_catalog.>) $1 ORDER BY key_event.link LIMIT $2::pg_catalog.int8"
-)
+_SELECT = """
+    SELECT
+        link::text AS link, id::text AS id,
+        to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') AS at, event, key_id::text AS key_id,
+        key_name, role, session_role, client, detail, hash
+    FROM {s}.key_event
+"""
+_UNLINKED = f"{_SELECT} WHERE hash IS NULL ORDER BY key_event.at, key_event.id"
+_LINKED = f"{_SELECT} WHERE key_event.link > $1 ORDER BY key_event.link LIMIT $2::int8"
 
 
 def event_hash(previous: bytes, event: dict[str, str | None]) -> bytes:
@@ -62,13 +66,15 @@ def event_hash(previous: bytes, event: dict[str, str | None]) -> bytes:
         else:
             encoded = text.encode()
             packed.append(b"\1" + len(encoded).to_bytes(4, "big") + encoded)
+    from hashlib import sha256  # It loads OpenSSL, which no session needs that only reads.
+
     return sha256(b"".join(packed)).digest()
 
 
 class Audit:
     """The audit trail, for one session."""
 
-    def __init__(self, database: "Database") -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._pending: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
         self._revealed: set[tuple[str, int, int | None, str | None]] = set()
@@ -94,14 +100,16 @@ class Audit:
             key_name: the key's name, or None.
             detail: further details, without secrets.
             even_if_undone: whether to write the event to the log, too, and again to the trail if the transaction
-                is rolled back: a rollback does not undo that somebody has seen a secret.
+                is rolled back or read-only: a rollback does not undo that somebody has seen a secret.
         """
         fields = self._fields(event, key_id, key_name, detail)
-        # A standby, where keys are unlocked too, has the log only.
+        # A standby, where keys are unlocked too, has the log only, until it is promoted.
         is_read_only = self._database.is_read_only()
         if even_if_undone or is_read_only:
             self._database.log(_describe(fields))
         if is_read_only:
+            if even_if_undone:
+                self._keep(_NOT_WRITTEN, fields)
             return
         self.flush()
         self._database.as_owner(lambda: self._insert(fields))
@@ -130,7 +138,7 @@ class Audit:
         if which in self._revealed:
             return
         if len(self._revealed) >= _REMEMBERED_MAX:
-            self._revealed.clear()  # the log has some of them twice
+            self._revealed.clear()  # the log then has some events twice
         self._revealed.add(which)
         self._revealed_count[user] += 1
         count = self._revealed_count[user]
@@ -180,12 +188,13 @@ class Audit:
 
         def read() -> dict[str, Any]:
             (row,) = self._database.execute(
-                "SELECT pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC',"
-                ' \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\') AS at,'
-                " coalesce((SELECT rolname::text FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) $1),"
-                " $1::text) AS role, session_user::text AS session_role,"
-                " coalesce(pg_catalog.host(pg_catalog.inet_client_addr()) OPERATOR(pg_catalog.||) ':'"
-                " OPERATOR(pg_catalog.||) pg_catalog.inet_client_port()::text, '[local]') AS client",
+                f"""
+                SELECT
+                    to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at,
+                    coalesce((SELECT {valid_name("rolname")} FROM pg_roles WHERE oid = $1), $1::text) AS role,
+                    {valid_name("session_user")} AS session_role,
+                    coalesce(host(inet_client_addr()) || ':' || inet_client_port()::text, '[local]') AS client
+                """,  # noqa: S608  # our own names
                 ("oid", user),
             )
             return row
@@ -202,8 +211,10 @@ class Audit:
     def _insert(self, fields: dict[str, Any]) -> None:
         self._linked_in = None
         self._database.execute(
-            "INSERT INTO {s}.key_event (id, at, event, key_id, key_name, role, session_role, client, detail)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            """
+            INSERT INTO {s}.key_event (id, at, event, key_id, key_name, role, session_role, client, detail)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+            """,
             ("uuid", fields["id"]),
             ("timestamptz", fields["at"]),
             ("text", fields["event"]),
@@ -220,9 +231,7 @@ class Audit:
         for which, (written_in, fields) in list(self._pending.items()):
             if written_in == where:
                 continue  # one transaction may reveal many secrets: no query for each
-            if self._database.execute(
-                "SELECT FROM {s}.key_event WHERE id OPERATOR(pg_catalog.=) $1", ("uuid", which)
-            ):
+            if self._database.execute("SELECT FROM {s}.key_event WHERE id = $1", ("uuid", which)):
                 if written_in[0] != where[0]:
                     del self._pending[which]
             else:
@@ -232,7 +241,7 @@ class Audit:
     def _link_key_events(self) -> None:
         # The trigger of a transaction's first event links all its events. The query below would read all of them
         # again for each of the others. In another subtransaction, the links may have been undone.
-        where = self._database.transaction(), self._database.subtransaction()
+        where = self._where()
         if self._linked_in == where:
             return
         execute = self._database.execute
@@ -247,7 +256,13 @@ class Audit:
         # Other sessions may have linked events since this transaction began.
         last = self._database.read_as_owner(
             lambda: execute(
-                "SELECT link, hash FROM {s}.key_event WHERE link IS NOT NULL ORDER BY link DESC LIMIT 1"
+                """
+                SELECT link, hash
+                FROM {s}.key_event
+                WHERE link IS NOT NULL
+                ORDER BY link DESC
+                LIMIT 1
+                """
             )
         )
         link, previous = (last[0]["link"], last[0]["hash"]) if last else (0, _START)
@@ -256,7 +271,7 @@ class Audit:
             event["link"] = str(link)
             previous = event_hash(previous, event)
             execute(
-                "UPDATE {s}.key_event SET link = $2, hash = $3 WHERE id OPERATOR(pg_catalog.=) $1",
+                "UPDATE {s}.key_event SET link = $2, hash = $3 WHERE id = $1",
                 ("uuid", event["id"]),
                 ("bigint", link),
                 ("bytea", previous),
@@ -281,7 +296,7 @@ class Audit:
         if (known_link is None) != (known_hash is None):
             raise ParameterError("known_link and known_hash go together")
         (count,) = self._database.as_owner(
-            lambda: self._database.execute("SELECT pg_catalog.count(*) AS events FROM {s}.key_event")
+            lambda: self._database.execute("SELECT count(*) AS events FROM {s}.key_event")
         )
         link, previous, after = 0, _START, _FIRST
         while True:
@@ -301,6 +316,42 @@ class Audit:
         if known_link is not None and known_link > link:
             return count["events"], link + 1, "the event is missing", _seen(link, previous)
         return count["events"], None, None, _seen(link, previous)
+
+    def checkpoint_key_events(self) -> str:
+        """Have the agent sign a checkpoint of the trail.
+
+        Returns:
+            The checkpoint, a line of JSON; see ``pgkeymgr.agent.checkpoint``.
+
+        Raises:
+            UnsupportedError: no agent has the root key, or this transaction has written something.
+            AgentError: the agent has no file for checkpoints, or could not write it.
+        """
+
+        def read() -> list[dict[str, Any]]:
+            return self._database.execute(
+                """
+                SELECT s.system_identifier::text AS system, current_database()::text AS database,
+                    pg_current_xact_id_if_assigned() IS NOT NULL AS has_written,
+                    coalesce(e.link, 0) AS link, e.hash
+                FROM pg_control_system() AS s
+                LEFT JOIN (
+                    SELECT link, hash FROM {s}.key_event WHERE link IS NOT NULL ORDER BY link DESC LIMIT 1
+                ) AS e ON true
+                """
+            )
+
+        (head,) = self._database.read_as_owner(read)
+        if head["has_written"]:
+            # SET CONSTRAINTS can have linked its events, which a rollback would undo.
+            raise UnsupportedError(
+                "cannot make a checkpoint in a transaction that has written something",
+                hint="Call checkpoint_key_events() in a transaction of its own.",
+            )
+        system = int(head["system"]) % 2**64
+        return self._database.root_key().checkpoint(
+            system, head["database"], head["link"], head["hash"] or bytes(HASH_BYTES)
+        )
 
     def _read_after(self, link: int) -> list[dict[str, Any]]:
         return self._database.execute(_LINKED, ("bigint", link), ("integer", _BATCH))

@@ -16,6 +16,6 @@ class KeyChanges:
         self._table = table
 
     def _invalidate_keys(self) -> None:
-        """Invalidate the relation cache entry of the table key; see ``use_cache``."""
+        """Invalidate the relation cache entry of the table key_change; see ``use_cache``."""
         self._table.note_change()
         self._database.invalidate_key_watches()

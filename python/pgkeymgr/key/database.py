@@ -1,4 +1,4 @@
-"""The interface of the key table to the session that uses it; ``session.py`` implements it."""
+"""The interface of the key table to the session that uses it; ``backend/session.py`` implements it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -72,8 +72,9 @@ class Database(Protocol):
             The record, or None if there is no such key.
         """
 
-    def is_key_watch_valid(self) -> bool:
-        """Return whether PostgreSQL has reported no change of the key tables since ``renew_key_watch``."""
+    is_key_watch_valid: Callable[[], bool]
+    """The function that returns whether PostgreSQL has reported no change of the key tables since
+    ``renew_key_watch``, which replaces it."""
 
     def renew_key_watch(self) -> None:
         """Begin to watch for changes of the key tables again."""
@@ -81,8 +82,13 @@ class Database(Protocol):
     def invalidate_key_watches(self) -> None:
         """Report a change of the key tables: to all sessions at COMMIT, and to this one at once."""
 
-    def may_have_missed_changes(self) -> bool:
-        """Return whether other sessions may have committed since this session last accepted invalidations."""
+    def may_have_missed_changes(self, stamp: int, transaction: int) -> bool:
+        """Return whether other sessions may have committed since this session last accepted invalidations.
+
+        Args:
+            stamp: the present statement's, see ``stamp``.
+            transaction: the present transaction's, see ``transaction``.
+        """
 
     def accept_invalidations(self) -> None:
         """Let this session notice the changes that other sessions have committed so far."""
@@ -115,7 +121,11 @@ class Database(Protocol):
         """
 
     def execute(self, query: str, *arguments: tuple[str, Any]) -> Rows:
-        """Run a query in which {s} stands for the schema; in ``as_owner`` only.
+        """Run a query in which {s} stands for the schema; in ``as_owner`` or ``read_as_owner`` only.
+
+        The search_path is pinned there, so that such a query has plain names and operators of PostgreSQL's. All
+        other queries run in the search_path of the caller, and qualify all types, operators, functions and
+        relations, as in ``OPERATOR(pg_catalog.=)``. scripts/lint_names.py enforces this.
 
         Args:
             query: the query, with $1 and so on for the arguments.
@@ -143,11 +153,11 @@ class Database(Protocol):
     def query_unkept(self, query: str, *arguments: tuple[str, Any]) -> Rows:
         """Run a query like ``run``, with arguments like ``query``."""
 
-    def can_query(self) -> bool:
-        """Return whether queries can be run now; in a parallel query, some cannot."""
-
     def commit(self) -> None:
         """Commit, and begin the next transaction. This fails within ``as_owner`` or the caller's transaction."""
+
+    def rollback(self) -> None:
+        """Roll back, and begin the next transaction; as ``commit``."""
 
     def pause(self, seconds: float) -> None:
         """Wait for some seconds."""

@@ -5,10 +5,12 @@ from hashlib import blake2b
 
 from ..errors import DataError, KeyStateError, PassphraseError
 from ..root_key.wrap import unwrap
-from .keyring import KEYS_MAX
 from .passphrase import Stretched, Stretching
 from .record import Record
 from .table import KeyTable
+
+_OPENED_MAX = 16_384
+"""The number of secrets that a session keeps, of 300 bytes each. It forgets the least recently used first."""
 
 
 class PassphraseWraps:
@@ -48,8 +50,10 @@ class PassphraseWraps:
         which = blake2b(
             record.associated_data + wrapped + passphrase, digest_size=32, key=self._session_key
         ).digest()
-        if which in self._opened:
-            return self._opened[which], wrapped
+        opened = self._opened.pop(which, None)
+        if opened is not None:
+            self._opened[which] = opened  # the end of the dictionary is for the last used entry
+            return opened, wrapped
         known = {} if stretched is None else stretched
         try:
             if stretching not in known:
@@ -60,8 +64,8 @@ class PassphraseWraps:
                 error.message = f"{record}: {error.message}"
                 raise
             raise PassphraseError(f"wrong passphrase for {record}") from None
-        if len(self._opened) >= KEYS_MAX:
-            self._opened.clear()
+        if len(self._opened) >= _OPENED_MAX:
+            del self._opened[next(iter(self._opened))]
         self._opened[which] = secret
         return secret, wrapped
 
@@ -92,7 +96,7 @@ class PassphraseWraps:
         """
         if record.has_wrap("passphrase"):
             raise KeyStateError(
-                f"{record} has a passphrase already", hint="change_passphrase() or drop_passphrase() is for that."
+                f"{record} already has a passphrase", hint="Use change_passphrase() or drop_passphrase()."
             )
 
     def add_root_wrap(self, record: Record, secret: bytes) -> None:

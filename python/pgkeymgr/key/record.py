@@ -1,9 +1,16 @@
 """The record of a key, as the key table has it for one user, and the checks of usage and state."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from __future__ import annotations
 
-from ..errors import KeyStateError, PrivilegeError
+from collections.abc import Sequence
+
+from ..errors import DataError, KeyStateError, PrivilegeError
+
+TYPE_CHECKING = False  # see key/named_tuple.py
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from .named_tuple import NamedTuple
 
 
 class Record(NamedTuple):
@@ -12,6 +19,7 @@ class Record(NamedTuple):
     ``expires`` is in microseconds since 2000-01-01 UTC. ``roles`` are the OIDs of the roles, besides the user,
     that the user's rights come through. The wraps under a passphrase and to the user are only present if the key
     has no wrap under the root key. ``other_wraps`` has the kinds of these wraps, or is None if it was not read.
+    ``encrypts_until`` is in the same unit as ``expires``, and ``has_stopped`` says whether that time has come.
     """
 
     id: int
@@ -36,6 +44,10 @@ class Record(NamedTuple):
     user: int
     passphrase_wrap: bytes | None
     user_wrap: bytes | None
+    may_read_masked: bool
+    encrypts_until: int | None
+    has_stopped: bool
+    is_to_be_destroyed: bool
 
     def __str__(self) -> str:
         return f"key {self.id}" if self.name is None else f'key {self.id} "{self.name}"'
@@ -56,7 +68,7 @@ class Record(NamedTuple):
     @property
     def has_usage(self) -> bool:
         """Whether the user may use the key for anything, and so may know of it."""
-        return self.may_encrypt or self.may_decrypt or self.may_search
+        return self.may_encrypt or self.may_decrypt or self.may_search or self.may_read_masked
 
     def is_current(self) -> bool:
         """Return whether the key is enabled, and no newer version has superseded it."""
@@ -93,7 +105,7 @@ class Record(NamedTuple):
             KeyStateError: the key was destroyed.
         """
         if self.state == "destroyed":
-            raise KeyStateError(f"{self} was destroyed: what it encrypted is lost")
+            raise KeyStateError(f"{self} was destroyed: the data that it encrypted is lost")
 
     def check_state(self, *, allow_expired: bool = False) -> None:
         """Refuse a key that is not in use any more.
@@ -102,16 +114,41 @@ class Record(NamedTuple):
             allow_expired: whether to accept a key that is only expired.
 
         Raises:
-            KeyStateError: it is destroyed, disabled or expired.
+            KeyStateError: the key is destroyed, disabled or expired.
         """
         self.check_not_destroyed()
+        if self.is_to_be_destroyed:
+            raise KeyStateError(
+                f"{self} is disabled and will be destroyed", hint=f"cancel_destroy({self.id}) keeps the key."
+            )
         if self.state != "enabled":
             raise KeyStateError(f"{self} is disabled", hint=f"enable_data_key({self.id}) enables it.")
         if self.is_expired and not allow_expired:
             raise KeyStateError(
                 f"{self} is expired",
-                hint="Supersede it. To read what it encrypted, move its expiry with move_expiry().",
+                hint="Supersede the key. To read its data, move its expiry with move_expiry().",
             )
+
+    def check_still_encrypts(self) -> None:
+        """Refuse a key that only decrypts since a time.
+
+        Raises:
+            KeyStateError: the time has come after which the key encrypts nothing more.
+        """
+        if self.has_stopped:
+            raise KeyStateError(
+                f"{self} has stopped encrypting and only decrypts",
+                hint="Supersede the key, or set another time with limit_encryption().",
+            )
+
+    def check_type(self, key_type: str) -> None:
+        """Refuse a key of another type.
+
+        Raises:
+            DataError: the key has another type.
+        """
+        if self.key_type != key_type:
+            raise DataError(f"{self} has type {self.key_type} instead of {key_type}")
 
 
 def wrap_associated_data(uuid: bytes, key_type: str, derivation: bytes = b"") -> bytes:

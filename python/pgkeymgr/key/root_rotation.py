@@ -50,13 +50,13 @@ class RootRotation:
         """
         if self._database.setting("transaction_isolation") not in _READ_COMMITTED:
             raise UnsupportedError(
-                "rotate_root_key() needs to see what is committed by now",
+                "rotate_root_key() must see all wraps that are committed",
                 hint="Call it in a transaction that is READ COMMITTED.",
             )
         root_key = self._wraps.reload()
         count: int = self._table.change(lambda: self._rotate(root_key))
         self._table.audit.record(
-            "rotate_root_key", None, None, f"to {root_key.fingerprint}, {count} wraps made anew"
+            "rotate_root_key", None, None, f"to {root_key.fingerprint}, {count} wraps replaced"
         )
         return count
 
@@ -69,23 +69,24 @@ class RootRotation:
         # see RootWraps.
         execute("LOCK TABLE {s}.root_key_fingerprint IN SHARE ROW EXCLUSIVE MODE")
         self._wraps.note(newest)
-        execute(
-            "DELETE FROM {s}.root_key_fingerprint WHERE fingerprint OPERATOR(pg_catalog.<>) $1", ("text", newest)
-        )
+        execute("DELETE FROM {s}.root_key_fingerprint WHERE fingerprint <> $1", ("text", newest))
         count = self._table.wrap_rows.rewrap_under_root(newest, lambda row: _rewrap_key(root_key, row))
         return count + self._rotate_server_keys(root_key)
 
     def _rotate_server_keys(self, root_key: RootKey) -> int:
         newest = root_key.fingerprint
         rows: Rows = self._database.execute(
-            "SELECT purpose, public, wrapped, fingerprint FROM {s}.server_key"
-            " WHERE fingerprint OPERATOR(pg_catalog.<>) $1",
+            """
+            SELECT purpose, public, wrapped, fingerprint
+            FROM {s}.server_key
+            WHERE fingerprint <> $1
+            """,
             ("text", newest),
         )
         for row in rows:
             associated_data = server_key_associated_data(row["purpose"], row["public"])
             self._database.execute(
-                "UPDATE {s}.server_key SET wrapped = $3, fingerprint = $1 WHERE purpose OPERATOR(pg_catalog.=) $2",
+                "UPDATE {s}.server_key SET wrapped = $3, fingerprint = $1 WHERE purpose = $2",
                 ("text", newest),
                 ("text", row["purpose"]),
                 ("bytea", root_key.rewrap(row["wrapped"], associated_data, row["fingerprint"])),

@@ -6,11 +6,13 @@ old one in memory. The session locks the rows that it reads in the table until i
 ``rotate_root_key`` waits for the session, and misses no wrap that is being made under the old root key.
 """
 
+from __future__ import annotations
+
 import time
-from typing import TYPE_CHECKING
 
 from ..root_key import RootKey, unknown_root_key
 
+TYPE_CHECKING = False  # see key/named_tuple.py
 if TYPE_CHECKING:
     from .database import Database
 
@@ -21,7 +23,7 @@ _LOOK_AGAIN_SECONDS = 5.0
 class RootWraps:
     """The wraps under the root key, for one session."""
 
-    def __init__(self, database: "Database") -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._looked_in_vain_at = -_LOOK_AGAIN_SECONDS
 

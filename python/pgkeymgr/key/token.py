@@ -15,7 +15,6 @@ class Tokens:
         self._keyring = table.keyring
         self._uses = table.uses
         self._user = table.database.user
-        self._stamp = table.database.stamp
 
     def encryptor(self, key: str | int) -> TokenCipher:
         """Return the cipher that encrypts under a key, for the current user; see ``token_encrypt``."""
@@ -26,9 +25,9 @@ class Tokens:
             record = self._table.usable(key, TOKEN_KEY_TYPE, encrypt=True, with_wraps=False)
             check_current(record)
             cipher = self._table.cipher(record)
-            self._uses.put(which, cipher, Conditions.of(record))
+            self._uses.put(which, cipher, Conditions.of(record, encrypt=True))
         if self._uses.is_quick:
-            self._keyring.sealer = key, user, self._stamp(), cipher
+            self._keyring.sealer = key, user, self._uses.stamp, cipher, self._uses.is_lasting
         return cipher
 
     def deterministic_encryptor(self, key: str | int) -> TokenCipher:
@@ -47,7 +46,8 @@ class Tokens:
             cipher = self._table.cipher(record)
             self._uses.put(which, cipher, Conditions.of(record))
         if self._uses.is_quick:
-            self._keyring.opener = cipher.header, user, self._stamp(), cipher
+            uses = self._uses
+            self._keyring.opener = cipher.header, user, uses.stamp, cipher.decrypt_raw, uses.is_lasting
         return cipher
 
     def token_encrypt(
@@ -68,7 +68,8 @@ class Tokens:
             UndefinedError: there is no such key.
             PrivilegeError: the current user may not encrypt with the key; or, for a deterministic token, may
                 neither search nor decrypt with it.
-            KeyStateError: it is disabled, destroyed, expired, superseded or locked.
+            KeyStateError: the key is disabled, destroyed, expired, superseded or locked.
+            DataError: ``deterministic`` is NULL.
             LimitError: the token would not fit into a bytea.
         """
         if plaintext is None:
@@ -94,7 +95,7 @@ class Tokens:
             DataError: the argument is not a token, or does not verify.
             UndefinedError: the key does not exist any more.
             PrivilegeError: the current user may not decrypt with it.
-            KeyStateError: it is disabled, destroyed, expired or locked.
+            KeyStateError: the key is disabled, destroyed, expired or locked.
         """
         if token is None:
             return None
@@ -129,7 +130,7 @@ class Tokens:
             return None
 
     def token_reencrypt(self, token: bytes | None, key: str | int, associated_data: bytes) -> bytes | None:
-        """Decrypt a token and encrypt it under another key, in the same suite.
+        """Decrypt a token and encrypt it under another key, in the same way.
 
         Args:
             token: the token; None gives None.
@@ -147,7 +148,7 @@ class Tokens:
         plaintext = self.decryptor(token).decrypt(token, associated_data)
         if token[0] == DETERMINISTIC:
             return self.deterministic_encryptor(key).encrypt_deterministic(plaintext, associated_data)
-        return self.encryptor(key).encrypt(plaintext, associated_data)
+        return self.encryptor(key).encrypt_like(token, plaintext, associated_data)
 
     def token_info(self, token: bytes | None) -> tuple[int, str, int, str | None, str | None] | None:
         """Return the contents of a token's header, unverified.

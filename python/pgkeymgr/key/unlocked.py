@@ -9,16 +9,22 @@ has read a mark, in a log, say, cannot bring an ended unlock back.
 While a secret is unlocked, no parallel workers are started for this session, since they have not unlocked it.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..errors import DataError, Error, KeyStateError
 from .record import Record
 
+TYPE_CHECKING = False  # see key/named_tuple.py
 if TYPE_CHECKING:
+    from typing import NamedTuple, TypeVar
+
     from .database import Database
+else:
+    from .named_tuple import NamedTuple
 
 SESSION_MARK = "pgkeymgr.unlocked"
 TRANSACTION_MARK = "pgkeymgr.unlocked_in_transaction"
@@ -52,7 +58,7 @@ class _UnlockedKey:
         self.scope = scope
 
     def __reduce__(self) -> str:
-        raise TypeError("a key is not to be copied or written anywhere")
+        raise TypeError("a key must not be copied or written anywhere")
 
 
 class _UnlockedUser:
@@ -65,17 +71,18 @@ class _UnlockedUser:
         self.scope = scope
 
     def __reduce__(self) -> str:
-        raise TypeError("a key is not to be copied or written anywhere")
+        raise TypeError("a key must not be copied or written anywhere")
 
 
-_Which = TypeVar("_Which")
-_Kept = TypeVar("_Kept", _UnlockedKey, _UnlockedUser)
+if TYPE_CHECKING:
+    _Which = TypeVar("_Which")
+    _Kept = TypeVar("_Kept", _UnlockedKey, _UnlockedUser)
 
 
 class Unlocked:
     """The secrets that are unlocked in one session."""
 
-    def __init__(self, database: "Database") -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         # Each key may have several unlocks, since a later unlock may be undone.
         self._keys: dict[tuple[bytes, int], list[_UnlockedKey]] = {}
@@ -216,8 +223,8 @@ def locked(record: Record) -> Error:
     if record.has_wrap("passphrase"):
         ways.append("unlock_data_key(), with its passphrase")
     if record.has_wrap("user"):
-        ways.append("unlock_user_key(), by a role to which it is shared")
+        ways.append("unlock_user_key(), if the key is shared to this role")
     return KeyStateError(
         f"{record} is locked: it has no wrap under the root key",
-        hint=f"It is unlocked by {', or '.join(ways)}, in this session and as the same role.",
+        hint=f"Call {', or '.join(ways)}, in this session and as the same role.",
     )

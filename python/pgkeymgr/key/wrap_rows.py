@@ -6,8 +6,9 @@ other. The session also writes the row without a change. A REPEATABLE READ trans
 erase, a wrap that was added since its snapshot. The written row makes that transaction fail, so that it is begun
 again.
 
-A session that seals to users' public keys locks the table user_key first, then the rows of keys. So no pair is
-rotated in between, and no two sessions wait for each other.
+A session that seals to users' public keys locks the rows of these pairs first, then the rows of keys, as a session
+does that rotates or removes a pair. So no pair is rotated in between, and no two sessions wait for each other. It
+does not lock the table: any user can write it, and keep the transaction open.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -45,10 +46,12 @@ class KeyWraps:
         """
         fingerprint, wrapped = self._root_wraps.wrap(secret, self._associated_data)
         self._database.execute(
-            "INSERT INTO {s}.key_wrap (key_id, kind, fingerprint, wrapped) VALUES ($1, 'root', $2, $3)"
-            " ON CONFLICT (key_id, kind, holder)"
-            " DO UPDATE SET fingerprint = excluded.fingerprint, wrapped = excluded.wrapped,"
-            " created = excluded.created",
+            """
+            INSERT INTO {s}.key_wrap (key_id, kind, fingerprint, wrapped)
+            VALUES ($1, 'root', $2, $3)
+            ON CONFLICT (key_id, kind, holder) DO UPDATE
+            SET fingerprint = excluded.fingerprint, wrapped = excluded.wrapped, created = excluded.created
+            """,
             ("integer", self._key_id),
             ("text", fingerprint),
             ("bytea", wrapped),
@@ -59,10 +62,14 @@ class KeyWraps:
         stretching = stretched.stretching
         wrapped = wrap(secret, self._associated_data, stretched.wrapping_key)
         self._database.execute(
-            "INSERT INTO {s}.key_wrap (key_id, kind, salt, opslimit, memlimit, wrapped)"
-            " VALUES ($1, 'passphrase', $2, $3, $4, $5) ON CONFLICT (key_id, kind, holder) DO UPDATE SET"
-            " salt = excluded.salt, opslimit = excluded.opslimit, memlimit = excluded.memlimit,"
-            " wrapped = excluded.wrapped, created = excluded.created",
+            """
+            INSERT INTO {s}.key_wrap (key_id, kind, salt, opslimit, memlimit, wrapped)
+            VALUES ($1, 'passphrase', $2, $3, $4, $5)
+            ON CONFLICT (key_id, kind, holder) DO UPDATE
+            SET
+                salt = excluded.salt, opslimit = excluded.opslimit, memlimit = excluded.memlimit,
+                wrapped = excluded.wrapped, created = excluded.created
+            """,
             ("integer", self._key_id),
             ("bytea", stretching.salt),
             ("integer", stretching.opslimit),
@@ -76,9 +83,12 @@ class KeyWraps:
         from .user_wrap import user_wrap  # the import is slow
 
         self._database.execute(
-            "INSERT INTO {s}.key_wrap (key_id, kind, holder, wrapped)"
-            " VALUES ($1, 'user', pg_catalog.encode($2, 'hex'), $3)"
-            " ON CONFLICT (key_id, kind, holder) DO UPDATE SET wrapped = excluded.wrapped",
+            """
+            INSERT INTO {s}.key_wrap (key_id, kind, holder, wrapped)
+            VALUES ($1, 'user', encode($2, 'hex'), $3)
+            ON CONFLICT (key_id, kind, holder) DO UPDATE
+            SET wrapped = excluded.wrapped
+            """,
             ("integer", self._key_id),
             ("bytea", public),
             ("bytea", user_wrap(secret, self._associated_data, public)),
@@ -86,9 +96,7 @@ class KeyWraps:
 
     def erase(self) -> None:
         """Remove all wraps of the key."""
-        self._database.execute(
-            "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) $1", ("integer", self._key_id)
-        )
+        self._database.execute("DELETE FROM {s}.key_wrap WHERE key_id = $1", ("integer", self._key_id))
 
 
 class SealedKey(NamedTuple):
@@ -128,9 +136,7 @@ class WrapRows:
         """
         states = self.lock([record.id for record in records])
         for record in records:
-            if record.id not in states:
-                raise UndefinedError(f"{record} was dropped meanwhile")
-            record._replace(state=states[record.id]).check_not_destroyed()
+            _check_locked(record, states.get(record.id))
         return [self.of_new(record.id, record.associated_data) for record in records]
 
     def lock(self, key_ids: Iterable[int], *, is_written: bool = True) -> dict[int, str]:
@@ -146,14 +152,17 @@ class WrapRows:
         ids = ("integer[]", list(key_ids))
         # The keys are locked in the order of their ids, so that two sessions do not wait for each other.
         rows = self._database.execute(
-            "SELECT id, state::text AS state FROM {s}.key WHERE id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY id"
-            " FOR UPDATE",
+            """
+            SELECT id, state::text AS state
+            FROM {s}.key
+            WHERE id = ANY ($1)
+            ORDER BY id
+            FOR UPDATE
+            """,
             ids,
         )
         if is_written:
-            self._database.execute(
-                "UPDATE {s}.key SET state = state WHERE id OPERATOR(pg_catalog.=) ANY ($1)", ids
-            )
+            self._database.execute("UPDATE {s}.key SET state = state WHERE id = ANY ($1)", ids)
         return {row["id"]: row["state"] for row in rows}
 
     def share_lock(self, record: Record) -> None:
@@ -165,22 +174,24 @@ class WrapRows:
         """
         # A shared lock lets other sessions make keys for this key at the same time.
         rows = self._database.execute(
-            "SELECT state::text AS state FROM {s}.key WHERE id OPERATOR(pg_catalog.=) $1 FOR SHARE",
+            "SELECT state::text AS state FROM {s}.key WHERE id = $1 FOR SHARE",
             ("integer", record.id),
         )
-        if not rows:
-            raise UndefinedError(f"{record} was dropped meanwhile")
-        record._replace(state=rows[0]["state"]).check_not_destroyed()
+        _check_locked(record, rows[0]["state"] if rows else None)
 
     def holders(self, record: Record) -> list[bytes]:
         """Return the public keys of the users to whom a key is sealed.
 
-        The key must be locked. The table user_key must be locked, too, if there may be such users.
+        Until the key is locked, it can be shared to others, and these can rotate their pairs.
         """
         rows = self._database.execute(
-            "SELECT u.public FROM {s}.user_key AS u JOIN {s}.key_wrap AS w"
-            " ON w.holder OPERATOR(pg_catalog.=) pg_catalog.encode(u.public, 'hex')"
-            " WHERE w.key_id OPERATOR(pg_catalog.=) $1 AND w.kind = 'user' ORDER BY u.public",
+            """
+            SELECT u.public
+            FROM {s}.user_key AS u
+            JOIN {s}.key_wrap AS w ON w.holder = encode(u.public, 'hex')
+            WHERE w.key_id = $1 AND w.kind = 'user'
+            ORDER BY u.public
+            """,
             ("integer", record.id),
         )
         return [row["public"] for row in rows]
@@ -191,8 +202,11 @@ class WrapRows:
 
         rows = self._database.as_owner(
             lambda: self._database.execute(
-                "SELECT salt, opslimit, memlimit, wrapped FROM {s}.key_wrap"
-                " WHERE key_id OPERATOR(pg_catalog.=) $1 AND kind = 'passphrase'",
+                """
+                SELECT salt, opslimit, memlimit, wrapped
+                FROM {s}.key_wrap
+                WHERE key_id = $1 AND kind = 'passphrase'
+                """,
                 ("integer", record.id),
             )
         )
@@ -217,9 +231,11 @@ class WrapRows:
         """
         self.lock(key_ids)
         rows = self._database.execute(
-            "DELETE FROM {s}.key_wrap WHERE key_id OPERATOR(pg_catalog.=) ANY ($1)"
-            " AND kind = $2::{s}.wrap_kind AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($3, 'hex')"
-            " RETURNING key_id",
+            """
+            DELETE FROM {s}.key_wrap
+            WHERE key_id = ANY ($1) AND kind = $2::{s}.wrap_kind AND holder = encode($3, 'hex')
+            RETURNING key_id
+            """,
             ("integer[]", list(key_ids)),
             ("text", kind),
             ("bytea", holder),
@@ -229,16 +245,20 @@ class WrapRows:
         if closed:
             names = ", ".join(f'key {row["id"]} "{row["name"]}"' for row in closed)
             raise KeyStateError(
-                f"the {kind} wrap of {names} is its last: without it, it cannot be opened",
-                hint="Wrap it in another way first, all its versions and the keys of its blind indexes.",
+                f"the {kind} wrap of {names} is its last wrap: nothing else opens the key",
+                hint="First add another wrap to all versions of the key and to the keys of its blind indexes.",
             )
         return removed
 
     def without_wraps(self, key_ids: Sequence[int]) -> "Rows":
         """Return id and name of each of some keys that has no wrap any more."""
         return self._database.execute(
-            "SELECT k.id, k.name FROM {s}.key AS k WHERE k.id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS"
-            " (SELECT FROM {s}.key_wrap AS w WHERE w.key_id OPERATOR(pg_catalog.=) k.id) ORDER BY k.id",
+            """
+            SELECT k.id, k.name
+            FROM {s}.key AS k
+            WHERE k.id = ANY ($1) AND NOT EXISTS (SELECT FROM {s}.key_wrap AS w WHERE w.key_id = k.id)
+            ORDER BY k.id
+            """,
             ("integer[]", list(key_ids)),
         )
 
@@ -248,12 +268,13 @@ class WrapRows:
         Args:
             public: the user's public key, 32 bytes.
         """
-        sealed = (
-            "SELECT k.id, k.key_type::pg_catalog.text AS key_type, pg_catalog.uuid_send(k.uuid) AS uuid, w.wrapped"
-            " FROM {s}.key_wrap AS w JOIN {s}.key AS k ON k.id OPERATOR(pg_catalog.=) w.key_id"
-            " WHERE w.kind OPERATOR(pg_catalog.=) 'user'::{s}.wrap_kind"
-            " AND w.holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex') ORDER BY k.id"
-        )
+        sealed = """
+            SELECT k.id, k.key_type::text AS key_type, uuid_send(k.uuid) AS uuid, w.wrapped
+            FROM {s}.key_wrap AS w
+            JOIN {s}.key AS k ON k.id = w.key_id
+            WHERE w.kind = 'user'::{s}.wrap_kind AND w.holder = encode($1, 'hex')
+            ORDER BY k.id
+        """
         self.lock(row["id"] for row in self._database.execute(sealed, ("bytea", public)))
         # The query is repeated under the lock: another session may have destroyed some of the keys.
         found = []
@@ -270,8 +291,7 @@ class WrapRows:
             public: the user's public key, 32 bytes.
         """
         self._database.execute(
-            "DELETE FROM {s}.key_wrap WHERE kind = 'user'"
-            " AND holder OPERATOR(pg_catalog.=) pg_catalog.encode($1, 'hex')",
+            "DELETE FROM {s}.key_wrap WHERE kind = 'user' AND holder = encode($1, 'hex')",
             ("bytea", public),
         )
 
@@ -286,14 +306,16 @@ class WrapRows:
             The number of new wraps.
         """
         execute = self._database.execute
-        older = (
-            "SELECT w.key_id, w.wrapped, w.fingerprint, k.key_type::pg_catalog.text AS key_type, k.name,"
-            " k.derivation_id, k.context, pg_catalog.uuid_send(k.uuid) AS uuid FROM {s}.key_wrap AS w"
-            " JOIN {s}.key AS k ON k.id OPERATOR(pg_catalog.=) w.key_id"
-            " WHERE w.kind OPERATOR(pg_catalog.=) 'root'::{s}.wrap_kind"
-            " AND w.fingerprint OPERATOR(pg_catalog.<>) $1 ORDER BY w.key_id"
-            " LIMIT $2::pg_catalog.int8"
-        )
+        older = """
+            SELECT
+                w.key_id, w.wrapped, w.fingerprint, k.key_type::text AS key_type, k.name, k.derivation_id,
+                k.context, uuid_send(k.uuid) AS uuid
+            FROM {s}.key_wrap AS w
+            JOIN {s}.key AS k ON k.id = w.key_id
+            WHERE w.kind = 'root'::{s}.wrap_kind AND w.fingerprint <> $1
+            ORDER BY w.key_id
+            LIMIT $2::int8
+        """
         arguments = (("text", newest), ("integer", _BATCH))
         count = 0
         while found := execute(older, *arguments):
@@ -303,9 +325,12 @@ class WrapRows:
             # round handles keys that the first query did not find.
             rows = [row for row in execute(older, *arguments) if row["key_id"] in states]
             execute(
-                "UPDATE {s}.key_wrap AS w SET wrapped = new.wrapped, fingerprint = $1"
-                " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS new (key_id, wrapped)"
-                " WHERE w.kind = 'root' AND w.key_id OPERATOR(pg_catalog.=) new.key_id",
+                """
+                UPDATE {s}.key_wrap AS w
+                SET wrapped = new.wrapped, fingerprint = $1
+                FROM ROWS FROM (unnest($2), unnest($3)) AS new (key_id, wrapped)
+                WHERE w.kind = 'root' AND w.key_id = new.key_id
+                """,
                 ("text", newest),
                 ("integer[]", [row["key_id"] for row in rows]),
                 ("bytea[]", [rewrapped(row) for row in rows]),
@@ -317,8 +342,12 @@ class WrapRows:
 def count_by_root_key(database: "Database") -> dict[str, int]:
     """Count the wraps under root keys, by fingerprint; within ``Database.as_owner``."""
     rows = database.execute(
-        "SELECT fingerprint, pg_catalog.count(*) AS wraps FROM {s}.key_wrap WHERE kind = 'root'"
-        " GROUP BY fingerprint"
+        """
+        SELECT fingerprint, count(*) AS wraps
+        FROM {s}.key_wrap
+        WHERE kind = 'root'
+        GROUP BY fingerprint
+        """
     )
     return {row["fingerprint"]: row["wraps"] for row in rows}
 
@@ -337,13 +366,20 @@ class UserKeyRows:
     def __init__(self, database: "Database") -> None:
         self._database = database
 
-    def lock_for_sealing(self) -> None:
-        """Let nobody rotate or remove a pair until the transaction ends: a rotation would miss the new wraps."""
-        self._database.execute("LOCK TABLE {s}.user_key IN SHARE MODE")
+    def lock_for_sealing(self, publics: Iterable[bytes]) -> None:
+        """Let nobody rotate or remove pairs until the transaction ends: a rotation would miss the new wraps.
 
-    def lock_for_change(self) -> None:
+        Args:
+            publics: the public keys, of 32 bytes each. A key that no pair has is left out.
+        """
+        self._database.execute(
+            "SELECT FROM {s}.user_key WHERE public = ANY ($1) ORDER BY public FOR SHARE",
+            ("bytea[]", sorted(publics)),
+        )
+
+    def lock_for_change(self, public: bytes) -> None:
         """Let nobody seal to a public key until the transaction ends: the sealed keys would be lost."""
-        self._database.execute("LOCK TABLE {s}.user_key IN SHARE ROW EXCLUSIVE MODE")
+        self._database.execute("SELECT FROM {s}.user_key WHERE public = $1 FOR UPDATE", ("bytea", public))
 
     def find(self, user: int) -> UserKeyRow | None:
         """Return a user's pair, or None; outside ``change``, too.
@@ -355,8 +391,7 @@ class UserKeyRows:
 
         rows = self._database.as_owner(
             lambda: self._database.execute(
-                "SELECT public, salt, opslimit, memlimit, wrapped FROM {s}.user_key"
-                " WHERE role::oid OPERATOR(pg_catalog.=) $1",
+                "SELECT public, salt, opslimit, memlimit, wrapped FROM {s}.user_key WHERE role = $1",
                 ("oid", user),
             )
         )
@@ -366,9 +401,10 @@ class UserKeyRows:
         return UserKeyRow(row["public"], Stretching(row["salt"], row["opslimit"], row["memlimit"]), row["wrapped"])
 
     def public_of_role(self, role: str) -> bytes | None:
-        """Return the public key of a role by its name; within ``change``."""
+        """Return the public key of a role by its name, locked as by ``lock_for_sealing``; within ``change``."""
         rows = self._database.execute(
-            "SELECT public FROM {s}.user_key WHERE role = $1::pg_catalog.regrole", ("text", role)
+            "SELECT public FROM {s}.user_key WHERE role = $1::regrole::oid AND role <> 0::oid FOR SHARE",
+            ("text", role),
         )
         return rows[0]["public"] if rows else None
 
@@ -384,8 +420,12 @@ class UserKeyRows:
         """
         return bool(
             self._database.execute(
-                "INSERT INTO {s}.user_key (role, public, salt, opslimit, memlimit, wrapped)"
-                " VALUES ($1::pg_catalog.regrole, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING public",
+                """
+                INSERT INTO {s}.user_key (role, public, salt, opslimit, memlimit, wrapped)
+                VALUES ($1, $2, $3, $4, $5, $6)
+                ON CONFLICT DO NOTHING
+                RETURNING public
+                """,
                 *self._arguments(user, row),
             )
         )
@@ -404,8 +444,12 @@ class UserKeyRows:
         """
         return bool(
             self._database.execute(
-                "UPDATE {s}.user_key SET public = $2, salt = $3, opslimit = $4, memlimit = $5, wrapped = $6"
-                " WHERE role::oid OPERATOR(pg_catalog.=) $1 AND public OPERATOR(pg_catalog.=) $7 RETURNING public",
+                """
+                UPDATE {s}.user_key
+                SET public = $2, salt = $3, opslimit = $4, memlimit = $5, wrapped = $6
+                WHERE role = $1 AND public = $7
+                RETURNING public
+                """,
                 *self._arguments(user, row),
                 ("bytea", old_public),
             )
@@ -428,6 +472,19 @@ class UserKeyRows:
             The public key of the role, or None if the role has no pair.
         """
         rows = self._database.execute(
-            "DELETE FROM {s}.user_key WHERE role = $1::pg_catalog.regrole RETURNING public", ("text", role)
+            """
+            DELETE
+            FROM {s}.user_key
+            WHERE role = $1::regrole::oid AND role <> 0::oid
+            RETURNING public
+            """,
+            ("text", role),
         )
         return rows[0]["public"] if rows else None
+
+
+def _check_locked(record: Record, state: str | None) -> None:
+    """Refuse a key that was destroyed, or was dropped and has no state, before its row was locked."""
+    if state is None:
+        raise UndefinedError(f"{record} was concurrently dropped")
+    record._replace(state=state).check_not_destroyed()

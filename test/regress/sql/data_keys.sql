@@ -40,7 +40,7 @@ SELECT token_decrypt_text(phone, int4send(id)) FROM customer WHERE id = 2;
 SELECT name, convert_from(token_try_decrypt(phone, int4send(id)), 'UTF8') AS phone FROM customer ORDER BY id;
 UPDATE customer SET phone = token_encrypt_text('customers', '+49 40 5678', int4send(2)) WHERE id = 2;
 
--- Lookups want equal tokens for equal plaintexts, and pay for it: whoever sees the table sees which are equal.
+-- Lookups need equal tokens for equal plaintexts. The price: everybody who sees the table sees which values are equal.
 SELECT token_encrypt_text('customers', 'same') = token_encrypt_text('customers', 'same') AS randomized,
     token_encrypt_text('customers', 'same', deterministic => true)
         = token_encrypt_text('customers', 'same', deterministic => true) AS deterministic;
@@ -81,7 +81,7 @@ SELECT enable_data_key(2);
 SET ROLE regress_pgkeymgr_application;
 SELECT token_decrypt_text(phone, int4send(id)) AS phone FROM customer WHERE id = 1;
 
--- A key that is destroyed is gone, and what it encrypted with it. The name says that one means it.
+-- A destroyed key is gone, and so is the data that it encrypted. The name of the key confirms the call.
 SET ROLE regress_pgkeymgr_admin;
 SELECT destroy_data_key(1, 'customers');
 SELECT destroy_data_key(2, 'suppliers');
@@ -93,6 +93,7 @@ SELECT name, token_try_decrypt(phone, int4send(id)) AS phone FROM customer ORDER
 RESET ROLE;
 
 DROP TABLE customer;
+ALTER EVENT TRIGGER pgkeymgr_keep_keys DISABLE;  -- the keys are not needed any more
 DROP EXTENSION pgkeymgr, plpython3u;
 DROP SCHEMA pgkeymgr;
 DROP ROLE regress_pgkeymgr_admin, regress_pgkeymgr_application, regress_pgkeymgr_reporting;

@@ -1,5 +1,8 @@
--- The exchange, by which secrets travel sealed. Python: sealed/exchange.py, sealed/message.py
+-- The exchange key, and the offers to which clients seal secrets. Python: sealed/exchange.py, sealed/message.py
 
+-- Begin a sealed message: return a public key and a challenge for one message from this session, and their signature
+-- under the server's exchange key, whose fingerprint clients pin. The offer replaces the previous one.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.exchange_offer(
     OUT public bytea,
     OUT challenge bytea,
@@ -12,13 +15,10 @@ AS $$
 @load@
 return GD['pgkeymgr'].exchange_offer()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.exchange_offer() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.exchange_offer() TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.exchange_offer() IS
-    'Start of a sealed message: a public key and a challenge for one message from this session, and the '
-    'signature of both under the server''s exchange key, whose fingerprint a client pins. Replaces the offer '
-    'before.';
 
+-- Return the fingerprint of the server's exchange key, which clients pin: the SHA-256 of its public half, in
+-- hexadecimal.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.exchange_fingerprint()
 RETURNS text
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
@@ -26,12 +26,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].exchange_fingerprint()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.exchange_fingerprint() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.exchange_fingerprint() TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.exchange_fingerprint() IS
-    'The fingerprint of the server''s exchange key, for clients to pin: SHA-256 of its public half, in '
-    'hexadecimal.';
 
+-- Make a new exchange key. Return its fingerprint, which clients must pin from now on.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.rotate_exchange_key()
 RETURNS text
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 10000
@@ -39,7 +36,3 @@ AS $$
 @load@
 return GD['pgkeymgr'].rotate_exchange_key()
 $$;
-REVOKE ALL ON FUNCTION @extschema@.rotate_exchange_key() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.rotate_exchange_key() TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.rotate_exchange_key() IS
-    'Make a new exchange key; its fingerprint, which clients must pin from now on.';

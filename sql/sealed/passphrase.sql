@@ -1,5 +1,7 @@
--- Passphrases of data keys; the passphrases travel sealed. Python: sealed/passphrase.py, key/passphrase_wrap.py
+-- Passphrases of data keys, which clients send sealed. Python: sealed/passphrase.py, key/passphrase_wrap.py
 
+-- Also wrap a key under a passphrase; sealed holds the passphrase.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.add_passphrase(
     key text,
     sealed bytea
@@ -10,11 +12,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].add_passphrase(key, sealed)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.add_passphrase(text, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.add_passphrase(text, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.add_passphrase(text, bytea) IS
-    'Wrap a key under a passphrase, too; sealed holds the passphrase.';
 
+-- Also wrap a key under a passphrase; sealed holds the passphrase.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.add_passphrase(
     key integer,
     sealed bytea
@@ -25,11 +25,10 @@ AS $$
 @load@
 return GD['pgkeymgr'].add_passphrase(key, sealed)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.add_passphrase(integer, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.add_passphrase(integer, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.add_passphrase(integer, bytea) IS
-    'Wrap a key under a passphrase, too; sealed holds the passphrase.';
 
+-- Unlock a key with its passphrase, for the current user and this session, or this transaction; sealed holds the
+-- passphrase. A key by its name includes its earlier versions with the same passphrase.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.unlock_data_key(
     key text,
     sealed bytea,
@@ -41,12 +40,10 @@ AS $$
 @load@
 return GD['pgkeymgr'].unlock_data_key(key, sealed, for_transaction)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.unlock_data_key(text, bytea, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.unlock_data_key(text, bytea, boolean) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.unlock_data_key(text, bytea, boolean) IS
-    'Unlock a key with its passphrase, for the current user and this session, or this transaction; sealed '
-    'holds the passphrase. By name, earlier versions with the same passphrase, too.';
 
+-- Unlock a key with its passphrase, for the current user and this session, or this transaction; sealed holds the
+-- passphrase. A key by its name includes its earlier versions with the same passphrase.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.unlock_data_key(
     key integer,
     sealed bytea,
@@ -58,12 +55,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].unlock_data_key(key, sealed, for_transaction)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.unlock_data_key(integer, bytea, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.unlock_data_key(integer, bytea, boolean) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.unlock_data_key(integer, bytea, boolean) IS
-    'Unlock a key with its passphrase, for the current user and this session, or this transaction; sealed '
-    'holds the passphrase. By name, earlier versions with the same passphrase, too.';
 
+-- Wrap a key under another passphrase; sealed holds the present passphrase and the new one.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.change_passphrase(
     key text,
     sealed bytea
@@ -74,11 +68,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].change_passphrase(key, sealed)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.change_passphrase(text, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.change_passphrase(text, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.change_passphrase(text, bytea) IS
-    'Wrap a key under another passphrase; sealed holds the present one, then the new one.';
 
+-- Wrap a key under another passphrase; sealed holds the present passphrase and the new one.
+-- EXECUTE: pgkeymgr_user
 CREATE FUNCTION @extschema@.change_passphrase(
     key integer,
     sealed bytea
@@ -89,11 +81,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].change_passphrase(key, sealed)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.change_passphrase(integer, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.change_passphrase(integer, bytea) TO pgkeymgr_user;
-COMMENT ON FUNCTION @extschema@.change_passphrase(integer, bytea) IS
-    'Wrap a key under another passphrase; sealed holds the present one, then the new one.';
 
+-- Remove the passphrase of a key that has another wrap.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.drop_passphrase(
     key text
 )
@@ -103,11 +93,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].drop_passphrase(key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.drop_passphrase(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.drop_passphrase(text) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.drop_passphrase(text) IS
-    'Remove the passphrase of a key that has another wrap.';
 
+-- Remove the passphrase of a key that has another wrap.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.drop_passphrase(
     key integer
 )
@@ -117,11 +105,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].drop_passphrase(key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.drop_passphrase(integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.drop_passphrase(integer) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.drop_passphrase(integer) IS
-    'Remove the passphrase of a key that has another wrap.';
 
+-- Also wrap an unlocked key under the root key. The server can open the key by itself from now on.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.add_root_wrap(
     key text
 )
@@ -131,11 +117,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].add_root_wrap(key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.add_root_wrap(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.add_root_wrap(text) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.add_root_wrap(text) IS
-    'Wrap a key that is unlocked under the root key, too: the server opens it by itself from now on.';
 
+-- Also wrap an unlocked key under the root key. The server can open the key by itself from now on.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.add_root_wrap(
     key integer
 )
@@ -145,11 +129,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].add_root_wrap(key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.add_root_wrap(integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.add_root_wrap(integer) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.add_root_wrap(integer) IS
-    'Wrap a key that is unlocked under the root key, too: the server opens it by itself from now on.';
 
+-- Remove the wrap under the root key of a key that has another wrap. The server can no longer open the key by itself.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.drop_root_wrap(
     key text
 )
@@ -159,11 +141,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].drop_root_wrap(key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.drop_root_wrap(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.drop_root_wrap(text) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.drop_root_wrap(text) IS
-    'Remove the root key''s wrap of a key that has another: the server cannot open it by itself any more.';
 
+-- Remove the wrap under the root key of a key that has another wrap. The server can no longer open the key by itself.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.drop_root_wrap(
     key integer
 )
@@ -173,11 +153,10 @@ AS $$
 @load@
 return GD['pgkeymgr'].drop_root_wrap(key)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.drop_root_wrap(integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.drop_root_wrap(integer) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.drop_root_wrap(integer) IS
-    'Remove the root key''s wrap of a key that has another: the server cannot open it by itself any more.';
 
+-- Make a new version of a key that has a passphrase, under the same passphrase; sealed holds it. Return the id of the
+-- new version.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.supersede_data_key(
     key text,
     sealed bytea
@@ -188,12 +167,10 @@ AS $$
 @load@
 return GD['pgkeymgr'].supersede_sealed(key, sealed)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.supersede_data_key(text, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.supersede_data_key(text, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.supersede_data_key(text, bytea) IS
-    'Make a new version of a key that has a passphrase, under the same one; its id. sealed holds the '
-    'passphrase.';
 
+-- Make a new version of a key that has a passphrase, under the same passphrase; sealed holds it. Return the id of the
+-- new version.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.supersede_data_key(
     key integer,
     sealed bytea
@@ -204,8 +181,3 @@ AS $$
 @load@
 return GD['pgkeymgr'].supersede_sealed(key, sealed)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.supersede_data_key(integer, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.supersede_data_key(integer, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.supersede_data_key(integer, bytea) IS
-    'Make a new version of a key that has a passphrase, under the same one; its id. sealed holds the '
-    'passphrase.';

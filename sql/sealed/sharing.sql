@@ -1,5 +1,8 @@
 -- Data keys that are shared to users. Python: sealed/sharing.py, key/user_wrap.py
 
+-- Seal a key to the key pair of a role, with all its versions and the keys of its blind indexes, and grant it. This
+-- session must be able to open the key.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.share_data_key(
     key text,
     role regrole
@@ -10,12 +13,10 @@ AS $$
 @load@
 return GD['pgkeymgr'].share_data_key(key, role)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.share_data_key(text, regrole) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.share_data_key(text, regrole) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.share_data_key(text, regrole) IS
-    'Seal a key to a role''s key pair, all its versions and the keys of its blind indexes, and grant it. This '
-    'session must be able to open it.';
 
+-- Seal a key to the key pair of a role, with all its versions and the keys of its blind indexes, and grant it. This
+-- session must be able to open the key.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.share_data_key(
     key integer,
     role regrole
@@ -26,12 +27,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].share_data_key(key, role)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.share_data_key(integer, regrole) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.share_data_key(integer, regrole) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.share_data_key(integer, regrole) IS
-    'Seal a key to a role''s key pair, all its versions and the keys of its blind indexes, and grant it. This '
-    'session must be able to open it.';
 
+-- Remove the role's sealed copies of a key and all its versions, and the grant.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.unshare_data_key(
     key text,
     role regrole
@@ -42,11 +40,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].unshare_data_key(key, role)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.unshare_data_key(text, regrole) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.unshare_data_key(text, regrole) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.unshare_data_key(text, regrole) IS
-    'Remove a role''s sealed copies of a key and all its versions, and its grant.';
 
+-- Remove the role's sealed copies of a key and all its versions, and the grant.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.unshare_data_key(
     key integer,
     role regrole
@@ -57,7 +53,3 @@ AS $$
 @load@
 return GD['pgkeymgr'].unshare_data_key(key, role)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.unshare_data_key(integer, regrole) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.unshare_data_key(integer, regrole) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.unshare_data_key(integer, regrole) IS
-    'Remove a role''s sealed copies of a key and all its versions, and its grant.';

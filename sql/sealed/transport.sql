@@ -1,24 +1,29 @@
 -- The import and export of data keys, which travel sealed both ways. Python: sealed/transport.py
 
+-- Make a data key of given bytes; sealed holds the 16 to 64 bytes, and with wrap => 'passphrase' also the passphrase.
+-- wrap may also be root or user. key_id and key_uuid are those that the key has on another node, so that its tokens can
+-- be read here. Return the id of the key.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.import_data_key(
     name text,
     sealed bytea,
     expires timestamptz DEFAULT NULL,
     comment text DEFAULT NULL,
-    wrap text DEFAULT 'root'
+    wrap text DEFAULT 'root',
+    key_id integer DEFAULT NULL,
+    key_uuid uuid DEFAULT NULL
 )
 RETURNS integer
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
+-- PL/Python takes times as texts, in which the abbreviation of a zone can be that of another.
+SET DateStyle = 'ISO, YMD'
 AS $$
 @load@
-return GD['pgkeymgr'].import_data_key(name, sealed, expires, comment, wrap)
+return GD['pgkeymgr'].import_data_key(name, sealed, expires, comment, wrap, key_id, key_uuid)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.import_data_key(text, bytea, timestamptz, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.import_data_key(text, bytea, timestamptz, text, text) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.import_data_key(text, bytea, timestamptz, text, text) IS
-    'Make a data key of bytes that were brought along; its id. sealed holds the 16 to 64 bytes, and for wrap '
-    '=> ''passphrase'' the passphrase after them. wrap may be root or user, too.';
 
+-- Return a key, sealed to an X25519 public key of a recipient (a libsodium sealed box of its bytes).
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.export_data_key(
     key text,
     recipient_public bytea
@@ -29,11 +34,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].export_data_key(key, recipient_public)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.export_data_key(text, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.export_data_key(text, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.export_data_key(text, bytea) IS
-    'A key, sealed to a recipient''s X25519 public key (a libsodium sealed box of its bytes).';
 
+-- Return a key, sealed to an X25519 public key of a recipient (a libsodium sealed box of its bytes).
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.export_data_key(
     key integer,
     recipient_public bytea
@@ -44,7 +47,3 @@ AS $$
 @load@
 return GD['pgkeymgr'].export_data_key(key, recipient_public)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.export_data_key(integer, bytea) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.export_data_key(integer, bytea) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.export_data_key(integer, bytea) IS
-    'A key, sealed to a recipient''s X25519 public key (a libsodium sealed box of its bytes).';

@@ -56,8 +56,8 @@ SELECT refuses(call, state, naming) FROM (VALUES
     ('add_passphrase(''plain'', one)', '28000', 'no open offer'),
     ('add_passphrase(''unknown'', seal(one))', '42704', '"unknown"'),
     ('add_passphrase(0, seal(one))', '42704', '0'),
-    ('add_passphrase(''both'', seal(one))', '55000', '"both" has a passphrase'),
-    ('add_passphrase(both_ways, seal(two))', '55000', '"both" has a passphrase'),
+    ('add_passphrase(''both'', seal(one))', '55000', '"both" already has a passphrase'),
+    ('add_passphrase(both_ways, seal(two))', '55000', '"both" already has a passphrase'),
     ('add_passphrase(''authentic'', seal(one))', '22000', '"authentic"'),
     ('add_passphrase(authentic, seal(one))', '22000', '"authentic"'),
     ('add_passphrase(disabled, seal(one))', '55000', '"disabled" is disabled'),
@@ -168,7 +168,7 @@ SELECT results_eq(
     $$VALUES ('both', '{root,passphrase}'::text[], 32, true, true), ('closed', '{passphrase}', 24, true, true)$$,
     'the new versions have the wraps that the old ones have'
 );
-SELECT refuses(call, '55000', 'superseded already') FROM (VALUES
+SELECT refuses(call, '55000', 'already superseded') FROM (VALUES
     ('supersede_data_key(closed, seal(one))'), ('supersede_data_key(both_ways, seal(one))')
 ) AS calls (call);
 SELECT is(my_usage, '{decrypt}', 'grants go with it') FROM (
@@ -315,7 +315,7 @@ SELECT results_eq(
     $$SELECT wraps::text FROM data_keys WHERE name = 'whole' ORDER BY id$$, ARRAY['{root}', '{root}'], 'and back'
 );
 SELECT add_passphrase(:whole_id, seal(one)) FROM v;
-SELECT refuses('add_passphrase(''whole'', seal(one))', '55000', 'has a passphrase already');
+SELECT refuses('add_passphrase(''whole'', seal(one))', '55000', 'already has a passphrase');
 SELECT refuses('drop_root_wrap(''whole'')', '55000', 'its last');
 
 SELECT finish();

@@ -131,8 +131,8 @@ FROM v, (VALUES (:'hers_token')) AS tokens (hers_token);
 -- A new version is for all of them.
 SELECT as_role('pgkeymgr_test_alice', 'supersede_data_key(''hers'')') AS successor \gset
 SELECT results_eq(
-    format($$SELECT kind::text, role::text FROM key_wrap JOIN user_key ON holder = encode(public, 'hex')
-        WHERE key_id = %s ORDER BY role::text$$, :'successor'),
+    format($$SELECT kind::text, role::regrole::text FROM key_wrap JOIN user_key ON holder = encode(public, 'hex')
+        WHERE key_id = %s ORDER BY role::regrole::text$$, :'successor'),
     $$VALUES ('user', 'pgkeymgr_test_alice'), ('user', 'pgkeymgr_test_bob')$$,
     'a new version is sealed to all holders'
 );
@@ -168,7 +168,7 @@ SELECT refuses(call, '55000', naming) FROM (VALUES
 SELECT is(as_role('pgkeymgr_test_bob', 'token_decrypt(first_token)'), plaintext::text, 'and all is as before') FROM v;
 SELECT lives_ok('SELECT unshare_data_key(''hers'', ''pgkeymgr_test_bob'')', 'unshared by name');
 SELECT results_eq(
-    format($$SELECT key_id, role::text FROM key_wrap JOIN user_key ON holder = encode(public, 'hex')
+    format($$SELECT key_id, role::regrole::text FROM key_wrap JOIN user_key ON holder = encode(public, 'hex')
         WHERE key_id IN (%s, %s) ORDER BY key_id$$, :'hers', :'successor'),
     format($$VALUES (%s, 'pgkeymgr_test_alice'), (%s, 'pgkeymgr_test_alice')$$, :'hers', :'successor'),
     'all its versions, from that role only'

@@ -24,7 +24,7 @@ $$;
 -- import_data_key
 SELECT is(import_data_key('imported', seal(secret)), currval('key_id_seq')::integer, 'its id') FROM v;
 SELECT results_eq(
-    $$SELECT family = id, key_type::text, state::text, expires, superseded_by, owner::text, comment
+    $$SELECT family = id, key_type::text, state::text, expires, superseded_by, owner::regrole::text, comment
     FROM key WHERE name = 'imported'$$,
     $$VALUES (true, 'data', 'enabled', NULL::timestamptz, NULL::integer, 'postgres', NULL)$$,
     'a key with the defaults'
@@ -54,7 +54,7 @@ SELECT results_eq(
 SELECT is(
     as_role('pgkeymgr_test_alice', 'import_data_key(''alice''''s'', seal(secret)) > 0'), 'true', 'an administrator may'
 );
-SELECT is(owner::text, 'pgkeymgr_test_alice', 'and is the owner') FROM key WHERE name = 'alice''s';
+SELECT is(owner::regrole::text, 'pgkeymgr_test_alice', 'and is the owner') FROM key WHERE name = 'alice''s';
 
 -- Under a passphrase.
 SELECT isnt(

@@ -30,7 +30,7 @@ SELECT refuses(call, '22000', naming) FROM (VALUES
 SELECT is_empty('SELECT FROM user_key', 'what is refused leaves nothing behind');
 SELECT is(as_role('pgkeymgr_test_alice', 'create_user_key(sealed => seal(one))'), '', 'a pair');
 SELECT results_eq(
-    $$SELECT role::text, length(public), length(salt), opslimit, memlimit, length(wrapped),
+    $$SELECT role::regrole::text, length(public), length(salt), opslimit, memlimit, length(wrapped),
         created BETWEEN now() AND clock_timestamp()
     FROM user_key$$,
     $$VALUES ('pgkeymgr_test_alice', 32, 16, 3, 268435456::bigint, 32 + 41, true)$$,
@@ -117,7 +117,7 @@ SELECT is(as_role('pgkeymgr_test_alice', call), state, call) FROM (VALUES
 CREATE TEMP TABLE old AS SELECT * FROM user_key;
 SELECT is(as_role('pgkeymgr_test_alice', 'change_user_passphrase(sealed => seal(one, two))'), '', 'another passphrase');
 SELECT results_eq(
-    $$SELECT role::text, new.public = old.public, new.salt = old.salt, new.wrapped = old.wrapped
+    $$SELECT role::regrole::text, new.public = old.public, new.salt = old.salt, new.wrapped = old.wrapped
     FROM user_key AS new JOIN old USING (role) ORDER BY 1$$,
     $$VALUES ('"pgkeymgr_test ""Bob"""', true, true, true), ('pgkeymgr_test_alice', true, false, false)$$,
     'for the same pair, and that of nobody else'
@@ -212,7 +212,7 @@ SELECT refuses(call, state, naming) FROM (VALUES
 ) AS calls (call, state, naming);
 SELECT is(count(*), 2::bigint, 'what is refused drops nothing') FROM key_wrap WHERE kind = 'user';
 SELECT lives_ok($$SELECT drop_user_key('"pgkeymgr_test ""Bob"""')$$, 'a role that must be quoted, with no keys');
-SELECT results_eq('SELECT role::text FROM user_key', ARRAY['pgkeymgr_test_alice'], 'whose pair is gone');
+SELECT results_eq('SELECT role::regrole::text FROM user_key', ARRAY['pgkeymgr_test_alice'], 'whose pair is gone');
 SELECT is(as_role('pgkeymgr_test "Bob"', 'unlock_user_key(seal(one))'), '42704', 'and not unlocked any more');
 SELECT is(as_role('pgkeymgr_test_alice', 'add_root_wrap(''hers'')'), '', 'another wrap for one of them');
 SELECT refuses('drop_user_key(''pgkeymgr_test_alice'')', '55000', '"other"');

@@ -77,7 +77,7 @@ def test_every_flipped_bit_of_a_message_fails() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_what_is_not_a_message_fails(sealed: bytes) -> None:
+def test_bytes_that_are_no_message_fail(sealed: bytes) -> None:
     with pytest.raises(ChallengeError):
         _opened(sealed)
 
@@ -178,7 +178,7 @@ def test_the_same_passphrase_typed_on_another_system() -> None:
 
 
 @pytest.mark.parametrize("secret", ["hunter2\udc80", None, 7, ["hunter2"]])
-def test_what_is_no_secret(secret: str) -> None:
+def test_a_value_that_is_no_secret_is_refused(secret: str) -> None:
     """Nor is it in the error, or in what led to it."""
     with pytest.raises(DataError) as refused:
         secret_bytes(secret)

@@ -5,6 +5,7 @@ import os
 from nacl import bindings
 
 from ..errors import ChallengeError, DataError, KeyStateError
+from ..key.arguments import refuse_null
 from ..key.database import Database
 from ..key.root_wrap import server_key_associated_data
 from ..key.table import KeyTable
@@ -24,11 +25,12 @@ _MARK_BYTES = 16
 def allows_plain(database: Database) -> bool:
     """Return whether this database takes sealed secrets over connections without TLS; in ``Database.as_owner``."""
     rows = database.execute(
-        "SELECT FROM pg_catalog.pg_db_role_setting AS s, pg_catalog.unnest(s.setconfig) AS one"
-        " WHERE s.setrole OPERATOR(pg_catalog.=) 0 AND s.setdatabase OPERATOR(pg_catalog.=)"
-        " (SELECT oid FROM pg_catalog.pg_database"
-        " WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
-        " AND pg_catalog.lower(one) OPERATOR(pg_catalog.=) ANY ($1)",
+        """
+        SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS one
+        WHERE s.setrole = 0
+            AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND lower(one) = ANY ($1)
+        """,
         ("text[]", [f"{PLAIN_SETTING}={value}" for value in _TRUE]),
     )
     return bool(rows)
@@ -47,7 +49,7 @@ class _Pending:
         self.mark = mark
 
     def __reduce__(self) -> str:
-        raise TypeError("a key is not to be copied or written anywhere")
+        raise TypeError("a key must not be copied or written anywhere")
 
 
 class Exchange:
@@ -67,7 +69,8 @@ class Exchange:
         Raises:
             ChallengeError: the connection is neither TLS nor a Unix socket.
             RootKeyError: there is no root key.
-            KeyStateError: there is no exchange key yet, and this session cannot make one.
+            KeyStateError: there is no exchange key yet, and this session cannot make one: the transaction is
+                read-only, or another node makes the keys.
         """
         self._pending = None
         self._check_connection()
@@ -85,7 +88,7 @@ class Exchange:
 
         Args:
             sealed: the message.
-            counts: how many secrets it may have.
+            counts: the numbers of secrets that are allowed.
 
         Returns:
             The secrets, none of them empty.
@@ -96,8 +99,7 @@ class Exchange:
             DataError: it is malformed, or has another number of secrets.
         """
         pending, self._pending = self._pending, None
-        if sealed is None:
-            raise DataError("sealed must not be NULL")
+        refuse_null(sealed=sealed)
         self._check_connection()
         if pending is None or self._database.setting(OFFER_MARK) != pending.mark:
             raise ChallengeError(
@@ -122,7 +124,8 @@ class Exchange:
 
         Raises:
             RootKeyError: there is no root key.
-            KeyStateError: there is no exchange key yet, and this session cannot make one.
+            KeyStateError: there is no exchange key yet, and this session cannot make one: the transaction is
+                read-only, or another node makes the keys.
         """
         return message.fingerprint(self._signing_key()[-message.SERVER_KEY_BYTES :])
 
@@ -134,14 +137,20 @@ class Exchange:
 
         Raises:
             RootKeyError: there is no root key.
+            KeyStateError: another node makes the keys.
         """
         self._pending = None
+        self._table.nodes.begin_change()
         public = self._database.as_owner(
             lambda: self._insert(
-                "INSERT INTO {s}.server_key (purpose, public, fingerprint, wrapped)"
-                " VALUES ('exchange', $1, $2, $3) ON CONFLICT (purpose) DO UPDATE SET public = excluded.public,"
-                " fingerprint = excluded.fingerprint, wrapped = excluded.wrapped,"
-                " created = pg_catalog.clock_timestamp()"
+                """
+                INSERT INTO {s}.server_key (purpose, public, fingerprint, wrapped)
+                VALUES ('exchange', $1, $2, $3)
+                ON CONFLICT (purpose) DO UPDATE
+                SET
+                    public = excluded.public, fingerprint = excluded.fingerprint, wrapped = excluded.wrapped,
+                    created = clock_timestamp()
+                """
             )
         )
         fingerprint = message.fingerprint(public)
@@ -157,7 +166,7 @@ class Exchange:
             lambda: allows_plain(self._database)
         ):
             raise ChallengeError(
-                "this connection is neither TLS nor a Unix socket: secrets are not taken over it",
+                "secrets are not accepted over this connection, which is neither TLS nor a Unix socket",
                 hint="Connect with sslmode=verify-full.",
             )
 
@@ -169,15 +178,19 @@ class Exchange:
                     "there is no exchange key yet, and this transaction is read-only",
                     hint="Call exchange_fingerprint() once where the database can be written.",
                 )
+            self._table.nodes.begin_change()
             self._database.as_owner(
                 lambda: self._insert(
-                    "INSERT INTO {s}.server_key (purpose, public, fingerprint, wrapped)"
-                    " VALUES ('exchange', $1, $2, $3) ON CONFLICT (purpose) DO NOTHING"
+                    """
+                    INSERT INTO {s}.server_key (purpose, public, fingerprint, wrapped)
+                    VALUES ('exchange', $1, $2, $3)
+                    ON CONFLICT (purpose) DO NOTHING
+                    """
                 )
             )
             key = self._database.as_owner(self._read)
         if key is None:
-            raise KeyStateError("the exchange key was made by another session meanwhile", hint="Try again.")
+            raise KeyStateError("the exchange key was concurrently made", hint="Try again.")
         return key
 
     def _read(self) -> bytes | None:

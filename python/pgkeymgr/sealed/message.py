@@ -29,7 +29,6 @@ PUBLIC_KEY_BYTES = 32
 SECRET_KEY_BYTES = 32
 CHALLENGE_BYTES = 32
 SERVER_KEY_BYTES = 32
-SIGNING_KEY_BYTES = 64
 SIGNATURE_BYTES = 64
 LENGTH_BYTES = 4
 SEALED_BYTES_MAX = 65536
@@ -101,8 +100,8 @@ def check_offer(offer: Offer, pinned: str) -> None:
     if not hmac.compare_digest(found.encode(), wanted.encode()):
         raise FingerprintError(
             f"the server's exchange key has the fingerprint {found}, and the pinned one is {pinned}",
-            hint="Nothing was sent. Somebody may stand between you and the server. If its exchange key was"
-            " rotated, pin the new fingerprint, told by a way that you trust.",
+            hint="Nothing was sent. Somebody may stand between you and the server. If the exchange key was "
+            "rotated, get the new fingerprint in a way that you trust, and pin it.",
         )
     try:
         bindings.crypto_sign_open(offer.signature + _LABEL + offer.public + offer.challenge, offer.server_key)

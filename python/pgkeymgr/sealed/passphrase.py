@@ -8,7 +8,7 @@ from ..errors import PassphraseError, PrivilegeError
 from ..key.passphrase import Stretching
 from ..key.passphrase_wrap import PassphraseWraps
 from ..key.record import Record
-from ..key.table import TOKEN_KEY_TYPE, KeyTable, check_type
+from ..key.table import TOKEN_KEY_TYPE, KeyTable
 from .attempts import attempt, check_passphrase
 from .exchange import Exchange
 
@@ -34,7 +34,7 @@ class Passphrases:
         Raises:
             ChallengeError: the message is not for this session's present offer.
             UndefinedError: there is no such key.
-            KeyStateError: it is locked, disabled or destroyed, or has a passphrase.
+            KeyStateError: the key is locked, disabled or destroyed, or has a passphrase.
         """
         (passphrase,) = self._exchange.open(sealed, 1)
         check_passphrase(passphrase)
@@ -60,7 +60,7 @@ class Passphrases:
             ChallengeError: the message is not for this session's present offer.
             PassphraseError: the passphrase is wrong.
             PrivilegeError: the current user may not use the key.
-            KeyStateError: it is disabled, destroyed or expired, or has no passphrase.
+            KeyStateError: the key is disabled, destroyed or expired, or has no passphrase.
         """
         (passphrase,) = self._exchange.open(sealed, 1)
         record, *others = self._related(key)
@@ -84,7 +84,7 @@ class Passphrases:
             ChallengeError: the message is not for this session's present offer.
             PassphraseError: the present passphrase is wrong.
             PrivilegeError: the current user may not use the key.
-            KeyStateError: it is disabled or destroyed, or has no passphrase.
+            KeyStateError: the key is disabled or destroyed, or has no passphrase.
         """
         old, new = self._exchange.open(sealed, 2)
         record, *others = self._related(key)
@@ -116,7 +116,7 @@ class Passphrases:
 
         Raises:
             UndefinedError: there is no such key.
-            KeyStateError: it is locked.
+            KeyStateError: the key is locked.
             RootKeyError: there is no root key.
         """
         opened = [(each, self._table.keyring.secret(each, self._table.unlock)) for each in self._related(key)]
@@ -155,11 +155,11 @@ class Passphrases:
         record = self._find(key)
         record.check_state(allow_expired=True)
         ((_, secret, _),) = self._open_all("failed_supersede", record, [], passphrase)
-        return self._table.supersede(record, os.urandom(len(secret)), passphrase)
+        return self._table.maker.supersede(record, os.urandom(len(secret)), passphrase)
 
     def _find(self, key: str | int) -> Record:
         record = self._table.find(key)
-        check_type(record, TOKEN_KEY_TYPE)
+        record.check_type(TOKEN_KEY_TYPE)
         return record
 
     def _check_may_use(self, record: Record) -> None:

@@ -1,8 +1,9 @@
 """Data keys that are shared to users: each user has a sealed copy, which only that user can open."""
 
-from ..errors import DataError, KeyStateError, UndefinedError
+from ..errors import KeyStateError, UndefinedError
+from ..key.arguments import refuse_null
 from ..key.record import Record
-from ..key.table import TOKEN_KEY_TYPE, KeyTable, check_type
+from ..key.table import TOKEN_KEY_TYPE, KeyTable
 
 _USAGE = ("encrypt", "decrypt")
 
@@ -23,7 +24,7 @@ class Sharing:
         Raises:
             UndefinedError: there is no such key, or the role has no key pair.
             PrivilegeError: the current user may not use the key.
-            KeyStateError: it is disabled or destroyed, or a version of it is locked.
+            KeyStateError: the key is disabled or destroyed, or a version of it is locked.
         """
         record = self._find(key, role)
         record.check_usage(encrypt=False)
@@ -67,15 +68,15 @@ class Sharing:
 
     def _find(self, key: str | int, role: str) -> Record:
         record = self._table.find(key)
-        check_type(record, TOKEN_KEY_TYPE)
-        if role is None:
-            raise DataError("role must not be NULL")
+        record.check_type(TOKEN_KEY_TYPE)
+        refuse_null(role=role)
         return record
 
     def _lock_public(self, role: str) -> bytes:
-        # A rotation of the pair at the same time would miss the new wrap.
-        self._table.user_key_rows.lock_for_sealing()
+        # A rotation of the pair at the same time would miss the new wrap, so the pair is locked.
         public = self._table.user_key_rows.public_of_role(role)
         if public is None:
-            raise UndefinedError(f"role {role} has no key pair", hint="It makes one with create_user_key().")
+            raise UndefinedError(
+                f"role {role} has no key pair", hint="The role can make one with create_user_key()."
+            )
         return public

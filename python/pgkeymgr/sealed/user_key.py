@@ -3,6 +3,7 @@
 from nacl import bindings
 
 from ..errors import DataError, DuplicateKeyError, KeyStateError, PassphraseError, UndefinedError
+from ..key.arguments import refuse_null
 from ..key.passphrase import Stretching
 from ..key.table import KeyTable
 from ..key.user_wrap import open_user_wrap
@@ -36,7 +37,7 @@ class UserKeys:
         (passphrase,) = self._exchange.open(sealed, 1)
         user = self._database.user()
         if self._rows.find(user) is not None:
-            raise DuplicateKeyError("the role has a key pair already", hint="rotate_user_key() makes a new one.")
+            raise DuplicateKeyError("the role already has a key pair", hint="rotate_user_key() makes a new one.")
         public, secret = bindings.crypto_box_keypair()
         self._store(user, public, secret, check_passphrase(passphrase), replaces=None)
         self._table.audit.record("create_user_key", None, None, public.hex())
@@ -99,7 +100,7 @@ class UserKeys:
 
         def reseal() -> int:
             # A key that is shared to the old public key during the rotation would be lost.
-            self._rows.lock_for_change()
+            self._rows.lock_for_change(old_public)
             sealed = self._table.wrap_rows.sealed_to(old_public)
             for key in sealed:
                 data_key = open_user_wrap(key.wrapped, key.associated_data, old_public, old_secret)
@@ -124,14 +125,14 @@ class UserKeys:
             force: whether to remove the pair even if that makes a data key unreadable.
 
         Raises:
+            DataError: an argument is NULL.
             UndefinedError: the role has no pair.
             KeyStateError: a data key has no other wrap.
         """
-        if role is None or force is None:
-            raise DataError(f"{'role' if role is None else 'force'} must not be NULL")
+        refuse_null(role=role, force=force)
 
         def delete() -> tuple[bytes, list[str]]:
-            self._rows.lock_for_change()
+            # This locks the pair before the keys, as all who seal to it do.
             public = self._rows.delete(role)
             if public is None:
                 raise UndefinedError(f"role {role} has no key pair")
@@ -175,4 +176,4 @@ class UserKeys:
             return self._rows.replace(user, row, replaces)
 
         if not self._table.change(store):
-            raise KeyStateError("the role's key pair was made, rotated or removed by another session meanwhile")
+            raise KeyStateError("the role's key pair was concurrently made, rotated or removed")

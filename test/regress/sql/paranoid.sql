@@ -1,5 +1,5 @@
 --
--- Alice and Bob, paranoid: whoever keeps keys outside of the database can put them into settings of a
+-- Alice and Bob, paranoid: users who keep keys outside of the database can put them into settings of a
 -- transaction, with logging turned off for that one step. From then on no statement holds a key, only the name of
 -- a setting; and after COMMIT the settings are gone.
 --

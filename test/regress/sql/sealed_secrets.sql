@@ -10,7 +10,7 @@ CREATE EXTENSION pgkeymgr SCHEMA pgkeymgr CASCADE;
 SET search_path = pgkeymgr;
 
 -- The fingerprint of the server's exchange key is what a client pins. Get it once, over a connection that you trust,
--- and keep it: a client that asks for it each time believes whoever answers.
+-- and keep it: a client that asks for it each time believes every server that answers.
 SELECT exchange_fingerprint() AS fingerprint \gset
 SELECT length(:'fingerprint') AS digits;
 
@@ -70,6 +70,7 @@ SELECT * FROM exchange_offer() \gset
 
 \! rm "$PASSPHRASE_FILE" "$PASSPHRASE_FILE.new" "$PASSPHRASE_FILE.error"
 RESET ROLE;
+ALTER EVENT TRIGGER pgkeymgr_keep_keys DISABLE;  -- the keys are not needed any more
 DROP EXTENSION pgkeymgr, plpython3u;
 DROP SCHEMA pgkeymgr;
 DROP ROLE regress_pgkeymgr_admin;

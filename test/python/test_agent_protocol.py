@@ -37,6 +37,12 @@ REQUESTS = [
     (Operation.UNLOCK, [], "000000020112"),
     (Operation.RELOAD, [], "000000020113"),
     (Operation.ANSWER, [b"typed"], "0000000b0114000000057479706564"),
+    (
+        Operation.CHECKPOINT,
+        [bytes.fromhex("ffffffffffffffff"), b"shop", bytes.fromhex("0000000000000003"), b"\x01\x02"],
+        "00000028010600000008ffffffffffffffff0000000473686f70000000080000000000000003000000020102",
+    ),
+    (Operation.AUDIT_KEYS, [], "000000020115"),
 ]
 
 
@@ -86,7 +92,7 @@ def test_round_trip(code: int, fields: list[bytes]) -> None:
 
 
 @given(code=st.integers(0, 255), fields=st.lists(st.binary(max_size=30), max_size=4), cut=st.integers(min_value=1))
-def test_truncated(code: int, fields: list[bytes], cut: int) -> None:
+def test_a_truncated_frame_is_refused_or_has_whole_fields(code: int, fields: list[bytes], cut: int) -> None:
     """A frame that was cut is refused, or has fewer fields: each of them whole."""
     body = protocol.encode(code, fields)[LENGTH_BYTES:]
     try:

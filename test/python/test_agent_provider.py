@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from agent_client import connect, receive
 from agent_process import COMMAND, Agent
 from pgkeymgr.agent import protocol
 from pgkeymgr.agent.protocol import Operation, Status
 from pgkeymgr.errors import AgentError, PassphraseError, ProviderError
 from pgkeymgr.root_key import fingerprint
-from test_agent import connect, receive
 
 KEY = "c0ffee00" * 8
 PASSPHRASE = "correct horse battery"
@@ -87,7 +87,7 @@ def print_of_key() -> str:
     return fingerprint(bytes.fromhex(KEY))
 
 
-def test_it_starts_locked_and_is_unlocked_with_a_passphrase(asking: AgentWithProvider) -> None:
+def test_an_agent_starts_locked_and_is_unlocked_with_a_passphrase(asking: AgentWithProvider) -> None:
     assert asking.control().status()["state"] == "locked"
     assert "pgkeymgr agent unlock" in asking.log
     prompts = []

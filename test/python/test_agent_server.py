@@ -247,7 +247,7 @@ def test_a_key_by_number_is_asked_for_once_in_a_statement(session: Connection, a
     agent.control().unlock(lambda prompt: b"")
 
 
-def test_refused(server: Cluster) -> None:
+def test_an_agent_for_another_user_refuses_the_server(server: Cluster) -> None:
     """The agent serves somebody else."""
     with (
         Agent([secrets.token_hex(32)], users=["daemon"]) as other,

@@ -154,7 +154,7 @@ def test_no_file_and_no_ignored_signal_is_inherited(script: Callable[..., str]) 
     assert not int(found[1], 16) >> signal.SIGPIPE - 1 & 1
 
 
-def test_it_inherits_itself_and_nothing_else(tmp_path: Path) -> None:
+def test_the_script_inherits_itself_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "getkey"
     # The kernel adds what it is run as: ls lists that, too.
     path.write_text("#!/bin/ls /proc/self/fd\n")
@@ -165,7 +165,7 @@ def test_it_inherits_itself_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("free", [3, 4, 5])
-def test_whatever_its_descriptor_is(script: Callable[..., str], free: int) -> None:
+def test_any_descriptor(script: Callable[..., str], free: int) -> None:
     """Descriptor 3 is free for it, or something of this process."""
     path = script("for file in /proc/$$/fd/*; do readlink $file; done; exit 0")
     program = (
@@ -183,14 +183,14 @@ def test_whatever_its_descriptor_is(script: Callable[..., str], free: int) -> No
     assert sorted(opened) == sorted(["/dev/null", "/dev/null", path, path])
 
 
-def test_it_finds_its_own_path(script: Callable[..., str]) -> None:
+def test_the_script_finds_its_own_path(script: Callable[..., str]) -> None:
     path = script('echo "$0"; readlink -f "$0"')
     assert getkey.run(path).decode().split() == ["/proc/self/fd/3", path]
     Path(path).write_text(f"#!{sys.executable}\nfrom pathlib import Path\nprint(Path(__file__).resolve())\n")
     assert getkey.run(path).decode().split() == [path]
 
 
-def test_it_can_be_a_program(tmp_path: Path) -> None:
+def test_the_script_can_be_a_program(tmp_path: Path) -> None:
     path = tmp_path / "getkey"
     shutil.copy("/bin/pwd", path)
     path.chmod(0o500)

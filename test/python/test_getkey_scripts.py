@@ -629,7 +629,7 @@ def talk(place: Cluster, script: Path, mode: str, *dialog: tuple[str, str], **en
     """
     terminal, its_end = os.openpty()
     process = subprocess.Popen(
-        # Makes the terminal the one that /dev/tty is, and Ctrl-C work even if whoever runs the tests ignores it.
+        # Makes it the terminal of /dev/tty, and Ctrl-C work even if the process that runs the tests ignores it.
         ["/usr/bin/env", "--default-signal=INT", "/usr/bin/setsid", "--ctty", "--wait", script, mode],
         stdin=its_end,
         stdout=its_end,

@@ -82,7 +82,7 @@ def test_without_a_root_key_only_its_users_fail(bare: Cluster) -> None:
         (f"echo {KEY} >&2; echo {KEY} | cut -c 2-; kill -9 $$", 0o500, "signal 9"),
     ],
 )
-def test_refused_and_mended_in_the_same_session(bare: Cluster, body: str, mode: int, reason: str) -> None:
+def test_refused_and_fixed_in_the_same_session(bare: Cluster, body: str, mode: int, reason: str) -> None:
     with bare.connect("test") as connection:
         bare.install_getkey("#!/bin/sh\n" + body + "\n", mode)
         try:
@@ -287,6 +287,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "bigint": ["0", "1", "-1", "32", "NULL"],
     "integer": ["0", "16", "32", "-1", "NULL"],
     "text": ["''", "'abcd'", "'data'", "NULL"],
+    "character varying": ["''", "'abcd'", "NULL"],
     "boolean": ["true", "false", "NULL"],
     "oid": ["10", "0"],
     "oid[]": ["'{10}'", "'{}'", "NULL"],
@@ -301,6 +302,13 @@ ARGUMENTS: dict[str, list[str]] = {
     "name[]": ["'{id}'", "'{}'", "NULL"],
     "xid": ["'3'", "NULL"],
     "anyelement": ["'abcd'::text", "42", "NULL::text"],
+    "anyrange": ["int4range(1, 9)", "int4range(NULL, NULL)", "NULL::int4range"],
+    "inet": ["'10.1.2.3'", "'::1'", "NULL"],
+    "smallint[]": ["'{1}'", "'{}'", "NULL"],
+    "integer[]": ["'{1}'", "'{}'", "NULL"],
+    "interval": ["'1 day'", "NULL"],
+    "real": ["0.3", "NULL"],
+    "regprocedure": ["'pg_catalog.now()'", "NULL"],
 }
 
 
@@ -326,7 +334,7 @@ def test_no_function_returns_the_root_key(cluster: Cluster, connection: Connecti
     for name, types in functions:
         for choice in range(6):
             values = [ARGUMENTS[t][(choice + i * (choice // 2)) % len(ARGUMENTS[t])] for i, t in enumerate(types)]
-            call = ", ".join(v if t == "anyelement" else f"{v}::{t}" for v, t in zip(values, types, strict=True))
+            call = ", ".join(v if t.startswith("any") else f"{v}::{t}" for v, t in zip(values, types, strict=True))
             try:
                 found = str(rows(connection, f"SELECT {name}({call})::text")).encode()
                 results += 1
@@ -344,7 +352,7 @@ def test_no_function_returns_the_root_key(cluster: Cluster, connection: Connecti
         assert needle not in cluster.log_file.read_bytes()
 
 
-def test_what_gd_holds_is_functions_only(connection: Connection) -> None:
+def test_gd_holds_functions_only(connection: Connection) -> None:
     """Another PL/Python function of the session sees GD: it finds calls there, and no key."""
     connection.execute("SELECT derive_key(1)")
     connection.execute(

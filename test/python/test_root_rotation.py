@@ -131,8 +131,8 @@ def test_rotation(server: Cluster) -> None:
             assert rows(
                 connection, "SELECT detail FROM key_events WHERE event = 'rotate_root_key' ORDER BY link"
             ) == [
-                (f"to {new_fingerprint}, {count} wraps made anew",),
-                (f"to {new_fingerprint}, 0 wraps made anew",),
+                (f"to {new_fingerprint}, {count} wraps replaced",),
+                (f"to {new_fingerprint}, 0 wraps replaced",),
             ]
         # A session from before learns of it when it meets a wrap that it cannot open, or makes one.
         check(stale)
@@ -207,7 +207,7 @@ def test_an_altered_wrap_stops_it(server: Cluster) -> None:
         assert rows(connection, "SELECT * FROM key_wrap ORDER BY key_id") == before
 
 
-def test_it_needs_to_see_what_is_committed(server: Cluster) -> None:
+def test_a_rotation_needs_to_see_committed_rows(server: Cluster) -> None:
     with session(server) as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         with pytest.raises(errors.FeatureNotSupported, match="committed"), connection.transaction():

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from pgkeymgr.agent import service, settings
+from pgkeymgr.agent import listener, settings
 from pgkeymgr.agent.remote import RemoteRootKey, UnreachableError
 from pgkeymgr.errors import Error, GetkeyError
 from pgkeymgr.provider import files, pkcs11
@@ -73,7 +73,7 @@ FILES = {
 
 
 def _claim(path: str) -> None:
-    _close(service._claim(path))
+    _close(listener.claim(path))
 
 
 def _connect(path: str) -> None:
@@ -162,7 +162,7 @@ def test_a_directory_of_another_user(tmp_path: Path, use: Use) -> None:
 
 
 @needs_root
-def test_a_session_trusts_whoever_has_the_sockets_directory(tmp_path: Path) -> None:
+def test_a_session_trusts_the_owner_of_the_sockets_directory(tmp_path: Path) -> None:
     """It looks at the user of the process that listens there; see test_agent.py."""
     tree = Tree(tmp_path, SOCKETS["session"])
     give(tree.two)
@@ -274,7 +274,7 @@ def test_a_secret_that_others_can_read(tmp_path: Path, name: str) -> None:
         refuses(tree.use, tree.file, "by its group or by others")
 
 
-def test_what_is_no_file(a_file: Tree) -> None:
+def test_a_directory_a_device_or_a_pipe_is_refused(a_file: Tree) -> None:
     refuses(a_file.use, a_file.two, "is not a regular file")
     refuses(a_file.use, Path("/"), "is not a regular file")
     refuses(a_file.use, Path("/dev/null"), "is not a regular file")

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ..crypto.kdf import KEY_BYTES
-from ..errors import AgentError, Error, ProviderError
+from ..documents import page
+from ..errors import AgentError, Error, GetkeyError, ProviderError
 from ..root_key import LocalRootKey, getkey, memory
 from .settings import Settings
 
@@ -51,7 +52,12 @@ def fetch(settings: Settings, ask: Ask, is_canceled: Callable[[], bool]) -> Loca
         AgentError: the settings name neither a script nor a provider.
     """
     if settings.getkey is not None:
-        output = getkey.run(settings.getkey, is_canceled)
+        try:
+            output = getkey.run(settings.getkey, is_canceled)
+        except GetkeyError as error:
+            # The hint is about the server, which runs the script where there is no agent.
+            error.hint = (error.hint or "").replace("the server's user", "the agent's user") or None
+            raise
         try:
             keys = getkey.parse(output, settings.getkey)
         finally:
@@ -62,7 +68,8 @@ def fetch(settings: Settings, ask: Ask, is_canceled: Callable[[], bool]) -> Loca
     else:
         raise AgentError(
             "the agent has neither a getkey script nor a provider",
-            hint="Name a getkey script with --getkey, or a provider in the configuration. See docs/agent.md.",
+            hint="Name a getkey script with --getkey, or a provider in the configuration. "
+            f"See {page('agent.md')}.",
         )
     return LocalRootKey(keys, f"agent {settings.socket} ({source})")
 

@@ -44,6 +44,8 @@ _LENGTH = Struct(">I")
 _HEAD = Struct(">IBB")
 _HEAD_BYTES = 2
 _DERIVE = Struct(">qi")
+_ID = Struct(">Q")
+_LINK = Struct(">q")
 
 
 class Operation(IntEnum):
@@ -54,11 +56,13 @@ class Operation(IntEnum):
     WRAP = 3
     UNWRAP = 4
     REWRAP = 5
+    CHECKPOINT = 6
     STATUS = 16
     LOCK = 17
     UNLOCK = 18
     RELOAD = 19
     ANSWER = 20
+    AUDIT_KEYS = 21
 
 
 FIELDS = {
@@ -67,11 +71,13 @@ FIELDS = {
     Operation.WRAP: 3,
     Operation.UNWRAP: 3,
     Operation.REWRAP: 4,
+    Operation.CHECKPOINT: 4,
     Operation.STATUS: 0,
     Operation.LOCK: 0,
     Operation.UNLOCK: 0,
     Operation.RELOAD: 0,
     Operation.ANSWER: 1,
+    Operation.AUDIT_KEYS: 0,
 }
 """The number of fields of each operation."""
 
@@ -267,6 +273,28 @@ def decode_derive(fields: Sequence[bytes]) -> tuple[int, int, bytes, str | None]
         raise FormatError(f"the number and the length must be {_DERIVE.size} bytes long, not {len(fields[0])}")
     key_id, length = _DERIVE.unpack(fields[0])
     return key_id, length, fields[1], text(fields[2]) or None
+
+
+def encode_checkpoint(system: int, database: str, link: int, hash: bytes) -> bytes:
+    """Return the request for a checkpoint; see ``RootKey.checkpoint``."""
+    return encode(Operation.CHECKPOINT, (_ID.pack(system), database.encode(), _LINK.pack(link), hash))
+
+
+def decode_checkpoint(fields: Sequence[bytes]) -> tuple[int, str, int, bytes]:
+    """Return the arguments in a request for a checkpoint.
+
+    Args:
+        fields: the four fields of the request.
+
+    Returns:
+        The arguments of ``RootKey.checkpoint``.
+
+    Raises:
+        FormatError: a number is not 8 bytes long, or the name of the database is not text.
+    """
+    if len(fields[0]) != _ID.size or len(fields[2]) != _LINK.size:
+        raise FormatError(f"the system identifier and the number of the event must be {_ID.size} bytes long")
+    return _ID.unpack(fields[0])[0], text(fields[1]), _LINK.unpack(fields[2])[0], fields[3]
 
 
 def text(field: bytes) -> str:

@@ -319,6 +319,14 @@ class RemoteRootKey:
         fields = (newest, wrapped, associated_data, made_under.encode())
         return self._ask(protocol.encode(Operation.REWRAP, fields))[0]
 
+    def checkpoint(self, system: int, database: str, link: int, hash: bytes) -> str:
+        """Have the agent sign a checkpoint of an audit trail; see ``RootKey.checkpoint``.
+
+        Raises:
+            AgentError: the agent has no file for checkpoints, could not write it, or is older than this function.
+        """
+        return self._ask(protocol.encode_checkpoint(system, database, link, hash))[0].decode()
+
 
 class Control:
     """The requests of the agent's administrator: status, lock, unlock and reload."""
@@ -342,6 +350,15 @@ class Control:
         _, fields = self._connection.request(protocol.encode(Operation.STATUS))
         state: dict[str, Any] = json.loads(fields[0])
         return state
+
+    def audit_keys(self) -> str:
+        """Return the text of the file of public keys for the auditor; see ``agent.checkpoint``.
+
+        Raises:
+            AgentError: the agent is locked, or could not be reached.
+        """
+        _, fields = self._connection.request(protocol.encode(Operation.AUDIT_KEYS))
+        return fields[0].decode()
 
     def lock(self) -> None:
         """Make the agent forget its keys.

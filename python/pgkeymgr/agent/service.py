@@ -4,31 +4,31 @@ The agent limits the memory that clients can make it use. There is a limit for t
 in which a frame must arrive and an answer must be read, for the bytes of all unfinished frames and unread answers,
 and for the number of connections.
 
-Sources: unix(7), flock(2), systemd.exec(5)
+Sources: unix(7), systemd.exec(5)
 """
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import resource
 import signal
 import socket
-import stat
 import sys
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from .. import __version__
 from ..errors import AgentError, Error, PrivilegeError, ProviderError
-from ..root_key import LocalRootKey, memory, trusted_path
-from . import protocol, systemd
+from ..root_key import LocalRootKey, memory, signing
+from . import metrics, protocol, systemd
+from .checkpoint import CheckpointFile, Head, write_public_keys
 from .keeper import Ask, Keeper, NobodyToAskError, fetch, refuse_to_ask
+from .listener import BACKLOG, claim, listen
 from .protocol import LENGTH_BYTES, Operation, Status
 from .remote import peer
 from .settings import Settings, user_ids
@@ -39,8 +39,14 @@ ASK_SECONDS = 240
 UNFINISHED_BYTES_MAX = 64 << 20
 """The limit for the bytes in unfinished frames of all clients, and also for the bytes in their unread answers."""
 
+CHECKPOINTS_PER_HOUR_MAX = 1000
+"""The limit for the lines that clients can make the agent write."""
+
+SAME_CHECKPOINT_SECONDS = 60
+"""The time in which a trail without a new event gets no other checkpoint."""
+
+_HOUR_SECONDS = 3600
 _DESCRIPTORS_RESERVED = 64
-_BACKLOG = 4096
 _LOG_REFUSED_SECONDS = 60
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _NAMES = {operation.value: operation.name.lower() for operation in Operation}
@@ -74,7 +80,11 @@ class Service:
             Operation.WRAP: self._wrap,
             Operation.UNWRAP: self._unwrap,
             Operation.REWRAP: self._rewrap,
+            Operation.CHECKPOINT: self._checkpoint,
         }
+        self._checkpoints = CheckpointFile(settings.checkpoints) if settings.checkpoints else None
+        self._checkpoint_times: deque[float] = deque(maxlen=CHECKPOINTS_PER_HOUR_MAX)
+        self._recent_checkpoints: dict[Head, tuple[float, bytes]] = {}
 
     def root_key(self) -> LocalRootKey:
         """Return the root key.
@@ -127,6 +137,40 @@ class Service:
         _check_newest(root_key, newest)
         protocol.check_wrapped(wrapped)
         return (root_key.rewrap(wrapped, associated_data, protocol.text(made_under)),)
+
+    def _checkpoint(self, root_key: LocalRootKey, fields: list[bytes]) -> tuple[bytes, ...]:
+        head = Head(*protocol.decode_checkpoint(fields))
+        if self._checkpoints is None:
+            raise AgentError(
+                f"the agent at {self.settings.socket} has no file for checkpoints",
+                hint="Set checkpoints in agent.toml, or give --checkpoints, and restart the agent.",
+            )
+        now = time.monotonic()
+        recent = self._recent_checkpoints
+        for each in [each for each, (at, _) in recent.items() if now - at >= SAME_CHECKPOINT_SECONDS]:
+            del recent[each]
+        if head in recent:
+            # Otherwise, a role that may only look at the trail could use up the checkpoints of an hour.
+            return (recent[head][1],)
+        times = self._checkpoint_times
+        if len(times) == times.maxlen and now - times[0] < _HOUR_SECONDS:
+            raise AgentError(
+                f"the agent has written {times.maxlen} checkpoints within an hour",
+                hint="This limit protects the disk from a client that asks again and again. Ask less often.",
+            )
+        times.append(now)
+        line = self._checkpoints.append(head, root_key.fingerprint, partial(signing.sign, root_key))
+        log(f"checkpoint {line}")
+        recent[head] = now, line.encode()
+        return (line.encode(),)
+
+    def audit_keys(self) -> bytes:
+        """Return the text of the file of public keys for the auditor.
+
+        Raises:
+            AgentError: the agent is locked.
+        """
+        return write_public_keys(signing.public_keys(self.root_key())).encode()
 
     def status(self) -> dict[str, Any]:
         """Return the agent's state for ``pgkeymgr agent status``. It has no key in it."""
@@ -378,6 +422,8 @@ class Connection(asyncio.Protocol):
     def _control(self, operation: int, fields: list[bytes]) -> bytes | None:
         if operation == Operation.STATUS:
             return protocol.encode(Status.OK, (json.dumps(self._service.status()).encode(),))
+        if operation == Operation.AUDIT_KEYS:
+            return protocol.encode(Status.OK, (self._service.audit_keys(),))
         if not self._may_control:
             raise PrivilegeError(
                 f"permission denied: only root and the agent's own user may {_NAMES[operation]} the agent",
@@ -437,97 +483,6 @@ def _to_send(error: Exception) -> Error:
     return AgentError(f"the agent failed: {type(error).__name__}")
 
 
-def _claim(path: str) -> int:
-    # The process holds the lock until it ends; the kernel then releases it in every case.
-    directory_path = os.path.dirname(path)
-    lock = f"{path}.lock"
-    try:
-        if not os.path.isabs(path):
-            raise AgentError(f'the socket "{path}" is not an absolute path', hint="Specify an absolute path.")
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(directory_path, 0o755)
-        directory = trusted_path.open_directory(
-            directory_path,
-            lambda reason, hint: AgentError(f'the socket "{path}" {reason}', hint=hint),
-            "the agent",
-        )
-        try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            claim = os.open(os.path.basename(lock), flags, 0o600, dir_fd=directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        _refuse_foreign(lock, "lock file")
-        raise AgentError(
-            f"could not create a socket in {directory_path}: {error.strerror}",
-            hint="The agent's user must be able to write this directory.",
-        ) from None
-    try:
-        # Every user that can open the file can hold the lock, so it must belong to this user.
-        _refuse_foreign(lock, "lock file")
-        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(claim)
-        raise _socket_in_use(path) from None
-    except AgentError:
-        os.close(claim)
-        raise
-    return claim
-
-
-def _refuse_foreign(path: str, noun: str) -> None:
-    try:
-        owner = os.lstat(path).st_uid
-    except OSError:
-        return
-    if owner != os.geteuid():
-        raise AgentError(
-            f"the {noun} {path} belongs to {trusted_path.describe_user(owner)}, not to the agent's own user",
-            hint=f"An agent of that user may be running. If not, it left the file: run rm {path}.",
-        )
-
-
-def _socket_in_use(path: str) -> AgentError:
-    return AgentError(
-        f"another agent serves {path}", hint="Stop the other agent first, or choose another --socket."
-    )
-
-
-def _listen(path: str) -> socket.socket:
-    # The file stays when the agent ends. So sessions report the missing agent, and do not look for a getkey
-    # script.
-    if os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise AgentError(f'"{path}" exists, but is not a socket', hint="Move it away, or choose another --socket.")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            result = probe.connect_ex(path)
-        except OSError as error:
-            raise AgentError(
-                f"could not use the socket {path}: {error}", hint="Choose another --socket."
-            ) from None
-    if result == errno.EACCES:
-        _refuse_foreign(path, "socket")
-    if result not in (errno.ECONNREFUSED, errno.ENOENT):
-        raise _socket_in_use(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    new = f"{path}.new"
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)
-        listener.bind(new)
-        os.chmod(new, 0o666)  # noqa: S103  # Every user may connect, because the agent checks each client itself.
-        listener.listen(_BACKLOG)
-        # With a rename, the path leads to the old or the new socket at every moment.
-        os.rename(new, path)
-    except OSError as error:
-        listener.close()
-        for left in (new, path):
-            _refuse_foreign(left, "socket")
-        raise AgentError(f"could not create the socket {path}: {error.strerror or error}") from None
-    return listener
-
-
 def _raise_descriptor_limit(wanted: int) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -556,14 +511,16 @@ async def _run(settings: Settings, ask: Ask) -> None:
     if settings.lock_memory:
         memory.lock_memory()
     users = user_ids(settings.allow_users)
+    metrics_listener = _listen_for_metrics(settings)
     max_clients = _raise_descriptor_limit(settings.max_clients)
-    claim = _claim(settings.socket)
+    descriptor = claim(settings.socket)
     loop = asyncio.get_running_loop()
     # The text of an unexpected exception could hold a secret, so only its type is logged.
     loop.set_exception_handler(lambda _, context: log(f"error: {type(context.get('exception')).__name__}"))
     stop = asyncio.Event()
     keeper = Keeper(lambda ask: fetch(settings, ask, stop.is_set))
     service = Service(settings, keeper, users, max_clients)
+    metrics_server: asyncio.Server | None = None
     reloads: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
@@ -582,13 +539,17 @@ async def _run(settings: Settings, ask: Ask) -> None:
         if stop.is_set():
             return
         server = await loop.create_unix_server(
-            lambda: Connection(service), sock=_listen(settings.socket), backlog=_BACKLOG
+            lambda: Connection(service), sock=listen(settings.socket), backlog=BACKLOG
         )
         log(f"serving {settings.socket} to user ids {', '.join(map(str, sorted(users)))}")
+        if metrics_listener is not None:
+            metrics_server = await metrics.serve(metrics_listener, service.status)
         systemd.notify("READY=1")
         await stop.wait()
         systemd.notify("STOPPING=1")
         server.close()
+        if metrics_server is not None:
+            metrics_server.close()
         for connection in list(service.connections):
             connection.cut()
         log("ended")
@@ -596,7 +557,23 @@ async def _run(settings: Settings, ask: Ask) -> None:
         if stop.is_set():
             _ignore_signals(loop)
         keeper.lock()
-        os.close(claim)
+        os.close(descriptor)
+        if metrics_listener is not None:
+            metrics_listener.close()
+
+
+def _listen_for_metrics(settings: Settings) -> socket.socket | None:
+    if settings.metrics_port is None:
+        return None
+    try:
+        return metrics.listen(settings.metrics_address, settings.metrics_port)
+    except OSError as error:
+        # Any user can take a port before the agent does, and must not be able to keep the agent from serving keys.
+        log(
+            f"no metrics: could not listen on {settings.metrics_address} port {settings.metrics_port}: "
+            f"{error.strerror or error}"
+        )
+        return None
 
 
 def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..documents import page
 from ..errors import AgentError
 from ..root_key import trusted_path
 from .socket_path import SOCKET
 
 CONFIG = "/etc/pgkeymgr/agent.toml"
 MAX_CLIENTS = 10_000
+METRICS_ADDRESS = "127.0.0.1"
 ALLOW_USERS = ("postgres",)
 
 _OVERFLOW_UID = 65534
@@ -20,8 +22,11 @@ _TYPES: dict[str, type] = {
     "socket": str,
     "allow_users": list,
     "max_clients": int,
+    "metrics_port": int,
+    "metrics_address": str,
     "getkey": str,
     "provider": dict,
+    "checkpoints": str,
 }
 
 
@@ -35,7 +40,10 @@ class Settings:
         max_clients: the largest number of connections.
         getkey: the path of the getkey script that prints the root key, or None.
         provider: the settings of the provider that has the root key, or None.
+        checkpoints: the path of the file of checkpoints of the audit trail, or None.
         lock_memory: whether to keep the memory out of swap, and to refuse to run otherwise.
+        metrics_port: the port on which to serve metrics, or None to serve none.
+        metrics_address: the loopback address on which to serve metrics.
     """
 
     socket: str = SOCKET
@@ -43,7 +51,10 @@ class Settings:
     max_clients: int = MAX_CLIENTS
     getkey: str | None = None
     provider: Mapping[str, Any] | None = field(default=None, repr=False)
+    checkpoints: str | None = None
     lock_memory: bool = True
+    metrics_port: int | None = None
+    metrics_address: str = METRICS_ADDRESS
 
     def changed(self, **given: Any) -> "Settings":
         """Return these settings with some of them replaced; an argument of None replaces nothing."""
@@ -76,7 +87,7 @@ def read(path: str | None) -> Settings:
     descriptor = trusted_path.open_to_read(
         path, lambda reason, hint: _configuration_error(path, reason, hint), "the agent"
     )
-    hint = "See docs/agent.md for the settings."
+    hint = f"See {page('agent.md')} for the settings."
     try:
         with os.fdopen(descriptor, "rb") as file:
             values = tomllib.load(file)
@@ -97,6 +108,8 @@ def read(path: str | None) -> Settings:
         raise _configuration_error(path, 'must have only names and numbers in "allow_users"', hint)
     if values.get("max_clients", 1) < 1:
         raise _configuration_error(path, "allows no clients", "Set max_clients to 1 or more, or remove it.")
+    if not os.path.isabs(values.get("checkpoints", "/")):
+        raise _configuration_error(path, 'must have an absolute path in "checkpoints"', hint)
     if "allow_users" in values:
         values["allow_users"] = tuple(values["allow_users"])
     return Settings(**values)

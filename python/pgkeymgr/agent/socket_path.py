@@ -12,6 +12,9 @@ from ..errors import AgentError
 ENVIRONMENT = "PGKEYMGR_AGENT"
 SOCKET = "/run/pgkeymgr/agent.sock"
 
+NONE = "none"
+"""The value of the variable for a server that does not use the agent of its machine."""
+
 
 def find_socket(environment: Mapping[str, str]) -> str | None:
     """Return the path of the agent's socket.
@@ -20,7 +23,8 @@ def find_socket(environment: Mapping[str, str]) -> str | None:
         environment: the server's environment.
 
     Returns:
-        The path in $PGKEYMGR_AGENT, or SOCKET if that exists, or None if the server does not use an agent.
+        The path in $PGKEYMGR_AGENT, or SOCKET if that exists, or None if the server does not use an agent, also
+        because the variable is NONE.
 
     Raises:
         AgentError: the environment names a path that is not absolute.
@@ -28,6 +32,8 @@ def find_socket(environment: Mapping[str, str]) -> str | None:
     named = environment.get(ENVIRONMENT)
     if not named:
         return SOCKET if os.path.lexists(SOCKET) else None
+    if named == NONE:
+        return None
     if not os.path.isabs(named):
         raise AgentError(
             f'the agent\'s socket "{named}" is not an absolute path',

@@ -35,7 +35,11 @@ class Command:
         return getkey.parse(getkey.run(self._script), self._script)
 
     def store(self, keys: Sequence[bytes], replace: bool = False) -> None:
-        """Refuse to store root keys, since a script can only print them."""
+        """Refuse to store root keys, since a script can only print them.
+
+        Raises:
+            ProviderError: always.
+        """
         raise ProviderError(
             f"{self.source} cannot store any root keys",
             hint="Put the root key where the script reads it, before the previous root keys.",

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..documents import page
 from ..errors import Error, ProviderError
 
 T = TypeVar("T")
@@ -59,7 +60,8 @@ def import_extra(module: str, extra: str) -> Any:
         load,
         lambda error: ProviderError(
             f"could not import {module}: {type(error).__name__}",
-            hint=f'Install the extra of this provider: pip install "pgkeymgr[{extra}]". See docs/providers.md.',
+            hint=f'Install the extra of this provider: pip install "pgkeymgr[{extra}]". '
+            f"See {page('providers.md')}.",
         ),
     )
 

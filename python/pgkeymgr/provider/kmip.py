@@ -159,7 +159,11 @@ class Objects:
         return to_keys(b"".join(self._server.get(uid).rstrip() + b"\n" for uid in self._uids), self.source)
 
     def store(self, keys: Sequence[bytes], replace: bool = False) -> None:
-        """Refuse to store root keys, since the objects have another owner."""
+        """Refuse to store root keys, since the objects have another owner.
+
+        Raises:
+            ProviderError: always.
+        """
         raise ProviderError(
             f"{self.source} are only read, not written", hint="To store root keys, use file instead of uids."
         )

@@ -5,6 +5,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
+from ..documents import page
 from ..errors import ParameterError
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -36,7 +37,7 @@ class Settings:
         """
         return ParameterError(
             f'the setting "{name}" of the provider {self._kind} {fault}',
-            hint="See the section [provider] of agent.toml, and docs/providers.md.",
+            hint=f"See the section [provider] of agent.toml, and {page('providers.md')}.",
         )
 
     def _take(self, name: str, of_type: type, type_name: str) -> Any:

@@ -8,12 +8,18 @@ values.
 Sources: https://doc.libsodium.org/key_derivation and RFC 7693
 """
 
-from typing import Protocol
+from __future__ import annotations
 
 from ..crypto.blake2b import blake2b_of_key
 from ..crypto.kdf import KEY_BYTES, crypto_kdf_derive_from_key
-from ..errors import RootKeyError
+from ..errors import RootKeyError, UnsupportedError
 from . import wrap as wraps
+
+TYPE_CHECKING = False  # see key/named_tuple.py
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 FINGERPRINT_BYTES = 16
 _FINGERPRINT_PERSON = b"pgkeymgrfingerpt"
@@ -96,6 +102,22 @@ class RootKey(Protocol):
             DataError: the wrap does not verify.
         """
 
+    def checkpoint(self, system: int, database: str, link: int, hash: bytes) -> str:
+        """Have the holder of the root key sign a checkpoint of an audit trail, and keep it.
+
+        Args:
+            system: the system identifier of the cluster, an unsigned number of 64 bits.
+            database: the name of the database.
+            link: the number of the last event; 0 if there is none.
+            hash: its hash, 32 bytes; zeros if there is none.
+
+        Returns:
+            The checkpoint, a line of JSON; see ``pgkeymgr.agent.checkpoint``.
+
+        Raises:
+            UnsupportedError: no agent has the root key.
+        """
+
 
 def unknown_root_key(wanted: str, present: str, source: str) -> RootKeyError:
     """Return the error for a wrap or a request that needs a missing root key.
@@ -175,6 +197,19 @@ class LocalRootKey:
     def rewrap(self, wrapped: bytes, associated_data: bytes, made_under: str) -> bytes:
         """Wrap a wrapped secret again; see ``RootKey.rewrap``."""
         return self.wrap(self.unwrap(wrapped, associated_data, made_under), associated_data)
+
+    def checkpoint(self, system: int, database: str, link: int, hash: bytes) -> str:
+        """Refuse to make a checkpoint: a checkpoint that the server itself could make would prove nothing.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        from ..documents import page  # most sessions need none
+
+        raise UnsupportedError(
+            "a checkpoint of the audit trail needs the agent",
+            hint=f"Run the root key's agent, with a file for checkpoints: see {page('audit.md')}.",
+        )
 
     def forget(self) -> None:
         """Overwrite the keys in memory, in every object that shares them. This object has no key afterwards."""

@@ -6,14 +6,20 @@ first. Neither of the script's output streams gets into an error or a log.
 
 import os
 import select
-import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from ..crypto.kdf import KEY_BYTES
-from ..errors import CanceledError, Error, GetkeyError, RootKeyError
+from ..errors import CanceledError, Error, GetkeyError, ParameterError, RootKeyError
 from . import trusted_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    # It has the same numbers. The module signal makes enumerations of them, which is slow.
+    import _signal as signal
 
 ENVIRONMENT = "PGKEYMGR_GETKEY"
 FILE_NAME = "pgkeymgr_getkey"
@@ -65,10 +71,13 @@ def find(environment: Mapping[str, str], config_file: str, share_directory: str)
     for place in places:
         if os.path.lexists(place):
             return place
+    # Only a session without a root key needs it.
+    from ..documents import sample
+
     raise RootKeyError(
         "there is no root key",
         hint=f"Install a getkey script as {places[0]} or {places[1]}, or name it in {ENVIRONMENT} in "
-        "the environment of the server. The file getkey.sample is an example.",
+        f"the environment of the server. The file {sample('getkey.sample')} is an example.",
     )
 
 
@@ -81,7 +90,7 @@ def run(
     is_canceled: Callable[[], bool] = lambda: False,
     timeout: float = TIMEOUT_SECONDS,
 ) -> bytes:
-    """Run a getkey script, and return what it printed.
+    """Run a getkey script, and return its output.
 
     The kernel runs the very file that was checked, even if another file has taken its name in between. For this,
     the script gets ``/proc/self/fd/3`` as its name; ``readlink -f "$0"`` gives its path.
@@ -252,6 +261,22 @@ def parse(output: bytes, path: str) -> list[bytes]:
         GetkeyError: a line is not a root key. The message has only the number and the length of the line.
     """
     return read_keys(output, lambda what, hint: _refuse(path, f"printed {what}", hint))
+
+
+def parse_file(text: bytes, path: str) -> list[bytes]:
+    """Return the root keys in a file that a getkey script prints.
+
+    Args:
+        text: the content of the file.
+        path: the path of the file, for the messages.
+
+    Returns:
+        At least one root key, 32 bytes each, newest first.
+
+    Raises:
+        ParameterError: a line is not a root key. The message has only the number and the length of the line.
+    """
+    return read_keys(text, lambda what, hint: ParameterError(f"{path} holds {what}", hint=hint))
 
 
 def read_keys(text: bytes, refuse: Callable[[str, str], Error]) -> list[bytes]:

@@ -1,7 +1,11 @@
--- The privileges on the objects of the extension: those that the GRANT beside each object gives, and no others, whatever
--- the default privileges of the installing role are. This file is the last of the install script.
+-- The privileges on the objects of the extension: the intended ones, and no others, regardless of the default privileges
+-- of the installing role. This file is the last of the install script.
 
--- The build makes the rows of the GRANT statements. doctor() compares with them what there is.
+-- Internal: return the privileges that roles other than the owner must have on the objects of the extension. The
+-- grantee is a role or PUBLIC.
+--
+-- The build makes the rows from the GRANT statements. doctor() compares the existing privileges with them.
+-- EXECUTE: nobody
 CREATE FUNCTION @extschema@._intended_privileges(
     OUT catalog regclass,
     OUT object oid,
@@ -24,12 +28,13 @@ FROM (VALUES
 JOIN pg_extension AS e ON e.extname = 'pgkeymgr'
 CROSS JOIN LATERAL format(i.object, e.extnamespace::regnamespace) AS n (name)
 $$;
-REVOKE ALL ON FUNCTION @extschema@._intended_privileges() FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@._intended_privileges() IS
-    'Internal: the privileges that roles other than the owner have on the objects of the extension. A role is named, '
-    'or PUBLIC.';
 
--- For functions that are made later, too: PostgreSQL gives each new object the default privileges of its owner.
+-- Internal: revoke all privileges of other roles on functions (of the catalog pg_proc), tables, views and sequences
+-- (pg_class), or types (pg_type), which the current role owns.
+--
+-- Functions that are created later need this, too: PostgreSQL gives each new object the default privileges of its
+-- owner.
+-- EXECUTE: nobody
 CREATE FUNCTION @extschema@._revoke_all(catalog regclass, objects oid[])
 RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -67,11 +72,9 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION @extschema@._revoke_all(regclass, oid[]) FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@._revoke_all(regclass, oid[]) IS
-    'Internal: leave to the owner alone the privileges on functions (of the catalog pg_proc), tables, views and sequences '
-    '(pg_class), or types (pg_type), which the current role owns.';
 
+-- Internal: give roles the intended privileges on the objects of the extension, and no others.
+-- EXECUTE: nobody
 CREATE FUNCTION @extschema@._set_privileges()
 RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -97,7 +100,4 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION @extschema@._set_privileges() FROM PUBLIC;
-COMMENT ON FUNCTION @extschema@._set_privileges() IS
-    'Internal: give roles the privileges on the objects of the extension that it intends, and no others.';
 SELECT @extschema@._set_privileges();

@@ -5,7 +5,7 @@
 -- function another one on the same arguments, for each relation a view; and the same for what the extension has.
 -- Each function of the extension that sets no search_path gets one that begins with this schema, and so do the
 -- functions that it generates. So the tests' own statements find what they always do, and only the extension's code
--- springs a trap. The server's log tells of it, too, where a handler of errors hides it.
+-- springs a trap. The server's log also reports it, even if a handler of errors hides it.
 CREATE SCHEMA hostile;
 GRANT USAGE ON SCHEMA hostile TO PUBLIC;
 SET check_function_bodies = off;

@@ -3,4 +3,4 @@
 Other programs may import ``pgkeymgr.client`` and ``pgkeymgr.errors``. All other modules are private.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

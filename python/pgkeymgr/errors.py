@@ -31,7 +31,11 @@ The classes and their SQLSTATEs:
         CanceledError           57014
 """
 
-from typing import ClassVar
+from __future__ import annotations
+
+TYPE_CHECKING = False  # see key/named_tuple.py
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class Error(Exception):
@@ -169,7 +173,7 @@ class LibraryError(Error, ImportError):
 
 
 class CanceledError(Error):
-    """The statement was canceled while it waited for a script, the agent or another program."""
+    """The statement was canceled while it waited for a script, a program, the agent or the function of a mask."""
 
     sqlstate = "57014"
 

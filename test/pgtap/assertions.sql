@@ -13,7 +13,7 @@ SELECT
     crypto_auth('\x61', decode(repeat('01', 32), 'hex')) AS mac,
     decode(repeat('01', 32), 'hex') AS key;
 
--- Every form in which a secret could be told, and nothing else.
+-- Every form in which a secret could be shown, and nothing else.
 SELECT is(leaks(format('before %s after', told)), 'secret', 'found as ' || form)
 FROM v, LATERAL (VALUES
     ('hexadecimal digits', encode(secret, 'hex')),

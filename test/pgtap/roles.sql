@@ -2,20 +2,26 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(15);
+SELECT plan(18);
 
 SELECT has_role('pgkeymgr_user');
 SELECT has_role('pgkeymgr_admin');
+SELECT has_role('pgkeymgr_monitor');
 SELECT is(
     array_agg(rolname || ': ' || concat_ws(' ', rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolreplication,
         rolbypassrls) ORDER BY rolname),
-    '{pgkeymgr_admin: f f f f f f,pgkeymgr_user: f f f f f f}', 'they can neither log in nor do anything special'
-) FROM pg_roles WHERE rolname IN ('pgkeymgr_user', 'pgkeymgr_admin');
+    '{pgkeymgr_admin: f f f f f f,pgkeymgr_monitor: f f f f f f,pgkeymgr_user: f f f f f f}', 'they can neither log in nor do anything special'
+) FROM pg_roles WHERE rolname IN ('pgkeymgr_user', 'pgkeymgr_admin', 'pgkeymgr_monitor');
 SELECT is(
     array_agg(pg_describe_object(classid, objid, objsubid)), NULL, 'they own nothing'
-) FROM pg_shdepend WHERE deptype = 'o' AND refobjid IN ('pgkeymgr_user'::regrole, 'pgkeymgr_admin'::regrole);
+) FROM pg_shdepend WHERE deptype = 'o' AND refobjid IN (
+    'pgkeymgr_user'::regrole, 'pgkeymgr_admin'::regrole, 'pgkeymgr_monitor'::regrole
+);
 SELECT ok(pg_has_role('pgkeymgr_admin', 'pgkeymgr_user', 'USAGE'), 'pgkeymgr_admin inherits pgkeymgr_user');
 SELECT ok(NOT pg_has_role('pgkeymgr_user', 'pgkeymgr_admin', 'MEMBER'), 'and not the other way round');
+SELECT ok(pg_has_role('pgkeymgr_admin', 'pgkeymgr_monitor', 'USAGE'), 'pgkeymgr_admin inherits pgkeymgr_monitor');
+SELECT is(array_agg(roleid::regrole), NULL, 'pgkeymgr_monitor is a member of no role')
+FROM pg_auth_members WHERE member = 'pgkeymgr_monitor'::regrole;
 
 -- A GRANT of one of them is all that an application's role needs.
 CREATE ROLE pgkeymgr_test_application;

@@ -220,7 +220,7 @@ class Known:
             which = f"{name.split()[0]} data"
             self._key_wraps[wrapped] = (associated_data, kind, holder, made_under, stretching, which)
         for public, salt, ops, mem, wrapped, role in rows(
-            admin, "SELECT public, salt, opslimit, memlimit, wrapped, role FROM user_key"
+            admin, "SELECT public, salt, opslimit, memlimit, wrapped, role::regrole::text FROM user_key"
         ):
             who, _, client = role.partition("_")
             self._user_keys[wrapped] = (public, Stretching(salt, ops, mem), f"{client} {who}")
@@ -492,7 +492,7 @@ def rotate_exchange_key(client: str, cluster: Cluster) -> None:
 
 
 def fail_without_root_key(cluster: Cluster) -> None:
-    """No getkey script that works; one prints the root key with something else, which is not to be told."""
+    """No getkey script works. One prints the root key with something else, which must not be shown."""
     right = cluster.getkey.read_text()
     for text in ("#!/bin/sh\nexit 1\n", f"#!/bin/sh\necho {ROOT_KEY.hex()}0\necho {ROOT_KEY.hex()} >&2\nexit 3\n"):
         cluster.install_getkey(text)

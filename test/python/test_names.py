@@ -35,7 +35,7 @@ STATEMENTS = (
 
 
 def test_generated_functions_name_schemas(connection: Connection) -> None:
-    """They run in the search_path of whoever writes: no type, operator, function or table is looked up in it."""
+    """They run in the search_path of the writer: no type, operator, function or table is looked up in it."""
     for statement in STATEMENTS:
         rows(connection, statement)
     generated = rows(

@@ -13,7 +13,7 @@ import pytest
 from cluster import Cluster
 from conftest import Connection, rows, value
 from psycopg import errors
-from test_column_operations import wait_until
+from waiting import wait_until
 
 ROLES = ("anon", "app", "table_owner")
 DEFAULT_PRIVILEGES = {
@@ -60,8 +60,8 @@ FORBIDDEN = (
     "TABLE k.user_key",
     "TABLE k.server_key",
     "TABLE k.data_keys",
-    "INSERT INTO k.key_grant VALUES (1, 'anon', '{decrypt}')",
-    "UPDATE k.key SET owner = 'anon'",
+    "INSERT INTO k.key_grant (family, grantee, usage) VALUES (1, 'anon'::regrole, '{decrypt}')",
+    "UPDATE k.key SET owner = 'anon'::regrole",
     "DELETE FROM k.key_wrap",
     "TRUNCATE k.key_wrap",
     "SELECT nextval('k.key_id_seq')",
@@ -244,9 +244,9 @@ MANUAL: dict[str, tuple[tuple[str, ...], tuple[str, str, str, str]]] = {
         ("GRANT EXECUTE ON PROCEDURE k.rotate_column TO PUBLIC",),
         (
             "error",
-            "k.rotate_column(regclass,name,integer)",
+            "k.rotate_column(regclass,name,integer,boolean)",
             "PUBLIC has EXECUTE on the object, which the extension did not grant",
-            "REVOKE EXECUTE ON PROCEDURE k.rotate_column(regclass,name,integer) FROM PUBLIC CASCADE;",
+            "REVOKE EXECUTE ON PROCEDURE k.rotate_column(regclass,name,integer,boolean) FROM PUBLIC CASCADE;",
         ),
     ),
     "a table": (

@@ -6,8 +6,11 @@ it, which are safe for every caller that SQL admits. The root key cannot be reac
 Source: https://www.postgresql.org/docs/current/plpython-sharing.html and plpython-util.html
 """
 
+from __future__ import annotations
+
+import os
 from collections.abc import Callable
-from typing import Any
+from ctypes import ArgumentError
 
 import plpy
 
@@ -17,10 +20,16 @@ from ..errors import DataError, Error, LibraryError, LimitError
 from .functions import Functions
 from .session import Session
 
+TYPE_CHECKING = False  # see key/named_tuple.py
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Function = Callable[..., Any]
+
 _RECONNECT = "The extension has been updated since this session began. Reconnect."
 
-_Function = Callable[..., Any]
 
+_BUILD_FILE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "build.txt")
 
 _NAME = "pgkeymgr"
 _PREFIX = f"{_NAME}: "
@@ -33,12 +42,13 @@ _SqlError = type(_NAME, (plpy.Error,), {"__module__": "builtins"})
 class _SqlFunctions:
     """The functions that SQL calls, as attributes. GD has one such object for each schema of the extension.
 
-    The first call of a function sets its attribute.
+    The first call of a function sets its attribute, and its entry in GD: SQL finds the entry in half the time.
     """
 
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Functions, enter: Callable[[str, _Function], None]) -> None:
         self._find = functions.find
         self._speed_up = functions.speed_up
+        self._enter = enter
 
     def __getattr__(self, name: str) -> _Function:
         try:
@@ -60,29 +70,52 @@ class _SqlFunctions:
         speed_up = self._speed_up(name)
         called = guarded if speed_up is None else speed_up(guarded)
         setattr(self, name, called)
+        self._enter(name, called)
         return called
 
 
-def install(globals_: dict[str, Any], version: str, schema: str) -> None:
+def install(globals_: dict[str, Any], version: str, schema: str, build: str) -> None:
     """Make the functions available to the session.
 
     Args:
         globals_: PL/Python's GD.
         version: the version of the extension's SQL script, which must be the version of this package.
         schema: the extension's schema as a quoted identifier.
+        build: the hash of the SQL script, which must be that of the script that was built with this package.
 
     Raises:
-        plpy.Error: the versions differ, or a cipher gives a wrong answer.
+        plpy.Error: the versions or the hashes differ, or a cipher gives a wrong answer.
     """
     if version != __version__:
         raise _sql_error(
             LibraryError(
                 f"the extension's SQL has version {version}, but its Python package has version {__version__}",
-                hint="Reconnect. If the error stays, run ALTER EXTENSION pgkeymgr UPDATE or make install.",
+                hint="Reconnect. If the error stays, run pgkeymgr upgrade or make install.",
+            )
+        )
+    if build != _read_build():
+        raise _sql_error(
+            LibraryError(
+                f"the extension's SQL and its Python package are two builds of version {version}, which differ",
+                hint="Reconnect. If the error stays, run make install of the commit that made the extension.",
             )
         )
     _self_test()
-    globals_[f"pgkeymgr.{schema}"] = _SqlFunctions(Functions(Session(schema)))
+
+    def enter(name: str, function: _Function) -> None:
+        globals_[f"pgkeymgr.{build}.{schema}.{name}"] = function
+
+    globals_[f"pgkeymgr.{schema}"] = _SqlFunctions(Functions(Session(schema)), enter)
+    globals_[f"pgkeymgr.{schema}.build"] = build
+
+
+def _read_build() -> str:
+    # make install puts the file into the package. An earlier package of this version has no such file.
+    try:
+        with open(_BUILD_FILE, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def _self_test() -> None:
@@ -164,27 +197,41 @@ def _explain(error: Exception, function: _Function, arguments: tuple[Any, ...]) 
         return error
     if isinstance(error, plpy.SPIError):
         return _ServerError(error)
-    # The functions do not check for None, so a None that is not allowed causes one of these errors somewhere
-    # inside.
-    if isinstance(error, TypeError | AttributeError):
-        for (parameter, type_), argument in zip(function.__annotations__.items(), arguments, strict=False):
-            if argument is None and "None" not in str(type_):
-                return DataError(f"{name}: {parameter} must not be NULL")
+    if isinstance(error, TypeError | AttributeError) and (fault := _argument_fault(function, arguments)):
+        return DataError(f"{name}: {fault}")
     if isinstance(error, ImportError):
         return _import_failure(error)
-    if isinstance(error, MemoryError | RecursionError):
-        why = "out of memory" if isinstance(error, MemoryError) else "calls are nested too deeply"
+    if isinstance(error, MemoryError | RecursionError | ArgumentError):
+        # The types of our arguments are right: ctypes lacks stack or memory to convert one, and names the reason.
+        is_memory = isinstance(error, MemoryError) or MemoryError.__name__ in str(error)
+        why = "out of memory" if is_memory else "calls are nested too deeply"
         return LimitError(f"{name}: {why}")
     # The text of an unexpected error could hold an argument, so the message has only its type.
     return Error(f"{name}: internal error of type {type(error).__name__}")
 
 
+def _argument_fault(function: _Function, arguments: tuple[Any, ...]) -> str | None:
+    """Return a phrase for an argument that is not of its Python type, or None.
+
+    The functions do not check for that, so such an argument causes an error somewhere inside.
+    """
+    for (parameter, type_), argument in zip(function.__annotations__.items(), arguments, strict=False):
+        if argument is None and "None" not in str(type_):
+            return f"{parameter} must not be NULL"
+        # PL/Python makes lists in a list of an array of several dimensions.
+        if isinstance(argument, list) and any(isinstance(each, list) for each in argument):
+            return f"{parameter} must be an array of one dimension"
+    return None
+
+
 def _sqlstate(error: Any) -> str:
     # PL/Python's exceptions have an attribute with the SQLSTATE only if the SQLSTATE is one of PostgreSQL's own.
     # All errors that PostgreSQL has raised have it in a number, with six bits for each character.
-    if not error.spidata:
+    # An error that PL/Python itself has raised, about a COMMIT in a statement for instance, has no such number.
+    spidata = getattr(error, "spidata", None)
+    if not spidata:
         return str(getattr(error, "sqlstate", Error.sqlstate))
-    packed: int = error.spidata[0]
+    packed: int = spidata[0]
     return "".join(chr((packed >> 6 * place & 0x3F) + ord("0")) for place in range(5))
 
 
@@ -200,7 +247,8 @@ class _ServerError(Error):
 
     def __init__(self, error: Any) -> None:
         # spidata is a tuple of the SQLSTATE, DETAIL, HINT and more.
-        super().__init__(str(error).removeprefix(_PREFIX), hint=error.spidata[2] if error.spidata else None)
+        spidata = getattr(error, "spidata", None)
+        super().__init__(str(error).removeprefix(_PREFIX), hint=spidata[2] if spidata else None)
         self.sqlstate = _sqlstate(error)  # type: ignore[misc]  # One class serves all SQLSTATEs.
 
 

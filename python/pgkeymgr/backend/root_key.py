@@ -1,17 +1,18 @@
 """The root key of this session, and the keys that are derived from it by number."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from ..errors import DataError
 from ..root_key import LocalRootKey, RootKey, getkey
 from . import server
 
+TYPE_CHECKING = False  # see key/named_tuple.py
 if TYPE_CHECKING:
     from ..agent.remote import RemoteRootKey
     from ..key.audit import Audit
 
 _root_key: RootKey | None = None
-_agent: "RemoteRootKey | None" = None
+_agent: RemoteRootKey | None = None
 _Asked = tuple[tuple[int, int, bytes], int, bytes]
 _NOTHING: _Asked = ((0, 0, b""), -1, b"")
 _asked = _NOTHING
@@ -59,7 +60,7 @@ def key_for_row(key_id: int, key_len: int, context: bytes) -> bytes:
 class DerivedKeys:
     """The functions that return derived keys to SQL, for one session."""
 
-    def __init__(self, audit: "Audit") -> None:
+    def __init__(self, audit: Audit) -> None:
         self._audit = audit
 
     def derive_key(self, key_id: int, key_len: int, context: bytes) -> bytes:

@@ -13,8 +13,9 @@ errors
 """
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 _PATH_BYTES_MAX = 1024
 
@@ -93,16 +94,19 @@ _is_transaction_block.argtypes = ()
 _SAME_REQUEST_MICROSECONDS = 1000
 
 
-def has_old_transaction() -> bool:
+def has_old_transaction(statement: int, transaction: int) -> bool:
     """Return whether the present transaction began before the present statement.
 
     If the server began a transaction for a single statement, the transaction is a few microseconds older. It
     begins with the client's message Bind, and the statement begins with the message Execute of the same request.
+
+    Args:
+        statement: the result of ``statement_stamp``.
+        transaction: the result of ``transaction_stamp``.
     """
-    if _is_transaction_block():
-        return bool(transaction_stamp() != statement_stamp())
-    age: int = statement_stamp() - transaction_stamp()
-    return age >= _SAME_REQUEST_MICROSECONDS
+    if transaction == statement:
+        return False
+    return statement - transaction >= _SAME_REQUEST_MICROSECONDS or bool(_is_transaction_block())
 
 
 _current_command_id = _server.GetCurrentCommandId
@@ -275,6 +279,26 @@ def check_memory() -> None:
     _libc_free(block)
 
 
+_client_min_messages = ctypes.c_int.in_dll(_server, "client_min_messages")
+_log_min_messages = ctypes.c_int.in_dll(_server, "log_min_messages")
+_DEBUG4 = 11
+
+
+def prepare_query() -> None:
+    """Keep PostgreSQL from raising an error where PL/Python cannot catch it: when the subtransaction begins.
+
+    With a setting of ``debug5``, the server writes messages about a subtransaction that begins, and raises the
+    error of a cancel or a timeout after each. So such a setting becomes ``debug4``: only messages about
+    transactions have the level that is lost.
+
+    Raises:
+        MemoryError: as of ``check_memory``.
+    """
+    _client_min_messages.value = max(_client_min_messages.value, _DEBUG4)
+    _log_min_messages.value = max(_log_min_messages.value, _DEBUG4)
+    check_memory()
+
+
 _get_latest_snapshot = _server.GetLatestSnapshot
 _get_latest_snapshot.restype = ctypes.c_void_p
 _get_latest_snapshot.argtypes = ()
@@ -316,22 +340,30 @@ def misses_latest_snapshot() -> bool:
 _PLAN_MAGIC = 569278163
 _plan_is_valid = _server.SPI_plan_is_valid
 _plan_is_valid.restype = ctypes.c_bool
-_plan_is_valid.argtypes = (ctypes.c_void_p,)
+# Without argtypes, ctypes takes the pointer that ``validity`` has made as it is, which is less work.
 
 
-def is_plan_valid(plan: object) -> bool:
-    """Return whether a plan of ``plpy.prepare`` is still valid; PostgreSQL invalidates plans of changed tables.
+def validity(plan: object) -> Callable[[], bool]:
+    """Return the function that says whether a plan of ``plpy.prepare`` is still valid.
+
+    PostgreSQL invalidates the plans of tables that have changed. The function is called for each statement, and
+    the caller must keep the plan as long as the function.
 
     The first field of PL/Python's object points to the server's plan, which begins with a magic number. If another
-    version of PL/Python has another layout, the number differs, and the plan counts as invalid.
+    version of PL/Python has another layout, the number differs, and the plan never counts as valid.
 
     Args:
         plan: the plan.
     """
-    address = ctypes.c_void_p.from_address(id(plan) + object.__basicsize__).value
-    if not address or ctypes.c_int.from_address(address).value != _PLAN_MAGIC:
-        return False
-    return bool(_plan_is_valid(address))
+    address = ctypes.c_void_p.from_address(id(plan) + object.__basicsize__)
+    if not address or ctypes.c_int.from_address(address.value or 0).value != _PLAN_MAGIC:
+        return never
+    return partial(_plan_is_valid, ctypes.c_void_p(address.value))
+
+
+def never() -> bool:
+    """Return False."""
+    return False
 
 
 _invalidate_relation = _server.CacheInvalidateRelcacheByRelid

@@ -1,15 +1,20 @@
 """Runs queries for this session, with the rights of the current user or of the extension's owner."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import plpy
 
-from ..errors import PrivilegeError, UnsupportedError
+from ..errors import CanceledError, PrivilegeError, UnsupportedError
 from ..key.record import Record
 from ..root_key import RootKey
 from . import root_key, server
+
+TYPE_CHECKING = False  # see key/named_tuple.py
+if TYPE_CHECKING:
+    from typing import Any
 
 # PL/Python looks up the types of a plan in the caller's search_path, and keeps them with the plan. The qualified
 # names exclude other types of the same names.
@@ -23,6 +28,7 @@ _TYPES = {
         "double precision": "float8",
         "integer": "int4",
         "integer[]": "int4[]",
+        "interval": "interval",
         "jsonb": "jsonb",
         "name": "name",
         "oid": "oid",
@@ -34,7 +40,13 @@ _TYPES = {
     }.items()
 }
 
-_KEY_WATCH = "SELECT FROM {s}.key WHERE false"
+# The plan depends on the key tables, too: a data-only restore disables their triggers and enables them again.
+_KEY_WATCH = "SELECT FROM {s}.key_change, {s}.key, {s}.key_wrap, {s}.key_grant, {s}.user_key WHERE false"
+# The function locks the table and releases the lock. Others of the kind also look at the table's file.
+_ACCEPTANCE = (
+    "SELECT WHERE pg_catalog.pg_relation_is_updatable('{s}.key_event_turn'::pg_catalog.regclass, false)"
+    " OPERATOR(pg_catalog.<) 0"
+)
 
 
 class _Operation:
@@ -62,7 +74,8 @@ class Session:
         self._plans: dict[tuple[str, int], Any] = {}
         self._pending: list[_Operation] = []
         self._taken: Record | None = None
-        self._key_watch: Any = None
+        self.is_key_watch_valid: Callable[[], bool] = server.never
+        self._accepting: dict[int, Any] = {}
         self._owner = 0
 
     def root_key(self) -> RootKey:
@@ -98,12 +111,13 @@ class Session:
     def log(self, message: str) -> None:
         """Write a line to the server's log."""
         # The statement may contain a password or a plaintext, which must not get into the log with this line.
-        with server.plain_log_lines():
+        with server.plain_log_lines(), _cancels_with_message():
             plpy.log(f"pgkeymgr: {message}")
 
     def warn(self, message: str, hint: str) -> None:
         """Send the client a warning."""
-        plpy.warning(f"pgkeymgr: {message}", hint=hint)
+        with _cancels_with_message():
+            plpy.warning(f"pgkeymgr: {message}", hint=hint)
 
     def execute(self, query: str, *arguments: tuple[str, Any]) -> list[dict[str, Any]]:
         """Run a query, with a plan that is kept for the current user."""
@@ -120,17 +134,20 @@ class Session:
     def run(self, statement: str) -> list[dict[str, Any]]:
         """Run a statement as it is."""
         _check_can_query()
+        _check_text(statement)
         return list(plpy.execute(statement))
 
     def parse(self, query: str) -> None:
         """Parse a query without running it."""
         _check_can_query()
+        _check_text(query)
         plpy.prepare(query)
 
     def write(self, statement: str, *arguments: tuple[str, Any]) -> int:
         """Run a statement, and return the number of rows that it wrote or found."""
         _check_can_query()
         if not arguments:
+            _check_text(statement)
             return int(plpy.execute(statement).nrows())
         plan = _prepare(statement, arguments)
         return int(plpy.execute(plan, [value for _, value in arguments]).nrows())
@@ -141,13 +158,13 @@ class Session:
         plan = _prepare(query, arguments)
         return list(plpy.execute(plan, [value for _, value in arguments]))
 
-    def can_query(self) -> bool:
-        """Return whether queries can be run now."""
-        return not server.refuses_subtransactions()
-
     def commit(self) -> None:
         """Commit, and begin the next transaction."""
         plpy.commit()
+
+    def rollback(self) -> None:
+        """Roll back, and begin the next transaction."""
+        plpy.rollback()
 
     def pause(self, seconds: float) -> None:
         """Wait."""
@@ -155,7 +172,8 @@ class Session:
 
     def notice(self, message: str) -> None:
         """Send the client a notice."""
-        plpy.notice(f"pgkeymgr: {message}")
+        with _cancels_with_message():
+            plpy.notice(f"pgkeymgr: {message}")
 
     def setting(self, name: str) -> str | None:
         """Return a setting of the session."""
@@ -189,26 +207,25 @@ class Session:
         )
         if server.misses_latest_snapshot():
             # The record may be out of date already, so it is valid for this statement only.
-            self._key_watch = None
+            self.is_key_watch_valid = server.never
         return self._taken
-
-    def is_key_watch_valid(self) -> bool:
-        """Return whether PostgreSQL has reported no change of the key tables since ``renew_key_watch``."""
-        return self._key_watch is not None and server.is_plan_valid(self._key_watch)
 
     def renew_key_watch(self) -> None:
         """Watch the key tables for changes from now on."""
-        # The query reads no row, but PostgreSQL still records that its plan depends on the table.
+        # The query reads no row, but PostgreSQL still records that its plan depends on the tables.
         self.read_as_owner(lambda: self.execute(_KEY_WATCH))
         # Later queries may not see the latest changes. Then the keys are valid for this statement only.
-        self._key_watch = None if server.misses_latest_snapshot() else self._plans[_KEY_WATCH, self._owner]
+        if server.misses_latest_snapshot():
+            self.is_key_watch_valid = server.never
+        else:
+            self.is_key_watch_valid = server.validity(self._plans[_KEY_WATCH, self._owner])
 
     def invalidate_key_watches(self) -> None:
         """Report a change of the key tables to this session at once, and to all sessions at COMMIT."""
-        (row,) = self.execute("SELECT '{s}.key'::pg_catalog.regclass::pg_catalog.oid AS oid")
+        (row,) = self.execute("SELECT '{s}.key_change'::pg_catalog.regclass::pg_catalog.oid AS oid")
         # This query makes PostgreSQL process pending invalidations, and caches the table's catalog entry. No other
         # query may follow, because the session could lose the entry again.
-        self.execute("SELECT FROM {s}.key LIMIT 0")
+        self.execute("SELECT FROM {s}.key_change LIMIT 0")
         server.invalidate_relation(int(row["oid"]))
 
     # This is called for each statement.
@@ -218,8 +235,17 @@ class Session:
         """Let this session notice the changes that other sessions have committed by now."""
         # PostgreSQL accepts invalidations when it acquires a lock that the transaction does not hold. The function
         # locks the table and releases the lock again, and no other code keeps a lock on this table.
-        with server.parallel_mode_suspended():
-            self.execute("SELECT pg_catalog.pg_relation_size('{s}.key_event_turn'::pg_catalog.regclass)")
+        if server.is_parallel():
+            with server.parallel_mode_suspended():
+                self.execute(_ACCEPTANCE)
+            return
+        # This runs for each statement of a transaction, so it does no more than ``execute`` has to.
+        user = server.user_id()
+        plan = self._accepting.get(user)
+        if plan is None:
+            plan = self._accepting[user] = _prepare(_ACCEPTANCE.replace("{s}", self.schema), ())
+        server.prepare_query()
+        plpy.execute(plan)
 
     def is_member(self, roles: Sequence[int]) -> bool:
         """Return whether the current user has the privileges of all the roles with these OIDs."""
@@ -285,12 +311,37 @@ class Session:
             raise
 
 
+@contextmanager
+def _cancels_with_message() -> Iterator[None]:
+    """Give an error its SQLSTATE that PL/Python makes of a cancel or a timeout while it sends a message."""
+    try:
+        yield
+    except plpy.Error as error:
+        raise CanceledError(str(error)) from None
+
+
 def _prepare(query: str, arguments: tuple[tuple[str, Any], ...]) -> Any:
+    _check_text(query)
     return plpy.prepare(query, [_TYPES[type_] for type_, _ in arguments])
 
 
+def _check_text(query: str) -> None:
+    """Refuse a query whose text PL/Python would not give to PostgreSQL as it is.
+
+    PL/Python gives it the bytes of UTF-8, whatever the encoding of the database is. Arguments are converted.
+
+    Raises:
+        UnsupportedError: it has characters beyond ASCII, as a name or a constraint can have.
+    """
+    if not query.isascii() and (encoding := server.setting("server_encoding")) not in ("UTF8", "SQL_ASCII"):
+        raise UnsupportedError(
+            f"cannot work with names and constraints that are not in ASCII where the encoding is {encoding}",
+            hint="Use names in ASCII, or a database with the encoding UTF8.",
+        )
+
+
 def _check_can_query() -> None:
-    """Refuse a query if PL/Python could not catch PostgreSQL's error.
+    """Refuse a query if PL/Python could not catch PostgreSQL's error; otherwise, see ``server.prepare_query``.
 
     Before PostgreSQL 17, a subtransaction can begin in a parallel query only in ``parallel_mode_suspended``.
     PL/Python begins the subtransaction of a query before it can catch errors. So the error would jump over the
@@ -306,4 +357,4 @@ def _check_can_query() -> None:
             hint="Declare functions that call pgkeymgr as PARALLEL RESTRICTED, or set "
             "max_parallel_workers_per_gather to 0.",
         )
-    server.check_memory()
+    server.prepare_query()

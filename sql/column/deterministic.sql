@@ -1,5 +1,8 @@
 -- Searching in deterministic columns. Python: column/deterministic.py
 
+-- Return the ciphertexts that a value can have in a deterministic column, one for each version of its key, the newest
+-- first. Search the base table with <column>_encrypted = ANY (deterministic_tokens(...)).
+-- EXECUTE: PUBLIC
 CREATE FUNCTION @extschema@.deterministic_tokens(
     relation regclass,
     column_name name,
@@ -11,8 +14,3 @@ AS $$
 @load@
 return GD['pgkeymgr'].deterministic_tokens(relation, column_name, value)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.deterministic_tokens(regclass, name, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.deterministic_tokens(regclass, name, text) TO PUBLIC;
-COMMENT ON FUNCTION @extschema@.deterministic_tokens(regclass, name, text) IS
-    'The ciphertexts that a value can have in a deterministic column, one for each version of its key, newest '
-    'first: WHERE <column>_encrypted = ANY (deterministic_tokens(...)) on the base table.';

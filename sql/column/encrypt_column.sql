@@ -1,28 +1,26 @@
--- A column made encrypted. Python: column/encrypt_column.py
+-- Encrypting a column. Python: column/encrypt_column.py
 
+-- Encrypt a column: the table becomes <table>_encrypted, and a view with its name and columns takes its place. New
+-- values are encrypted from now on; migrate_column() encrypts the values of existing rows. column_id is the id of the same
+-- column in another database with the same key: ciphertexts can be moved between the two unchanged. compression => 'deflate'
+-- compresses values before they are encrypted: the length of a ciphertext then depends on the content. Return the view.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.encrypt_column(
     relation regclass,
     column_name name,
     key text DEFAULT NULL,
     key_by name DEFAULT NULL,
-    deterministic boolean DEFAULT false
+    deterministic boolean DEFAULT false,
+    drop_indexes boolean DEFAULT false,
+    column_id uuid DEFAULT NULL,
+    compression text DEFAULT 'none'
 )
 RETURNS regclass
 LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
-SET quote_all_identifiers = off
-SET standard_conforming_strings = on
--- The catalog's expressions are kept as text: of constants that mean the same in every session.
-SET DateStyle = 'ISO, YMD'
-SET IntervalStyle = 'postgres'
-SET extra_float_digits = 1
+@catalog_settings@
 SET row_security = off
 AS $$
 @load@
-return GD['pgkeymgr'].encrypt_column(relation, column_name, key, key_by, deterministic)
+return GD['pgkeymgr'].encrypt_column(relation, column_name, key, key_by, deterministic, drop_indexes, column_id, compression)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.encrypt_column(regclass, name, text, name, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.encrypt_column(regclass, name, text, name, boolean) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.encrypt_column(regclass, name, text, name, boolean) IS
-    'Make a column encrypted: the table becomes <table>_encrypted, and a view with its name and columns takes its '
-    'place. What is written from now on is encrypted; migrate_column() encrypts the rows that are there. The view.';

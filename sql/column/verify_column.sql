@@ -1,5 +1,7 @@
--- Whether the values of an encrypted column open. Python: column/verify_column.py, column/cell.py
+-- Verifying the values of an encrypted column. Python: column/verify_column.py, column/cell.py
 
+-- Internal: return why a value does not open, or NULL.
+-- EXECUTE: PUBLIC
 CREATE FUNCTION @extschema@._problem(
     token bytea,
     place bytea,
@@ -11,12 +13,10 @@ AS $$
 @load@
 return GD['pgkeymgr']._problem(token, place, family)
 $$;
-REVOKE ALL ON FUNCTION @extschema@._problem(bytea, bytea, integer) FROM PUBLIC;
--- With the rights of a table's owner: the grant on the key counts.
-GRANT EXECUTE ON FUNCTION @extschema@._problem(bytea, bytea, integer) TO PUBLIC;
-COMMENT ON FUNCTION @extschema@._problem(bytea, bytea, integer) IS
-    'Internal: why a value does not open, or NULL.';
 
+-- Decrypt every value of an encrypted column, with the rights of the table's owner. Return the rows whose values cannot
+-- be decrypted or have a wrong blind index, with the reason: at most 10000 rows, and no row if all values are intact.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@.verify_column(
     relation regclass,
     column_name name,
@@ -32,12 +32,9 @@ AS $$
 @load@
 return GD['pgkeymgr'].verify_column(relation, column_name)
 $$;
-REVOKE ALL ON FUNCTION @extschema@.verify_column(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.verify_column(regclass, name) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@.verify_column(regclass, name) IS
-    'Open every value of an encrypted column, with the rights of the table''s owner: the rows whose values do not '
-    'open, or have another blind index than is theirs, and why; no row if all is well, 10000 rows at most.';
 
+-- Internal: return the number of values of an encrypted column, counted with the rights of the table's owner.
+-- EXECUTE: pgkeymgr_admin
 CREATE FUNCTION @extschema@._count_values(
     relation regclass,
     column_name name
@@ -49,7 +46,3 @@ AS $$
 @load@
 return GD['pgkeymgr']._count_values(relation, column_name)
 $$;
-REVOKE ALL ON FUNCTION @extschema@._count_values(regclass, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@._count_values(regclass, name) TO pgkeymgr_admin;
-COMMENT ON FUNCTION @extschema@._count_values(regclass, name) IS
-    'Internal: how many values an encrypted column has, counted with the rights of the table''s owner.';

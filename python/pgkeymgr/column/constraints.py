@@ -1,14 +1,27 @@
-"""What the triggers of a table with encrypted columns refuse a row for.
+"""The conditions for which the triggers of a table with encrypted columns refuse a row.
 
-NOT NULL and CHECK constraints that mention an encrypted column cannot be the base table's, which holds ciphertext.
-Its trigger sees the plaintext as it seals it, after all triggers of the user's, and there they are checked.
+The base table cannot have NOT NULL and CHECK constraints that mention an encrypted column, because it holds
+ciphertext. Its sealing trigger has the plaintext, after all triggers of the user, and checks these constraints.
 """
 
+import re
+from collections.abc import Callable
+
 from .catalog import Column
+from .encrypted_table import EncryptedColumn
 from .expressions import Expressions, differs
+from .own_names import with_schemas
 from .plpgsql import VARIABLE, body, if_then, raise_error
 from .quoting import quote_literal, quote_name
-from .registry import EncryptedColumn
+
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
+# In a definition, PostgreSQL writes all names with their schema that are not its own. A number has a digit there.
+_QUALIFIED = re.compile(r"\.\s*[^\s\d]")
+_DEFAULT_COLLATION = 'pg_catalog."default"'
+
+
+def _with_schemas(text: str) -> str:
+    return with_schemas(text) or text
 
 
 class Constraints:
@@ -20,7 +33,7 @@ class Constraints:
         self._base = expressions.base
         self._plain = expressions.plain
 
-    # Generated columns and identity columns: by the view's triggers, as PostgreSQL refuses them for a table.
+    # The view's triggers check generated columns and identity columns, as PostgreSQL does for a table.
 
     def refuse_given(self) -> list[str]:
         """Return the statements that refuse an INSERT's values for columns that take none."""
@@ -34,6 +47,15 @@ class Constraints:
         """Return the statements that refuse an UPDATE's values for columns that take none."""
         lines = []
         for column in self._unwritable():
+            if column.identity == "a":
+                # DEFAULT arrives as NULL. To keep the number and to report success would mislead.
+                name = quote_name(column.name)
+                refused = (
+                    f'column "{column.name}" cannot be updated to DEFAULT through the view "{self._table.name}"'
+                )
+                hint = f"Update the table {self._base.qualified} instead."
+                error = self.error("0A000", refused, hint=hint, column=column.name)
+                lines += if_then(f"NEW.{name} IS NULL AND OLD.{name} IS NOT NULL", [error])
             message = f'column "{column.name}" can only be updated to DEFAULT'
             given = f"NEW.{quote_name(column.name)} IS DISTINCT FROM NULL AND {differs(column.name, 'NEW', 'OLD')}"
             lines += self._refuse(given, message, column)
@@ -47,7 +69,7 @@ class Constraints:
     def _refuse(self, condition: str, message: str, column: Column) -> list[str]:
         return if_then(condition, [self.error("428C9", message, column=column.name)])
 
-    # The base table's trigger.
+    # The trigger of the base table checks these.
 
     def require(self, column: EncryptedColumn) -> list[str]:
         """Return the statements that refuse a row without a value of a NOT NULL column, after it was sealed."""
@@ -59,7 +81,7 @@ class Constraints:
         return if_then(is_null, [self._null(column.name)])
 
     def require_key(self, column: EncryptedColumn) -> list[str]:
-        """Return the statements that refuse a row whose value could not be sealed for want of a key of the row."""
+        """Return the statements that refuse a row whose value could not be encrypted for lack of a key."""
         if column.deterministic or not self._table.key_columns:
             return []
         first, *others = self._table.key_columns
@@ -77,7 +99,7 @@ class Constraints:
         return any(column.name in check.columns for check in self._table.checks())
 
     def checked_columns(self) -> list[str]:
-        """Return the columns that the check function takes the values of, in its order.
+        """Return the columns whose values are arguments of the check function, in its order.
 
         Generated columns are not among them: BEFORE triggers do not see them, and the function computes them.
         """
@@ -91,12 +113,12 @@ class Constraints:
 
     @staticmethod
     def variable(column: EncryptedColumn) -> str:
-        """Return the name of the variable in which the value of a column that is checked is."""
+        """Return the name of the variable that holds the value of a checked column."""
         return f"{VARIABLE}value_{column.id}"
 
     def check(self) -> list[str]:
         """Return the statements that refuse a row which violates a CHECK constraint."""
-        arguments = []
+        arguments = ["pg_catalog.current_setting('search_path')"] if self._needs_path() else []
         for name in self.checked_columns():
             encrypted = self._table.encrypted.get(name)
             arguments.append(self.variable(encrypted) if encrypted else f"NEW.{quote_name(name)}")
@@ -118,19 +140,37 @@ class Constraints:
         """Return the parameters and the body of the function that gives the name of a CHECK that is violated.
 
         Constraints are text here, with operators that are not qualified: this function has a search_path of its
-        own, which the triggers cannot have, since the base table's own triggers run in them.
+        own, which the triggers cannot have, since the base table's own triggers run in them. If a CHECK calls a
+        function of a user's, the body of this may name others without their schemas. Then the first parameter is
+        the search_path of the statement, which follows PostgreSQL's own schema until the function ends. The
+        constraints are qualified then, since a role that writes chooses this path, or can make objects in it.
         """
         names = self.checked_columns()
         if not self._table.checks():
             return None
-        row = self._row([f"${number}" for number in range(1, len(names) + 1)])
+        types = [self._type(name) for name in names]
         statements = []
+        needs_path = self._needs_path()
+        if needs_path:
+            types.insert(0, "pg_catalog.text")
+            path = "pg_catalog.concat_ws(', ', 'pg_catalog', NULLIF($1, ''), 'pg_temp')"
+            statements.append(f"PERFORM pg_catalog.set_config('search_path', {path}, true);")
+        first = len(types) - len(names) + 1
+        write = _with_schemas if needs_path else str
+        row = self._row([f"${number}" for number in range(first, len(types) + 1)], write)
         for check in self._table.checks():
-            violated = f"(SELECT NOT ({check.definition}) FROM {row})"
+            violated = f"(SELECT NOT ({write(check.definition)}) FROM {row})"
             statements += if_then(violated, [f"RETURN {quote_literal(check.name)};"])
-        parameters = ", ".join(self._type(name) for name in names)
-        # Here columns are not qualified.
-        return parameters, body([], [*statements, "RETURN NULL;"], conflict="use_column")
+        # The columns in the definitions of the constraints are not qualified.
+        return ", ".join(types), body([], [*statements, "RETURN NULL;"], conflict="use_column")
+
+    def _needs_path(self) -> bool:
+        texts = [check.definition for check in self._table.checks()]
+        if not any(_QUALIFIED.search(_QUOTED.sub("quoted", text)) for text in texts):
+            return False
+        # Otherwise all of it keeps the pinned search_path, also the functions of the user's.
+        texts += [column.generated for column in self._generated().values() if column.generated]
+        return all(with_schemas(text) is not None for text in texts)
 
     def check_query(self) -> str | None:
         """Return a query that PostgreSQL can parse as long as it understands the CHECK constraints, or None."""
@@ -139,15 +179,23 @@ class Constraints:
         row = self._row([f"NULL::{self._type(name)}" for name in self.checked_columns()])
         return f"SELECT {', '.join(f'({check.definition})' for check in self._table.checks())} FROM {row}"
 
-    def _row(self, values: list[str]) -> str:
-        names = map(quote_name, self.checked_columns())
-        fields = ", ".join(f"{value} AS {name}" for value, name in zip(values, names, strict=True))
-        row = f"(SELECT {fields})"
+    def _row(self, values: list[str], write: Callable[[str], str] = str) -> str:
+        names = self.checked_columns()
         mentioned = {name for check in self._table.checks() for name in check.columns}
+        generated = {name: column for name, column in self._generated().items() if name in mentioned}
+        # A parameter has the collation of the function's call. A comparison is that of the column's collation.
+        collations = {name: self._base.column(name).collated for name in (*names, *generated)}
+        if {*collations.values()} <= {None, _DEFAULT_COLLATION}:
+            collations = {}
+
+        def field(value: str, name: str) -> str:
+            collation = collations.get(name)
+            return f"{f'({value}) COLLATE {collation}' if collation else value} AS {quote_name(name)}"
+
+        row = f"(SELECT {', '.join(map(field, values, names))})"
         made = [
-            f"({column.generated})::{column.sql_type} AS {quote_name(name)}"
-            for name, column in self._generated().items()
-            if name in mentioned
+            field(f"({write(str(column.generated))})::{column.sql_type}", name)
+            for name, column in generated.items()
         ]
         if made:
             row = f"(SELECT given.*, {', '.join(made)} FROM {row} AS given)"

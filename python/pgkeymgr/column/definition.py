@@ -4,20 +4,20 @@ from typing import NamedTuple
 
 from .catalog import Table
 from .constraints import Constraints
+from .encrypted_table import EncryptedTable
 from .expressions import Expressions
 from .quoting import quote_literal, quote_name
-from .registry import EncryptedTable
 from .sealing import Sealing
 from .triggers import ViewTriggers
 
 
 class TriggerFunction(NamedTuple):
-    """A function of a trigger, which belongs to the extension's owner and runs as whoever writes.
+    """A function of a trigger. It belongs to the extension's owner, and has the rights of the role that writes.
 
     Attributes:
         name: the function's, without its schema.
         body: in PL/pgSQL.
-        about: what it does, for its comment.
+        about: the comment of the function.
     """
 
     name: str
@@ -47,15 +47,15 @@ class Definition(Expressions):
         super().__init__(table, base, schema)
         self._constraints = Constraints(self)
 
-    def view(self, schema: str) -> str:
+    def view(self, schema: str, *, is_invoker: bool) -> str:
         """Return the statement that makes the view, or replaces it.
 
         Args:
             schema: the schema that it is in.
+            is_invoker: whether it reads the base table with the rights of its reader.
         """
         columns = ",\n    ".join(f"{self.value(name, 'b')} AS {quote_name(name)}" for name in self.columns)
-        # With privileges on columns, PostgreSQL would ask the invoker for all of them.
-        invoker = "false" if self.base.has_column_grants else "true"
+        invoker = "true" if is_invoker else "false"
         return (
             f"CREATE OR REPLACE VIEW {quote_name(schema)}.{quote_name(self.table.name)}"
             f" WITH (security_invoker = {invoker}) AS\nSELECT\n    {columns}\nFROM {self.base.qualified} AS b"
@@ -92,5 +92,5 @@ class Definition(Expressions):
         return self._constraints.check_function()
 
     def check_query(self) -> str | None:
-        """Return a query that needs what the CHECK constraints need; see ``Constraints``."""
+        """Return a query that needs the same objects as the CHECK constraints; see ``Constraints``."""
         return self._constraints.check_query()

@@ -1,10 +1,10 @@
-"""Searching in deterministic columns."""
+"""Computes the tokens by which queries search in deterministic columns."""
 
 from ..errors import DataError
 from ..key.table import TOKEN_KEY_TYPE, KeyTable
+from .encrypted_table import ColumnState
 from .forms import BYTES
 from .place import place_prefix
-from .registry import ColumnState
 from .relations import Relations
 
 
@@ -22,7 +22,7 @@ class Deterministic:
         Args:
             relation: the view, or the base table.
             column_name: a deterministic column.
-            value: as text of the column's type; None gives None.
+            value: the text of a value of the column's type; None gives None.
 
         Returns:
             One for each version of the key that decrypts, newest first.
@@ -44,20 +44,25 @@ class Deterministic:
                 encoded = f"pg_catalog.encode({encoded}, 'hex')"
             value = self._relations.converted(encoded, value, column.type)
         plaintext = bytes.fromhex(value) if column.form.kind == BYTES else value.encode()
-        current = self._keys.check_usable(
-            self._keys.lookup_family(column.family), column.family, TOKEN_KEY_TYPE, encrypt=True
+        current = self._keys.usable_current(
+            column.family, TOKEN_KEY_TYPE, encrypt=True, with_wraps=False, for_search=True
         )
         current.check_search()
         versions = self._database.read_as_owner(
             lambda: self._database.execute(
-                "SELECT id FROM {s}.key WHERE family = $1 AND state = 'enabled' ORDER BY id DESC",
+                "SELECT id FROM {s}.key WHERE family = $1 AND state = 'enabled'"
+                " ORDER BY superseded_by IS NULL DESC, created DESC",
                 ("integer", column.family),
             )
         )
         tokens = []
         for row in versions:
             record = self._keys.check_usable(
-                self._keys.lookup(row["id"], with_wraps=False), row["id"], TOKEN_KEY_TYPE, encrypt=True
+                self._keys.lookup(row["id"], with_wraps=False),
+                row["id"],
+                TOKEN_KEY_TYPE,
+                encrypt=True,
+                for_search=True,
             )
             tokens.append(self._keys.cipher(record).encrypt_deterministic(plaintext, place_prefix(column.uuid)))
         return tokens

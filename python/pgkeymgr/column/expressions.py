@@ -1,27 +1,31 @@
 """The expressions of generated SQL: values of encrypted columns read and sealed, and rows compared.
 
-A row is given by what the statement calls it: an alias, a record variable, NEW or OLD. Whether there is a value is
-asked of the datum, ``IS DISTINCT FROM NULL``: ``IS NOT NULL`` is false for a composite value with a NULL in it.
-PostgreSQL looks no operator up for that form, so it needs no qualification.
+The functions get a row by its name in the statement: an alias, a record variable, NEW or OLD. The expressions test
+for a value with ``IS DISTINCT FROM NULL``, because ``IS NOT NULL`` is false for a composite value with a NULL in
+it. PostgreSQL looks up no operator for that form, so it needs no qualification.
 """
 
+from collections.abc import Callable
+
 from .catalog import Table
+from .encrypted_table import BlindIndex, EncryptedColumn, EncryptedTable
 from .forms import BYTES, key_expression
+from .index_kinds import COMPOUND
+from .mask_forms import MASKS
 from .place import place_prefix
 from .quoting import bytes_literal, quote_literal, quote_name
-from .registry import EncryptedColumn, EncryptedTable
 from .transit import REWRITE
 
-# Of keys of these encodings, equal values have equal bytes.
+# Equal values of these encodings have equal bytes.
 _COMPARED_AS_THEY_ARE = {"integer", "uuid", "boolean", "date", "timestamp", "timestamptz", "bytea"}
-# A token's header, its nonce and some ciphertext are in them; of a large token, little has to be fetched.
-_TELLING_BYTES = 64
+# The first bytes of a token: its header, its nonce and some ciphertext. Little of a large token is fetched.
+_DISTINCT_BYTES = 64
 
 
 def image(row: str, *names: str) -> str:
     """Return the record of some columns of a row, for comparisons of their images.
 
-    A value can differ where its type calls it equal, as 1.0 and 1.00.
+    Two values can differ although their type calls them equal, as 1.0 and 1.00.
     """
     return "ROW(" + ", ".join(f"{row}.{quote_name(name)}" for name in names) + ")::pg_catalog.record"
 
@@ -43,9 +47,9 @@ class Expressions:
         """Describe the table.
 
         Args:
-            table: as registered.
+            table: the table as it is registered.
             base: the base table, as the catalog has it now.
-            schema: the extension's, quoted.
+            schema: the schema of the extension, quoted.
         """
         self.table = table
         self.base = base
@@ -53,6 +57,9 @@ class Expressions:
         own = table.own_columns()
         self.plain = {column.name: column for column in base.columns if column.name not in own}
         self.blind = table.shown_blind_indexes()
+        # The columns by which the view's triggers find a row. Ciphertexts are bound to the key's columns in any
+        # case, but without its index these may be the same in several rows.
+        self.keys = table.key_columns if base.is_identified_by(table.key_columns) else []
 
     @property
     def columns(self) -> list[str]:
@@ -70,7 +77,8 @@ class Expressions:
     def place(self, column: EncryptedColumn, row: str) -> str:
         """Return the expression of type bytea for the place that a ciphertext is bound to.
 
-        It is NULL if a column of the key is. For a deterministic column, the row has no part in it.
+        The place is NULL if a column of the key is NULL. The place of a deterministic column does not include the
+        row.
         """
         parts = [bytes_literal(place_prefix(column.uuid))]
         if not column.deterministic:
@@ -87,7 +95,9 @@ class Expressions:
 
     def open_raw(self, column: EncryptedColumn, row: str) -> str:
         """Return the expression for a decrypted value of a base table's row, text or bytea."""
-        function = "_open_bytes" if column.form.kind == BYTES else "_open_text"
+        return self._from_cipher("_open_bytes" if column.form.kind == BYTES else "_open_text", column, row)
+
+    def _from_cipher(self, function: str, column: EncryptedColumn, row: str) -> str:
         return (
             f"{self.schema}.{function}({row}.{quote_name(column.cipher)}, {self.place(column, row)},"
             f" {column.family})"
@@ -100,25 +110,45 @@ class Expressions:
     def read(self, column: EncryptedColumn, row: str) -> str:
         """Return the expression for a column's value, in whichever of the two columns of the base table it is.
 
-        It never loses the second one: who has an old snapshot, on a standby too, sees rows from before a migration
-        through the view as it is after it.
+        The view keeps both columns after a migration: a transaction with an old snapshot, also on a standby, still
+        sees rows from before the migration through it.
         """
+        return self._in_either(column, row, self.opened(column, row))
+
+    def shown(self, column: EncryptedColumn, row: str) -> str:
+        """Return the expression ``read``, or the mask of the column for roles that may not decrypt it."""
+        if column.mask is None:
+            return self.read(column, row)
+        computed = "" if column.mask in MASKS else "_computed"
+        function = f"_show{computed}_bytes" if column.form.kind == BYTES else f"_show{computed}_text"
+        raw = self._from_cipher(function, column, row)
+        return self._in_either(column, row, column.form.decoded(raw, column.sql_type, self.schema))
+
+    def _in_either(self, column: EncryptedColumn, row: str, opened: str) -> str:
         value = (
             f"CASE WHEN {row}.{quote_name(column.cipher)} IS NULL THEN {row}.{quote_name(column.name)}"
-            f" ELSE {self.opened(column, row)} END"
+            f" ELSE {opened} END"
         )
         return f"({value}) COLLATE {column.collation}" if column.collation else value
 
     def value(self, name: str, row: str) -> str:
-        """Return the expression for a column of the view, from a row of the base table."""
+        """Return the expression for a column of the view, from a row of the base table.
+
+        A role that may not decrypt a column gets its mask there, if it has one.
+        """
         encrypted = self.table.encrypted.get(name)
-        return self.read(encrypted, row) if encrypted else f"{row}.{quote_name(name)}"
+        return self.shown(encrypted, row) if encrypted else f"{row}.{quote_name(name)}"
+
+    def check_reads(self, column: EncryptedColumn, row: str) -> str:
+        """Return the expression that refuses a role that reads a column of a view's row masked."""
+        value = f"({row}.{quote_name(column.key_by)})::pg_catalog.text" if column.key_by else "NULL"
+        return f"{self.schema}._check_reads({column.family}, {value})"
 
     def seal_raw(self, column: EncryptedColumn, encoded: str, row: str) -> str:
-        """Return the expression for the ciphertext of what ``Form.encoded`` gives; NULL if the row has no key."""
+        """Return the expression for the ciphertext of a result of ``Form.encoded``; NULL if the row has no key."""
         function = "_seal_bytes" if column.form.kind == BYTES else "_seal_text"
-        if column.deterministic:
-            function = "_seal_deterministic"
+        if column.deterministic or column.is_compressed:
+            function = "_seal_deterministic" if column.deterministic else "_seal_compressed"
             if column.form.kind != BYTES:
                 encoded = f"pg_catalog.convert_to({encoded}, 'UTF8')"
         return f"{self.schema}.{function}({self.family(column, row)}, {encoded}, {self.place(column, row)})"
@@ -128,13 +158,18 @@ class Expressions:
         encoded = column.form.encoded(f"{row}.{quote_name(column.name)}", self.schema)
         return self.seal_raw(column, encoded, row)
 
+    def sealed_value(self, column: EncryptedColumn, row: str) -> str:
+        """Return the expression for the ciphertext of a value of the view's row, or NULL if it has none."""
+        return f"CASE WHEN {is_there(row, column.name)} THEN {self.sealed(column, row)} END"
+
     def resealed(self, column: EncryptedColumn, row: str) -> str:
         """Return the expression for the ciphertext of a row, encrypted again for the same row.
 
-        It is an error if it does not open there.
+        The expression raises an error if the ciphertext does not open there.
         """
+        function = "_reseal_compressed" if column.is_compressed else "_reseal"
         return (
-            f"{self.schema}._reseal({self.family(column, row)}, {row}.{quote_name(column.cipher)},"
+            f"{self.schema}.{function}({self.family(column, row)}, {row}.{quote_name(column.cipher)},"
             f" {self.place(column, row)}, {column.family})"
         )
 
@@ -146,7 +181,9 @@ class Expressions:
 
     def seal_sent(self, column: EncryptedColumn, row: str) -> str:
         """Return the expression for the ciphertext of a value that was sent."""
-        function = "_seal_sent_deterministic" if column.deterministic else "_seal_sent"
+        function = "_seal_sent"
+        if column.deterministic or column.is_compressed:
+            function = "_seal_sent_deterministic" if column.deterministic else "_seal_sent_compressed"
         return (
             f"{self.schema}.{function}({self.family(column, row)}, {row}.{quote_name(column.cipher)},"
             f" {self.place(column, row)})"
@@ -167,18 +204,52 @@ class Expressions:
         """Return the condition that a procedure wants the value of a row rewritten."""
         return f"{row}.{quote_name(column.cipher)} OPERATOR(pg_catalog.=) {bytes_literal(REWRITE)}"
 
-    def blinded(self, column: EncryptedColumn, value: str) -> str:
-        """Return the expression for the blind index of a value."""
+    def indexed(self, column: EncryptedColumn, index: BlindIndex, value: str) -> str:
+        """Return the expression for the hash or the terms of a value in one of the blind indexes of its column."""
         canonical = column.form.canonical(value, self.schema)
-        normalization = quote_literal(column.normalization or "none")
-        return f"{self.schema}._blind({column.blind_key}, {normalization}, {canonical})"
+        return f"{self.schema}.{index.function}({index.key}, {quote_literal(index.options)}, {canonical})"
+
+    def compounded(
+        self, index: BlindIndex, parts: list[EncryptedColumn], value: Callable[[EncryptedColumn], str]
+    ) -> str:
+        """Return the expression for what the values of several columns have in a compound index.
+
+        Args:
+            index: the compound index.
+            parts: its columns, in their order.
+            value: returns the expression for the value of a column.
+        """
+        # The columns may have different collations, which one array cannot have.
+        texts = ", ".join(
+            f'(({part.form.canonical(value(part), self.schema)})::pg_catalog.text COLLATE pg_catalog."default")'
+            for part in parts
+        )
+        options = quote_literal(index.options)
+        return f"{self.schema}.{index.function}({index.key}, {options}, ARRAY[{texts}])"
+
+    def index_value(self, column: EncryptedColumn, index: BlindIndex, row: str) -> str:
+        """Return the expression for the value that a row of the base table must have in a blind index."""
+        if index.kind != COMPOUND:
+            return self.indexed(column, index, self.read(column, row))
+        parts = self.table.parts(column, index.with_columns)
+        return self.compounded(index, parts, lambda part: self.read(part, row))
+
+    def has_value(self, column: EncryptedColumn, row: str) -> str:
+        """Return the condition that a row of the base table has a value in a column."""
+        return f"({' OR '.join(is_there(row, name) for name in (column.cipher, column.name))})"
+
+    def filling(self, column: EncryptedColumn, index: BlindIndex) -> tuple[str, str]:
+        """Return the condition that a row ``b`` lacks its value in a blind index, and the value."""
+        parts = (self.has_value(part, "b") for part in self.table.parts(column, index.with_columns))
+        lacks = " AND ".join([f"b.{quote_name(index.name)} IS NULL", *parts])
+        return lacks, self.index_value(column, index, "b")
 
     def is_resealed(self, column: EncryptedColumn) -> str:
         """Return the condition that an UPDATE of the base table writes another ciphertext.
 
-        It reads little of large ones, which are stored elsewhere. The first bytes have the nonce, and two
-        ciphertexts with one nonce do not both open: a writer who keeps the nonce damages the value, and its reader
-        gets an error.
+        The condition compares only the first bytes, since large ciphertexts are stored out of line. The first
+        bytes have the nonce. A writer who changes a ciphertext and keeps the nonce damages the value, and its
+        reader gets an error.
         """
         new, old = (f"{row}.{quote_name(column.cipher)}" for row in ("NEW", "OLD"))
         lengths = (
@@ -186,13 +257,13 @@ class Expressions:
             f" AND ({new} IS NOT NULL OR {old} IS NOT NULL)"
         )
         starts = (
-            f"pg_catalog.substr({new}, 1, {_TELLING_BYTES}) OPERATOR(pg_catalog.<>)"
-            f" pg_catalog.substr({old}, 1, {_TELLING_BYTES})"
+            f"pg_catalog.substr({new}, 1, {_DISTINCT_BYTES}) OPERATOR(pg_catalog.<>)"
+            f" pg_catalog.substr({old}, 1, {_DISTINCT_BYTES})"
         )
         return f"({lengths} OR {starts})"
 
     def is_moved(self, column: EncryptedColumn) -> str | None:
-        """Return the condition that an UPDATE changes what a ciphertext is bound to, or None if none can."""
+        """Return the condition that an UPDATE changes the place or key of a ciphertext, or None if none can."""
         conditions = []
         if not column.deterministic:
             for name, encoding in zip(self.table.key_columns, self.table.key_encodings, strict=True):
@@ -207,8 +278,7 @@ class Expressions:
     def same_key(self, row: str) -> str:
         """Return the condition that a row of the base table, called ``b``, has the key of another row."""
         return " AND ".join(
-            f"b.{quote_name(name)} OPERATOR(pg_catalog.=) {row}.{quote_name(name)}"
-            for name in self.table.key_columns
+            f"b.{quote_name(name)} OPERATOR(pg_catalog.=) {row}.{quote_name(name)}" for name in self.keys
         )
 
     def overriding(self) -> str:

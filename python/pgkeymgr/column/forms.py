@@ -1,7 +1,7 @@
-"""How values are written as text or bytes to be encrypted, and read back: for each type, its form.
+"""The form of each type: how its values become text or bytes to be encrypted, and are read back.
 
-What is encrypted must not depend on the settings of the session that wrote it, such as DateStyle, since another
-session reads it. The expressions are SQL.
+The encrypted text of a value must not depend on the settings of the session that wrote it, such as DateStyle,
+since another session reads it. The expressions are SQL.
 """
 
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from ..key.database import Database
 
 _TEXTS = {"text", "varchar"}
-# Their text is the same in every session.
+# The text of these types is the same in every session.
 _DIRECT = _TEXTS | {
     "bpchar", "name", "char", "int2", "int4", "int8", "numeric", "bool", "uuid", "json", "jsonb", "oid",
     "inet", "cidr", "macaddr", "macaddr8", "bit", "varbit",
 }  # fmt: skip
-# Their text means nothing to another session, or to another database.
+# The text of these types means nothing in another session or another database.
 MEANINGLESS = {
     "money", "regclass", "regcollation", "regconfig", "regdictionary", "regnamespace", "regoper", "regoperator",
     "regproc", "regprocedure", "regrole", "regtype", "refcursor", "xid", "xid8", "cid", "tid", "aclitem",
     "pg_snapshot", "txid_snapshot", "pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list",
 }  # fmt: skip
-# Values are equal exactly if their canonical texts are.
+# Values of these types are equal exactly if their canonical texts are equal.
 _COMPARABLE = _DIRECT - {"json", "jsonb"} | {"bytea", "date", "timestamp", "timestamptz", "time"}
 
 TEXT = "text"
@@ -31,23 +31,25 @@ SETTINGS = "settings"
 
 @dataclass(frozen=True)
 class Form:
-    """How the values of a type are encrypted.
+    """The form in which the values of a type are encrypted.
 
     Attributes:
         kind: TEXT, BYTES, or SETTINGS for a text that is made under fixed settings.
-        base: the name of the type, or of the one that a domain is over.
-        is_comparable: whether equal values have equal canonical texts, and only they.
-        is_read_by_settings: whether its text means one thing or another by the reader's settings, as that of an
-            array does by ``array_nulls``.
+        base: the name of the type, or of the base type of a domain.
+        is_comparable: whether values are equal exactly if their canonical texts are equal.
+        is_read_by_settings: whether the meaning of its text depends on the reader's settings, as that of an array
+            depends on ``array_nulls``.
+        is_row: whether it is a composite type, whose fields can depend on those settings.
     """
 
     kind: str
     base: str
     is_comparable: bool
     is_read_by_settings: bool
+    is_row: bool = False
 
     def encoded(self, expression: str, schema: str) -> str:
-        """Return the expression for what is encrypted: bytea for BYTES, text otherwise."""
+        """Return the expression for the plaintext of a value: bytea for BYTES, text otherwise."""
         if self.kind == BYTES:
             return f"({expression})::pg_catalog.bytea"
         if self.kind == SETTINGS:
@@ -55,9 +57,13 @@ class Form:
         return expression if self.base == "text" else f"({expression})::pg_catalog.text"
 
     def decoded(self, expression: str, type_: str, schema: str) -> str:
-        """Return the expression for a value of a type, by its qualified name, from what ``encoded`` gave."""
+        """Return the expression for a value of a type, by its qualified name, from a result of ``encoded``."""
         if type_ == ("pg_catalog.bytea" if self.kind == BYTES else "pg_catalog.text"):
             return expression
+        if self.is_row:
+            # PL/pgSQL makes no row of a text, but it makes an array of rows.
+            array = f"(ARRAY[{expression}])::pg_catalog.text"
+            return f"({schema}._from_text({array}, NULL::{type_}[]))[1]"
         if self.is_read_by_settings:
             expression = f"{schema}._from_text({expression}, NULL::{type_})"
         return f"({expression})::{type_}"
@@ -70,6 +76,14 @@ class Form:
             return f"pg_catalog.trim_scale(({expression})::pg_catalog.numeric)::pg_catalog.text"
         return self.encoded(expression, schema)
 
+    def has_one_text(self, modifier: int) -> bool:
+        """Return whether equal values have equal texts, and so equal deterministic ciphertexts.
+
+        Args:
+            modifier: the type modifier of the column. With one, all values of a numeric have the same scale.
+        """
+        return self.is_comparable and (self.base != "numeric" or modifier >= 0)
+
     @property
     def is_text(self) -> bool:
         """Whether a value is its own canonical text."""
@@ -80,16 +94,17 @@ def form_of(database: Database, type_oid: int) -> Form | None:
     """Return the form of a type.
 
     Args:
-        database: for its catalog.
-        type_oid: the type's OID.
+        database: the session whose catalog is read.
+        type_oid: the type's OID; 0 for a type that this database does not have.
 
     Returns:
         Its form, or None if its values cannot be encrypted.
     """
+    if not type_oid:
+        return None
     names: list[str] = []
     is_read_by_settings = False
     for name, is_builtin, kind in _nested(database, type_oid):
-        # Composite types are not: PL/pgSQL does not make one of a text.
         is_read_by_settings = kind in "rm" or name == "xml" or bool(names)
         names.append(name if is_builtin else "")
         if kind == "p" or (is_builtin and name in MEANINGLESS):
@@ -101,13 +116,14 @@ def form_of(database: Database, type_oid: int) -> Form | None:
     is_direct = names[-1] in _DIRECT or names[-1] == "enum"
     is_comparable = len(names) == 1 and (names[0] in _COMPARABLE or names[0] == "enum")
     base = names[0] if len(names) == 1 else ""
-    return Form(TEXT if is_direct else SETTINGS, base, is_comparable, is_read_by_settings)
+    is_row = len(names) == 1 and kind == "c"
+    return Form(TEXT if is_direct else SETTINGS, base, is_comparable, is_read_by_settings, is_row)
 
 
 def _nested(database: Database, type_oid: int) -> Iterator[tuple[str, bool, str]]:
-    # A domain's base type instead of the domain; an array, then its elements.
+    # A domain stands for its base type. The element type of an array follows the array.
     while type_oid:
-        (row,) = database.query(
+        rows = database.query(
             "SELECT t.typname::pg_catalog.text AS name, t.typtype::pg_catalog.text AS kind,"
             " t.typnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace AS builtin,"
             " t.typbasetype::pg_catalog.int8 AS base, CASE WHEN t.typcategory OPERATOR(pg_catalog.=) 'A'"
@@ -115,6 +131,10 @@ def _nested(database: Database, type_oid: int) -> Iterator[tuple[str, bool, str]
             " FROM pg_catalog.pg_type AS t WHERE t.oid OPERATOR(pg_catalog.=) $1",
             ("oid", type_oid),
         )
+        if not rows:
+            yield "", False, "p"  # the type was dropped: it has no values
+            return
+        (row,) = rows
         if row["kind"] == "d":
             type_oid = row["base"]
             continue
@@ -146,7 +166,7 @@ def key_encoding(form: Form | None) -> str | None:
     """Return how a column of a primary key becomes bytes that ciphertexts are bound to.
 
     Args:
-        form: of the column's type.
+        form: the form of the column's type.
 
     Returns:
         The name of the encoding, or None if there is none for the type.
@@ -158,8 +178,8 @@ def key_expression(encoding: str, expression: str) -> str:
     """Return the expression for the bytes of one column of a key, such that no two keys have the same bytes.
 
     Args:
-        encoding: of ``key_encoding``.
-        expression: for the value.
+        encoding: a result of ``key_encoding``.
+        expression: the expression for the value.
 
     Returns:
         The expression: bytes of a fixed length, or a length as four bytes before the bytes.
@@ -174,7 +194,7 @@ def describe_key(encodings: list[str], place: bytes) -> str:
     """Return the values of a key for people, from the bytes that ciphertexts are bound to.
 
     Args:
-        encodings: of the key's columns.
+        encodings: the encodings of the key's columns.
         place: the bytes.
 
     Returns:

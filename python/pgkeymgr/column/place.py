@@ -5,7 +5,7 @@ PLACE_PREFIX_BYTES = len(_PLACE_START) + 16
 
 
 def place_prefix(column_uuid: bytes) -> bytes:
-    """Return what ciphertexts of a column are bound to, before the row's key.
+    """Return the first part of the places of a column's values, which the row's key follows.
 
     Args:
         column_uuid: 16 bytes.

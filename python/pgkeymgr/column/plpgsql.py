@@ -17,9 +17,9 @@ def body(declarations: list[str], statements: list[str], conflict: str = "use_va
     """Return the body of a function.
 
     Args:
-        declarations: of its variables.
-        statements: at its top level.
-        conflict: what a name means that can be a variable's and a column's; FOUND is a variable, too.
+        declarations: the declarations of its variables.
+        statements: the statements at its top level.
+        conflict: the meaning of a name that both a variable and a column have; FOUND is also a variable.
     """
     lines = [f"#variable_conflict {conflict}"]
     if declarations:
@@ -36,12 +36,10 @@ def if_then(condition: str, statements: list[str], otherwise: list[str] | None =
     """Return the lines of an IF.
 
     Args:
-        condition: when the statements run.
-        statements: without any, there is no IF either.
+        condition: the condition under which the statements run.
+        statements: its statements, at least one.
         otherwise: the statements of its ELSE.
     """
-    if not statements:
-        return [] if not otherwise else if_then(f"({condition}) IS NOT TRUE", otherwise)
     lines = [f"IF {condition} THEN", *indent(statements)]
     if otherwise:
         lines += ["ELSE", *indent(otherwise)]
@@ -52,17 +50,15 @@ def if_chain(branches: list[tuple[str, list[str]]]) -> list[str]:
     """Return the lines of an IF with an ELSIF for each further condition.
 
     Args:
-        branches: the conditions, and the statements that run if theirs is the first that holds.
+        branches: pairs of a condition and its statements, at least one. The first true condition decides.
     """
     lines: list[str] = []
     for number, (condition, statements) in enumerate(branches):
         lines += [f"{'ELSIF' if number else 'IF'} {condition} THEN", *indent(statements)]
-    return [*lines, "END IF;"] if lines else []
+    return [*lines, "END IF;"]
 
 
-def raise_error(
-    sqlstate: str, message: str, *, table: str, schema: str, hint: str = "", column: str = "", constraint: str = ""
-) -> str:
+def raise_error(sqlstate: str, message: str, *, table: str, schema: str, hint: str = "", column: str = "") -> str:
     """Return the statement that raises an error about a table.
 
     Args:
@@ -71,14 +67,12 @@ def raise_error(
         table: the table's name for the client's use.
         schema: the table's schema for the client's use.
         hint: the hint, if there is something to do.
-        column: the column that it is about, if any.
-        constraint: the constraint that it is about, if any.
+        column: the column that the error is about, if any.
     """
     options = {
         "MESSAGE": message,
         "HINT": hint,
         "COLUMN": column,
-        "CONSTRAINT": constraint,
         "TABLE": table,
         "SCHEMA": schema,
     }

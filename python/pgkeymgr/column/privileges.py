@@ -1,10 +1,11 @@
-"""The privileges of a view and of its base table, kept the same."""
+"""Keeps the privileges of a view and of its base table the same."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..key.database import Database
+from ..key.shared_names import valid_name
 from .quoting import quote_name
 
 _Grant = tuple[str, str, str, bool]  # column or nothing, grantee's OID, privilege, with grant option
@@ -14,12 +15,12 @@ _NONE: _Implied = ((), ())
 
 @dataclass
 class Difference:
-    """In which privileges two relations differ.
+    """The privileges in which two relations differ.
 
     Attributes:
-        lacking: those that the target lacks.
-        excess: those that it has beyond.
-        former: those that the target would have if the source had the privileges that were remembered.
+        lacking: the privileges that the target lacks.
+        excess: the privileges that only the target has.
+        former: the privileges that the target would have if the source still had the remembered privileges.
     """
 
     lacking: set[_Grant]
@@ -57,17 +58,16 @@ def differing_privileges(
     Args:
         database: with ``search_path`` = pg_catalog.
         source: the OID of the relation with the right privileges.
-        target: the OID of the other one.
-        names: for the columns of the source, those of the target that they stand for.
-        implied: columns of the target that who may INSERT some columns may INSERT, too; and those that who may
-            UPDATE some may SELECT.
-        remembered: the privileges that the source had before, from ``privileges_by_name``; None for those that it
-            has.
+        target: the OID of the other relation.
+        names: the columns of the target, by the columns of the source.
+        implied: two lists of columns of the target: a role that may INSERT any columns may also INSERT the first
+            ones, and a role that may UPDATE any columns may also SELECT the second ones.
+        remembered: the earlier privileges of the source, from ``privileges_by_name``; None for its present ones.
 
     Returns:
         The difference.
     """
-    # In one query, so that both are of one moment: another session may grant on the first, and so on the second.
+    # One query reads both relations at one moment. Otherwise another session's GRANT could be in only one answer.
     grants = _grants(database, source, target)
     wanted = _wanted(grants[source], names, implied)
     former = wanted if remembered is None else _wanted(_by_oid(database, remembered), names, implied)
@@ -83,7 +83,7 @@ def _wanted(source: set[_Grant], names: Mapping[str, Iterable[str]], implied: _I
         if column and privilege in ("INSERT", "UPDATE"):
             needed = "INSERT" if privilege == "INSERT" else "SELECT"
             wanted |= {(each, grantee, needed, False) for each in implied[needed == "SELECT"]}
-    # Not a second time without the option of granting it on.
+    # Remove a grant without the grant option where the same grant with the option is wanted.
     return wanted - {(*grant[:3], False) for grant in wanted if grant[3]}
 
 
@@ -94,7 +94,7 @@ def privileges_by_name(database: Database, relation: int) -> list[list[Any]]:
     names = {
         str(row["oid"]): row["name"]
         for row in database.query(
-            "SELECT oid::bigint AS oid, rolname::text AS name FROM pg_roles WHERE oid = ANY ($1)",
+            f"SELECT oid::bigint AS oid, {valid_name('rolname')} AS name FROM pg_roles WHERE oid = ANY ($1)",
             ("oid[]", sorted(oids)),
         )
     }
@@ -140,7 +140,10 @@ def copy_privileges(
     difference = differing_privileges(database, source, target, names, implied)
     (row,) = database.query("SELECT $1::regclass::text AS name", ("oid", target))
     for column, grantee, privilege, _ in difference.excess:
-        run(f"REVOKE {_privilege(privilege, column)} ON {row['name']} FROM {_role(database, grantee)}")
+        # The role may have granted it to others, who have it from the owner on the other relation.
+        run(f"REVOKE {_privilege(privilege, column)} ON {row['name']} FROM {_role(database, grantee)} CASCADE")
+    if difference.excess:
+        difference = differing_privileges(database, source, target, names, implied)
     for column, grantee, privilege, grantable in sorted(difference.lacking):
         option = " WITH GRANT OPTION" if grantable else ""
         role = _role(database, grantee)
@@ -155,22 +158,22 @@ def inserters(database: Database, relation: int) -> set[str]:
 def readers_and_writers(
     database: Database, relation: int, name: str, *, has_default: bool
 ) -> tuple[set[str], set[str]]:
-    """Return who may read a column, and who may write it.
+    """Return the roles that may read a column, and those that may write it.
 
     Args:
         database: with ``search_path`` = pg_catalog.
         relation: the OID of the view.
-        name: the column's.
-        has_default: whether who writes other columns writes this one's default.
+        name: the name of the column.
+        has_default: whether the roles that write other columns also write the default of this column.
 
     Returns:
-        The OIDs of roles with SELECT, or with UPDATE of anything or DELETE, who read whole rows; and those with
-        INSERT or UPDATE. ``0`` stands for PUBLIC.
+        The OIDs of roles with SELECT, or with UPDATE of anything, which looks at whole rows; and those with INSERT
+        or UPDATE. ``0`` stands for PUBLIC.
     """
     readers, writers = set(), set()
     for column, grantee, privilege, _ in _grants(database, relation)[relation]:
         is_of_it = column in ("", name)
-        if privilege in ("UPDATE", "DELETE") or (privilege == "SELECT" and is_of_it):
+        if privilege == "UPDATE" or (privilege == "SELECT" and is_of_it):
             readers.add(grantee)
         if (privilege in ("INSERT", "UPDATE") and is_of_it) or (privilege == "INSERT" and has_default):
             writers.add(grantee)
@@ -206,5 +209,6 @@ def _privilege(privilege: str, column: str) -> str:
 def _role(database: Database, oid: str) -> str:
     if oid == "0":
         return "PUBLIC"
-    (row,) = database.query("SELECT pg_get_userbyid($1)::text AS name", ("oid", int(oid)))
+    name = valid_name("pg_get_userbyid($1)")
+    (row,) = database.query(f"SELECT {name} AS name", ("oid", int(oid)))
     return quote_name(row["name"])

@@ -11,7 +11,7 @@ def quote_name(name: str) -> str:
 
 
 def quote_literal(text: str) -> str:
-    """Return a text as a literal that means the same whatever ``standard_conforming_strings`` is."""
+    """Return a text as a literal that means the same under either value of ``standard_conforming_strings``."""
     quoted = "'" + text.replace("'", "''").replace("\\", "\\\\") + "'"
     return "E" + quoted if "\\" in text else quoted
 
@@ -25,7 +25,7 @@ def quote_body(body: str) -> str:
 
 
 def bytes_literal(value: bytes) -> str:
-    """Return bytes as an expression that means the same whatever the session's settings."""
+    """Return bytes as an expression that means the same under all settings of the session."""
     return f"pg_catalog.decode('{value.hex()}', 'hex')"
 
 
@@ -33,9 +33,9 @@ def new_name(start: str, end: str, taken: Collection[str]) -> str:
     """Make a name that PostgreSQL does not cut and that is not taken.
 
     Args:
-        start: its beginning, of which as much is kept as there is room for.
-        end: its end.
-        taken: names that it must not have.
+        start: the beginning of the name, which is cut if it is too long.
+        end: the end of the name.
+        taken: names that are not free.
 
     Returns:
         The name, at most 63 bytes in UTF-8.

@@ -1,30 +1,34 @@
 """The structure of types that encrypted values and keys depend on, remembered and compared.
 
-A ciphertext holds a value's text, and is bound to the texts of its row's key. PostgreSQL knows of neither: it
-renames a label of an enum, or adds a field to a row type, as if there were no such values. So the registry keeps
-the structure of each type, down to PostgreSQL's own types. After DDL on a type, its present structure is compared
-with the kept one, however the statement was written.
+A ciphertext holds a value's text, and is bound to the texts of its row's key. PostgreSQL does not know these
+texts: it renames a label of an enum, or adds a field to a row type, as if there were no such values. So the
+registry stores the structure of each type, down to PostgreSQL's own types. After DDL on a type, in whatever form,
+its present structure is compared with the stored one.
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..errors import UnsupportedError
 from ..key.database import Database
 from .catalog import Table
+from .encrypted_table import EncryptedTable
 from .forms import MEANINGLESS, form_of, key_encoding
-from .registry import EncryptedTable
 
-_HINT = "decrypt_column() makes the column a plain one, whose type can be changed."
+_KEYED = "keyed"
+"""The kind of the structure of a column with ``key_by``: the structures of its type and of the other column's."""
+_HINT_FOR_KEYS = "decrypt_column() makes the encrypted columns plain. The change does not affect those."
+_HINT = "Call decrypt_column(), change the type, and encrypt the column again."
 
 
 def structure(database: Database, type_oid: int, modifier: int = -1) -> list[Any]:
     """Return the structure of a type.
 
     Args:
-        database: whose catalog; with ``search_path`` = pg_catalog.
+        database: the session whose catalog is read, with ``search_path`` = pg_catalog.
         type_oid: the type's OID.
-        modifier: of the column or field that has it.
+        modifier: the type modifier of the column or field.
 
     Returns:
         Lists and texts only; the first text is the kind of the type.
@@ -74,29 +78,85 @@ def has_meaningless_part(parts: list[Any]) -> bool:
     Args:
         parts: the structure of the type.
     """
+    return any(kind == "type" and inner[0] in MEANINGLESS for kind, *inner in _with_parts(parts))
+
+
+def has_unverified_part(parts: list[Any]) -> bool:
+    """Return whether a type has a domain with a constraint that is NOT VALID.
+
+    PostgreSQL reads such values from a column, but makes none of a text.
+
+    Args:
+        parts: the structure of the type.
+    """
+    return any(
+        definition.endswith(" NOT VALID")
+        for kind, *inner in _with_parts(parts)
+        if kind == "domain"
+        for _, definition in inner[2]
+    )
+
+
+def loses_blanks(parts: list[Any]) -> bool:
+    """Return whether the text of a value has fewer blanks at its end than the value.
+
+    Args:
+        parts: the structure of the type.
+    """
+    # With a length, the value has as many blanks as it takes to fill that.
+    return _undressed(parts) == ["type", "bpchar", -1]
+
+
+def text_casts(database: Database, types: Iterable[int]) -> list[str]:
+    """Return the functions of users' casts that convert values of types to text, or from text.
+
+    The values' texts come from PostgreSQL's own conversion, but for a type with such a cast.
+
+    Args:
+        database: the session whose catalog is read, with ``search_path`` = pg_catalog.
+        types: the OIDs of the types; a domain stands for its base type.
+
+    Returns:
+        The functions' signatures, without functions of extensions.
+    """
+    rows = database.query(
+        "WITH RECURSIVE own (oid) AS (SELECT unnest($1::oid[]) UNION SELECT t.typbasetype FROM own"
+        "  JOIN pg_type AS t ON t.oid = own.oid AND t.typtype = 'd')"
+        " SELECT DISTINCT c.castfunc::regprocedure::text AS function FROM own JOIN pg_cast AS c"
+        "  ON (own.oid, 'text'::regtype) IN ((c.castsource, c.casttarget), (c.casttarget, c.castsource))"
+        # PostgreSQL's own objects have smaller OIDs.
+        " WHERE own.oid <> 'text'::regtype AND c.castmethod = 'f' AND c.oid >= 16384 AND NOT EXISTS"
+        "  (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_cast'::regclass AND d.objid = c.oid"
+        "  AND d.deptype = 'e')"
+        " ORDER BY 1",
+        ("oid[]", list(types)),
+    )
+    return [row["function"] for row in rows]
+
+
+def _with_parts(parts: list[Any]) -> Iterator[list[Any]]:
+    yield parts
     kind, *inner = parts
-    if kind == "type":
-        return inner[0] in MEANINGLESS
-    if kind == "enum":
-        return False
-    return any(map(has_meaningless_part, inner if kind == "row" else inner[:1]))
+    if kind not in ("type", "enum"):
+        for part in inner if kind == "row" else inner[:1]:
+            yield from _with_parts(part)
 
 
 def difference(old: list[Any], new: list[Any], *, is_key: bool = False) -> str | None:
     """Return the change of a type that makes texts from before unreadable, or None.
 
     Args:
-        old: the structure that it had.
-        new: the structure that it has.
-        is_key: the values themselves are still in a column of the type, and PostgreSQL has checked them: only a
-            change of their texts counts.
+        old: the stored structure of the type.
+        new: the present structure of the type.
+        is_key: whether the values are in a plain column of the type, where PostgreSQL has checked them, so that
+            only a change of their texts matters.
 
     Returns:
         A phrase.
     """
     if is_key:
         old, new = _undressed(old), _undressed(new)
-        # The encodings of the two types are compared elsewhere.
+        # Other code compares the encodings of the two types.
         return difference(old, new) if old[0] == new[0] == "enum" else None
     kind = old[0]
     if kind != new[0] or kind == "type":
@@ -134,35 +194,47 @@ class Structures:
         self._database = database
 
     def check(self, table: EncryptedTable, base: Table) -> None:
-        """Refuse what would have made values unreadable; write down all other changes.
+        """Refuse changes of types that make values unreadable, and remember all other changes.
 
         Args:
-            table: as registered.
+            table: the table as it is registered.
             base: its base table.
 
         Raises:
-            UnsupportedError: a type has changed in such a way.
+            UnsupportedError: a type has changed so that values would be unreadable.
         """
         known = self._load(table)
+        there = {column.name: column for column in base.columns}
         columns = {row["id"]: row for row in known if row["id"] is not None}
         for column in table.encrypted.values():
             row = columns[column.id]
             new = structure(self._database, row["type"], row["modifier"])
-            old = json.loads(row["structure"]) if row["structure"] else new
+            remembered = json.loads(row["structure"]) if row["structure"] else new
+            old = remembered[1] if remembered[0] == _KEYED else remembered
             if (phrase := difference(old, new)) is not None:
                 raise UnsupportedError(
-                    f'values of type {column.type} are encrypted in column "{column.name}" of {table.name}, and '
-                    f"could not be read any more: {phrase}",
+                    f'cannot change type {column.type}: column "{column.name}" of {table.name} holds encrypted '
+                    f"values of it, which would become unreadable: {phrase}",
                     hint=_HINT,
                 )
-            if old != new or not row["structure"]:
+            if (keyed_by := there.get(column.key_by or "")) is not None:
+                by = structure(self._database, keyed_by.type_oid)
+                old_by = remembered[2] if remembered[0] == _KEYED else by
+                if (phrase := difference(old_by, by, is_key=True)) is not None:
+                    raise UnsupportedError(
+                        f'cannot change type {keyed_by.type}: the values of column "{keyed_by.name}" have the '
+                        f'keys of column "{column.name}" of {table.name}, and would get other keys: {phrase}',
+                        hint=_HINT_FOR_KEYS,
+                    )
+                new = [_KEYED, new, by]
+            if remembered != new or not row["structure"]:
                 self._save("encrypted_column", "type_structure", column.id, new)
         self._check_key(table, base, next(row["structure"] for row in known if row["id"] is None))
 
     def _check_key(self, table: EncryptedTable, base: Table, remembered: str | None) -> None:
         there = {column.name: column for column in base.columns}
         if not set(table.key_columns) <= there.keys():
-            return  # which is refused elsewhere
+            return  # Ddl refuses a missing key column
         new = [structure(self._database, there[name].type_oid) for name in table.key_columns]
         old = json.loads(remembered) if remembered else new
         for name, encoding, was, now in zip(table.key_columns, table.key_encodings, old, new, strict=True):
@@ -171,9 +243,9 @@ class Structures:
                 phrase = "it has become another type"
             if phrase is not None:
                 raise UnsupportedError(
-                    f'encrypted values of {table.name} are bound to its column "{name}", of type '
-                    f"{there[name].type}, and could not be read any more: {phrase}",
-                    hint="decrypt_column() makes the encrypted columns plain ones, to which that does not matter.",
+                    f"cannot change type {there[name].type}: encrypted values of {table.name} are bound to column "
+                    f'"{name}", and would become unreadable: {phrase}',
+                    hint=_HINT_FOR_KEYS,
                 )
         if old != new or not remembered:
             self._save("encrypted_relation", "key_structures", table.id, new)

@@ -1,66 +1,75 @@
 """Values on their way from a view's trigger to the base table's, which seals them for the row as it is stored.
 
-Between the two run the triggers of the base table's owner, and a statement whose plan can be logged. Neither is to
-see the plaintext; so the ciphertext column has a ticket meanwhile: a zero byte, which no token begins with, and a
-number. The value waits here, in the memory of this backend.
+Between the two triggers, the base table's own triggers and a statement run. The triggers belong to the table's
+owner, and the plan of the statement can be logged, so neither may see the plaintext. Until the value is sealed,
+the ciphertext column has a ticket: a zero byte, with which no token begins, and a number of 8 bytes. The value
+waits here, in the memory of this backend.
 """
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
+
+from struct import Struct
 
 from ..errors import DataError
 
+TYPE_CHECKING = False  # see key/named_tuple.py
 if TYPE_CHECKING:
     from ..key.database import Database
 
 REWRITE = b"\0"
-"""What the procedures put into a ciphertext column: its trigger leaves the row as it was, the value rewritten.
+"""The mark that the procedures put into a ciphertext column: its trigger rewrites the value and keeps the row.
 
 Tickets begin with it, as no token does.
 """
 
 WAITING_MAX = 1000
-"""How many values can wait. Only those of a row that is being written do, and of rows that an error has undone."""
+"""The number of values that can wait: those of the present row, and of rows that an error has undone."""
 
-_NUMBER_BYTES = 8
+_pack_ticket = Struct(">cQ").pack
 
 
 class Transit:
     """The values that wait in one session.
 
-    A ticket keeps a value out of sight, but is no secret: who runs code in between runs it as who writes. So a
-    value is only there for the user who has left it, and in the same statement: an error can keep the trigger from
-    taking it, and then it waits while others run code.
+    A ticket hides a value, but is not a secret: code between the two triggers runs as the role that writes. So a
+    value is only available to the user who has left it, and in the same statement: an error can keep the trigger
+    from taking it, and then it waits while others run code.
+
+    Attributes:
+        waiting: the waiting values, by their tickets and the users who have left them.
+        stamp: the statement in which the values were left.
     """
 
-    def __init__(self, database: "Database") -> None:
-        self._stamp = database.stamp
+    def __init__(self, database: Database) -> None:
+        self._get_stamp = database.stamp
+        self._get_transaction = database.transaction
         self._user = database.user
-        self._waiting: dict[tuple[bytes, int], bytes] = {}
-        self._transaction = database.transaction
-        self._stamped = 0
-        self._numbered_in = 0
+        self.waiting: dict[tuple[bytes, int], bytes] = {}
+        self.stamp = 0
+        self._transaction = 0
         self._number = 0
 
     def send(self, value: bytes) -> bytes:
         """Leave a value for the base table's trigger.
 
         Args:
-            value: what is to be sealed.
+            value: the value to be sealed.
 
         Returns:
             The ticket.
         """
-        stamp, waiting = self._stamp(), self._waiting
-        if stamp != self._stamped:
-            waiting.clear()  # what rows that were undone have left
-            self._stamped = stamp
-            # Each transaction counts from one, so that a ticket does not tell what the session has done before.
-            if (transaction := self._transaction()) != self._numbered_in:
-                self._numbered_in, self._number = transaction, 0
+        stamp, waiting = self._get_stamp(), self.waiting
+        if stamp != self.stamp:
+            waiting.clear()  # values of rows that were rolled back
+            self.stamp = stamp
+            # Each transaction counts from one, so that a ticket reveals nothing: neither the time nor how much the
+            # session has written before.
+            if (transaction := self._get_transaction()) != self._transaction:
+                self._transaction, self._number = transaction, 0
         elif len(waiting) >= WAITING_MAX:
             del waiting[next(iter(waiting))]
-        self._number += 1
-        ticket = REWRITE + self._number.to_bytes(_NUMBER_BYTES, "big")
+        self._number = number = self._number + 1
+        ticket = _pack_ticket(REWRITE, number)
         waiting[ticket, self._user()] = value
         return ticket
 
@@ -74,7 +83,7 @@ class Transit:
         Raises:
             DataError: there is none, or another user or another statement has left it.
         """
-        value = self._waiting.pop((ticket, self._user()), None) if self._stamp() == self._stamped else None
+        value = self.waiting.pop((ticket, self._user()), None) if self._get_stamp() == self.stamp else None
         if value is None:
-            raise DataError("this is not a ciphertext, but stands for a value that is not there")
+            raise DataError("this is not a ciphertext: it refers to a value that another statement has sent")
         return value

@@ -1,4 +1,4 @@
-"""The views of tables with encrypted columns, their triggers and their privileges, made what they must be."""
+"""Creates and updates the views of encrypted tables, with their triggers and privileges."""
 
 import json
 from collections.abc import Callable
@@ -6,13 +6,18 @@ from typing import Any
 
 from ..errors import UnsupportedError
 from ..key.database import Rows
+from ..key.shared_names import valid_name
 from .base_table import sealed_check
 from .catalog import SEALING_TRIGGERS, Table, describe
+from .comments import Comments
 from .definition import VIEW_TRIGGERS, Definition, sealing_function, view_function
+from .dependent_objects import DependentObject, DependentObjects, check
+from .encrypted_table import EncryptedTable
+from .partitions import tree_of
 from .privileges import copy_privileges, differing_privileges, grantees, inserters, privileges_by_name
-from .quoting import quote_body, quote_literal, quote_name
-from .registry import ColumnState, EncryptedTable
+from .quoting import quote_body, quote_name
 from .relations import Relations
+from .server_errors import is_lock_timeout
 
 
 class Views:
@@ -22,9 +27,29 @@ class Views:
         self._relations = relations
         self._database = relations.database
         self._registry = relations.registry
+        self._objects = DependentObjects(relations.database)
+        self._comments = Comments(relations)
+
+    def bring_back(
+        self, table: EncryptedTable, objects: list[DependentObject], *, for_caller: bool = False
+    ) -> None:
+        """Create dropped objects again, whose definitions mean the view.
+
+        Args:
+            table: the table; ``write`` has made its view.
+            objects: from ``DependentObjects.drop``.
+            for_caller: see ``DependentObjects.create``.
+
+        Raises:
+            UnsupportedError: an object does not work with the view.
+        """
+        self._objects.create(objects, for_caller=for_caller)
+        if any(one.is_definer for one in objects):
+            # These objects read the view with their owners' rights, which decides how the view itself reads.
+            self.write(table)
 
     def write(self, table: EncryptedTable) -> None:
-        """Make the view and its triggers what the registry and the base table say.
+        """Create or replace the view and its triggers, as the registry and the base table define them.
 
         Raises:
             PrivilegeError: the owner of the table may create no view in the schema.
@@ -36,25 +61,26 @@ class Views:
             table.name = view.name
             self.take_defaults(table, view)
             if view.owner_oid != base.owner_oid:
-                # With the rights of the caller, who must have those of both owners.
+                # This runs with the rights of the caller, who must be a member of both owners.
                 database.run(f"ALTER VIEW {view.qualified} OWNER TO {quote_name(base.owner)}")
         definition = Definition(table, base, database.schema)
         self._relations.admit(base)
-        self.write_functions(table, base)
+        # Without the view, columns may have got other types, for which sessions have no plans.
+        self.write_functions(table, base, are_new=view is None)
         schema = view.schema if view else base.schema
         qualified = f"{quote_name(schema)}.{quote_name(table.name)}"
-        statement = definition.view(schema)
+        statement = definition.view(schema, is_invoker=self._is_invoker(table, base))
         if view is not None:
             self._replace(base, view, statement)
         else:
-            # Not in the place of another view, whosever it is.
+            # CREATE without OR REPLACE, so that no other view is replaced.
             self._relations.run_naming(
                 base, schema, "CREATE VIEW" + statement.removeprefix("CREATE OR REPLACE VIEW")
             )
             (row,) = database.query("SELECT $1::regclass::oid::bigint AS oid", ("text", qualified))
             table.relation = row["oid"]
             if self._relations.described(table.relation).owner_oid != base.owner_oid:
-                # Made by the caller, since the owner could not.
+                # The caller has created the view, since the owner may not create in the schema.
                 database.run(f"ALTER VIEW {qualified} OWNER TO {quote_name(base.owner)}")
         self._write_triggers(table, base, qualified)
         table.columns = definition.columns
@@ -68,15 +94,35 @@ class Views:
                     base, f"ALTER VIEW {qualified} ALTER COLUMN {quote_name(column.name)} {change}"
                 )
         if view is None:
-            self._copy_comments(table, base, qualified)
+            self._comments.copy(table, base, qualified)
             names = self._names_in_view(table, base)
             copy_privileges(database, table.base, table.relation, names, run=self._run_as(base))
             self._remember(table)
         self._write_sealing_triggers(table, base)
 
+    def _is_invoker(self, table: EncryptedTable, base: Table) -> bool:
+        """Return whether the view is to read the base table with the rights of its reader.
+
+        It is, so that policies hold. But with privileges on columns, PostgreSQL would ask the invoker for all of
+        them. And the reader of another view, which reads this one with the rights of its owner, need not have
+        privileges on the table.
+        """
+        if base.has_row_security:
+            return True
+        rows = self._database.query(
+            "SELECT FROM pg_depend AS d"
+            " JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid"
+            " JOIN pg_class AS c ON c.oid = r.ev_class AND c.relkind = 'v'"
+            " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND r.ev_class <> $1"
+            " AND NOT EXISTS (SELECT FROM pg_options_to_table(c.reloptions) AS o"
+            "  WHERE o.option_name = 'security_invoker' AND o.option_value::boolean) LIMIT 1",
+            ("oid", table.relation),
+        )
+        return not rows and not base.has_column_grants
+
     def _write_sealing_triggers(self, table: EncryptedTable, base: Table) -> None:
-        there = self._sealing_triggers(base)
-        for name, event in SEALING_TRIGGERS.items():
+        there = self._sealing_triggers(table, base)
+        for name, event in table.sealing_triggers.items():
             if name not in there:
                 function = f"{self._database.schema}.{sealing_function(event, table.id)}()"
                 self._relations.run(
@@ -86,31 +132,41 @@ class Views:
                 )
                 self._enable(base, name)
 
-    def _sealing_triggers(self, base: Table) -> dict[str, str]:
+    def _sealing_triggers(self, table: EncryptedTable, base: Table) -> dict[str, str]:
         rows = self._database.query(
-            "SELECT tgname::text AS name, tgenabled::text AS enabled FROM pg_trigger"
-            " WHERE tgrelid = $1 AND tgname = ANY ($2::text[]::name[])",
+            # The state of the trigger itself, or of that of a partition which is in another state.
+            "SELECT t.tgname::text AS name, coalesce((SELECT p.tgenabled::text FROM pg_trigger AS p"
+            "  WHERE p.tgrelid = ANY ($3) AND p.tgname = t.tgname AND p.tgenabled <> 'A' LIMIT 1), 'A') AS enabled"
+            " FROM pg_trigger AS t WHERE t.tgrelid = $1 AND t.tgname = ANY ($2::text[]::name[])",
             ("oid", base.oid),
-            ("text[]", list(SEALING_TRIGGERS)),
+            ("text[]", list(table.sealing_triggers)),
+            ("oid[]", tree_of(self._database, base)),
         )
         return {row["name"]: row["enabled"] for row in rows}
 
     def _enable(self, base: Table, name: str) -> None:
         self._relations.run(base, f"ALTER TABLE {base.qualified} ENABLE ALWAYS TRIGGER {name}")
 
-    def drop_sealing_triggers(self, base: Table) -> None:
+    def write_triggers_of_base(self, table: EncryptedTable, base: Table) -> None:
+        """Make the functions and the triggers of a base table that can have no view now."""
+        self._relations.admit(base)
+        self.write_functions(table, base)
+        self._write_sealing_triggers(table, base)
+
+    def drop_sealing_triggers(self, table: EncryptedTable, base: Table) -> None:
         """Drop the triggers of a base table that will have no encrypted columns.
 
         Args:
-            base: the table; locked.
+            table: the table as it is registered.
+            base: its base table; locked.
         """
-        for name in SEALING_TRIGGERS:
+        for name in table.sealing_triggers:
             self._relations.run(base, f"DROP TRIGGER IF EXISTS {name} ON {base.qualified}")
 
     def described(self, table: EncryptedTable) -> Table | None:
-        """Return what the catalog says of a table's view, or None if there is none now."""
+        """Return the description of a table's view from the catalog, or None if there is none now."""
         view = describe(self._database, table.relation) if table.relation != table.base else None
-        # A dump has the name, which another relation may have by now.
+        # The dump identifies the relation by its name, which another relation may have by now.
         return view if view is not None and view.kind == "v" else None
 
     def note_made(self, table: EncryptedTable) -> None:
@@ -125,8 +181,8 @@ class Views:
     def is_being_restored(self, table: EncryptedTable) -> bool:
         """Return whether this session may be restoring a table: it began before the table's row was loaded.
 
-        What a dump has of view, triggers and privileges is right once all of it is there, and the sessions of a
-        parallel restore are not to be in each other's way before.
+        The view, the triggers and the privileges of a dump are right once all of it is there, and the sessions of
+        a parallel restore are not to be in each other's way before.
         """
         (row,) = self._database.as_owner(
             lambda: self._database.execute(
@@ -151,7 +207,7 @@ class Views:
             "SELECT FROM pg_proc WHERE pronamespace = $1::regnamespace AND proname = $2"
             " AND strpos(prosrc, $3) > 0",
             ("text", self._database.schema),
-            ("text", f"_insert_{table.id}"),
+            ("text", view_function("INSERT", table.id)),
             ("text", base.qualified),
         )
         return not rows
@@ -164,7 +220,7 @@ class Views:
         base = self._relations.described(table.base)
         return (
             self._triggers(table) == VIEW_TRIGGERS.keys()
-            and self._sealing_triggers(base).keys() == SEALING_TRIGGERS.keys()
+            and self._sealing_triggers(table, base).keys() == table.sealing_triggers.keys()
         )
 
     def _triggers(self, table: EncryptedTable) -> set[str]:
@@ -172,7 +228,7 @@ class Views:
             row["name"]
             for row in self._database.query(
                 "SELECT t.tgname::text AS name FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid"
-                " WHERE t.tgrelid = $1 AND t.tgname LIKE 'pgkeymgr\\_%'"
+                " WHERE t.tgrelid = $1 AND t.tgname LIKE E'pgkeymgr\\\\_%'"
                 " AND p.pronamespace = $2::regnamespace"
                 " AND p.proname = '_' || substr(t.tgname, 10) || '_' || $3::text",
                 ("oid", table.relation),
@@ -197,13 +253,13 @@ class Views:
             self._relations.run(base, statement)
             return
 
-        # PostgreSQL wants that privilege for a view that is there, too. Nothing of the owner's is called by this,
-        # and nothing else is replaced: the view keeps its name while it is locked, and its owner.
+        # PostgreSQL requires CREATE on the schema also to replace a view. This calls no code of the owner, and
+        # replaces nothing else: the view is locked, and so keeps its name and its owner.
         def replace() -> None:
             database.run(f"LOCK TABLE {view.qualified} IN ACCESS EXCLUSIVE MODE")
             now = describe(database, view.oid)
             if now is None or (now.schema, now.name) != (view.schema, view.name):
-                raise UnsupportedError(f"{view} has another name by now")
+                raise UnsupportedError(f"{view} was renamed concurrently")
             database.run(statement)
 
         database.as_owner(replace)
@@ -222,35 +278,29 @@ class Views:
                 encrypted.default = column.default
                 self._registry.save_column(encrypted)
 
-    def write_functions(self, table: EncryptedTable, base: Table) -> None:
-        """Make the functions of the view's triggers what they must be.
+    def write_functions(self, table: EncryptedTable, base: Table, *, are_new: bool = False) -> None:
+        """Create or replace the functions of the triggers.
 
-        They belong to the extension's owner, since their schema is the extension's; they run as whoever writes.
+        They belong to the extension's owner, since their schema is the extension's. They run with the rights of
+        the role that writes.
 
         Args:
-            table: as registered.
+            table: the table as it is registered.
             base: its base table.
+            are_new: replace them also if they are the same, so that each session makes its plans again.
         """
         database = self._database
         definition = Definition(table, base, database.schema)
-        checks = definition.check_function()
         functions = definition.trigger_functions()
 
         def write() -> None:
-            self._drop_function(f"_check_{table.id}")  # its parameters may be others now
-            if checks:
-                parameters, body = checks
-                database.run(
-                    f"CREATE FUNCTION {database.schema}._check_{table.id}({parameters}) RETURNS pg_catalog.text"
-                    f" LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp"
-                    f" SET standard_conforming_strings = on AS {quote_body(body)}"
-                )
-                self._let_call(f"_check_{table.id}", "PUBLIC")
+            self._write_check(f"_check_{table.id}", definition.check_function())
             there = {
                 row["name"]: (row["source"], row["may"])
                 for row in database.query(
                     "SELECT p.proname::text AS name, p.prosrc AS source,"
-                    " EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = $3) AS may"
+                    " EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = $3)"
+                    " AND pg_get_userbyid(p.proowner) = current_user AS may"
                     " FROM pg_proc AS p WHERE p.pronamespace = $1::regnamespace AND p.proname = ANY ($2)",
                     ("text", database.schema),
                     ("text[]", [function.name for function in functions]),
@@ -258,65 +308,87 @@ class Views:
                 )
             }
             for function in functions:
-                if there.get(function.name) == ("\n" + function.body, True):
+                if not are_new and there.get(function.name) == ("\n" + function.body, True):
                     continue
                 name = f"{database.schema}.{function.name}()"
                 database.run(
                     f"CREATE OR REPLACE FUNCTION {name} RETURNS pg_catalog.trigger LANGUAGE plpgsql"
                     f" AS {quote_body(function.body)}"
                 )
+                # A role that may create functions in the schema could have made it before, and would keep it.
+                database.run(f"ALTER FUNCTION {name} OWNER TO CURRENT_USER")
                 self._let_call(function.name, quote_name(base.owner))
                 database.run(f"COMMENT ON FUNCTION {name} IS 'pgkeymgr: {function.about} of {table.id}'")
 
         database.as_owner(write)
 
+    def _write_check(self, name: str, function: tuple[str, str] | None) -> None:
+        """Create the function of the CHECK constraints again, unless it is as it should be.
+
+        A statement of another role that changes nothing must not lock it: the owner of the table would wait until
+        that role's transaction ends.
+
+        Args:
+            name: the name of the function.
+            function: its parameters and its body, or None if there are no constraints.
+        """
+        database = self._database
+        parameters, body = function or ("", "")
+        if function and database.query(
+            "SELECT FROM pg_proc AS p WHERE p.oid = to_regprocedure($1) AND p.prosrc = $2"
+            " AND pg_get_userbyid(p.proowner) = current_user"
+            " AND EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = 0)",
+            ("text", f"{database.schema}.{name}({parameters})"),
+            ("text", "\n" + body),
+        ):
+            return
+        self._drop_function(name)  # its parameters may be others now
+        if function:
+            database.run(
+                f"CREATE FUNCTION {database.schema}.{name}({parameters}) RETURNS pg_catalog.text"
+                f" LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp"
+                # Plans can be logged. A generic one has no values in it.
+                f" SET standard_conforming_strings = on SET plan_cache_mode = force_generic_plan"
+                f" AS {quote_body(body)}"
+            )
+            self._let_call(name, "PUBLIC")
+
     def _let_call(self, name: str, role: str) -> None:
-        # Nobody else, whatever the default privileges of the extension's owner are; doctor() compares.
+        # No other role may call the function, whatever the default privileges are. doctor() compares the
+        # privileges.
         self._database.query(
-            "SELECT {s}._revoke_all('pg_proc', ARRAY(SELECT p.oid FROM pg_proc AS p"
+            "SELECT {s}._revoke_all('pg_proc'::pg_catalog.regclass, ARRAY(SELECT p.oid FROM pg_proc AS p"
             " WHERE p.pronamespace = '{s}'::regnamespace AND p.proname = $1))",
             ("text", name),
         )
         self._database.run(f"GRANT EXECUTE ON FUNCTION {self._database.schema}.{name} TO {role}")
-
-    def _copy_comments(self, table: EncryptedTable, base: Table, qualified: str) -> None:
-        run = self._run_as(base)
-        (row,) = self._database.query("SELECT obj_description($1, 'pg_class') AS comment", ("oid", base.oid))
-        if row["comment"] is not None:
-            run(f"COMMENT ON VIEW {qualified} IS {quote_literal(row['comment'])}")
-        for column in base.columns:
-            if column.comment is not None and column.name in table.columns:
-                target = f"{qualified}.{quote_name(column.name)}"
-                run(f"COMMENT ON COLUMN {target} IS {quote_literal(column.comment)}")
 
     @staticmethod
     def _names_in_view(table: EncryptedTable, base: Table) -> dict[str, list[str]]:
         names = {column.name: [column.name] for column in base.columns if column.name in table.columns}
         for column in table.encrypted.values():
             names[column.cipher] = [column.name]
-            names[column.name] = [column.name]
-            if column.blind and column.blind_is_shown:
-                names[column.blind] = [column.blind]
         return names
 
     @staticmethod
     def _names_in_base(table: EncryptedTable) -> dict[str, list[str]]:
         names = {name: [name] for name in table.columns}
         for column in table.encrypted.values():
-            names[column.name] = [name for name in (column.cipher, column.name, column.blind) if name]
+            names[column.name] = [column.cipher, column.name, *column.companions]
         return names
 
     @staticmethod
     def _implied(table: EncryptedTable) -> tuple[list[str], list[str]]:
-        # A row is sealed for its key, and the defaults of encrypted columns are sealed by whoever inserts it.
+        # A row is sealed for its key, and the role that inserts the row also seals the defaults of encrypted
+        # columns.
         inserted = list(table.key_columns)
         for column in table.encrypted.values():
             if column.default is not None:
-                inserted += [name for name in (column.cipher, column.name, column.blind) if name]
+                inserted += [column.cipher, column.name, *column.companions]
         return inserted, table.key_columns
 
     def refresh_encrypted_view(self, relation: str) -> str:
-        """Make a view again what its base table needs, or bring it back.
+        """Create or update the view of a base table.
 
         Args:
             relation: the view, or the base table.
@@ -329,32 +401,35 @@ class Views:
             PrivilegeError: the current user does not own it.
         """
         table, _ = self._relations.lock_table(relation)
-        with self._relations.busy():
+        with self._relations.busy(table.base):
             is_new = self.described(table) is None
             if is_new:
                 table.relation = table.base
             self.write(table)
-            self._guard(table)
+            self.guard(table)
             self.grant_schema(table) if is_new else self.follow_privileges(table)
         return str(table.relation)
 
-    def _guard(self, table: EncryptedTable) -> None:
-        """Give a base table what it lacks after its triggers were disabled, or where DDL was not replicated."""
+    def guard(self, table: EncryptedTable) -> None:
+        """Add the triggers and constraints that a base table lacks after a restore or on a replica.
+
+        Args:
+            table: the table; the caller has locked it.
+        """
         base = self._relations.described(table.base)
-        for name, enabled in self._sealing_triggers(base).items():
+        for name, enabled in self._sealing_triggers(table, base).items():
             if enabled != "A":
                 self._enable(base, name)
         there = self._relations.names_of_constraints(base)
         for column in table.encrypted.values():
-            is_encrypted = column.state in (ColumnState.ENCRYPTED, ColumnState.ROTATING)
-            if is_encrypted and column.sealed_constraint not in there:
+            if column.is_settled and column.sealed_constraint not in there:
                 self._relations.run(base, f"ALTER TABLE {base.qualified} {sealed_check(column)}")
 
     def follow_privileges(self, table: EncryptedTable) -> None:
-        """Give the roles that have privileges on the view what they need of the base table.
+        """Give the roles that have privileges on the view the privileges on the base table that they need.
 
         Args:
-            table: whose view has the right privileges.
+            table: the table whose view has the right privileges.
 
         Raises:
             UnsupportedError: they cannot be honoured.
@@ -365,11 +440,7 @@ class Views:
             self._database, table.relation, table.base, names, self._implied(table), run=self._run_as(base)
         )
         base = self._relations.described(table.base)
-        if base.has_row_security and base.has_column_grants:
-            raise UnsupportedError(
-                f"{table.name} has encrypted columns: row-level security and privileges on single columns of it "
-                "cannot both be honoured"
-            )
+        self._relations.check_row_security(table, base)
         self.grant_schema(table)
         self._remember(table)
 
@@ -377,7 +448,7 @@ class Views:
         """Do ``follow_privileges`` after a GRANT or a REVOKE.
 
         Args:
-            table: which it was about, or its view.
+            table: the table that the statement was about, or its view.
             command: ``GRANT`` or ``REVOKE``.
             is_of_base: whether this transaction has changed privileges on the base table only.
 
@@ -397,24 +468,24 @@ class Views:
             return
         if difference.is_of_target(command, base.owner_oid):
             raise UnsupportedError(
-                f"the privileges on {base} are those on the view {table.name}",
-                hint=f"{command} them on the view; the base table follows.",
+                f"cannot change the privileges on {base}: they follow the privileges on view {table.name}",
+                hint=f"{command} the privileges on the view instead; the base table follows.",
             )
         if difference and not is_of_base:
             self.follow_privileges(table)
-        # With privileges on columns, view and triggers are others than without.
+        # The view and the triggers depend on whether there are privileges on columns.
         base = self._relations.described(table.base)
         (row,) = self._database.query(
             "SELECT 'security_invoker=true' = ANY (reloptions) AS is_invoker FROM pg_class WHERE oid = $1",
             ("oid", table.relation),
         )
-        if bool(row["is_invoker"]) == base.has_column_grants and self.is_complete(table):
+        if bool(row["is_invoker"]) is not self._is_invoker(table, base) and self.is_complete(table):
             self.write(table)
 
     def _had_before(self, table: EncryptedTable) -> bool:
         """Return whether there is no privilege on a view but those that are remembered of it."""
         remembered = self._remembered(table)
-        # The owner has all of them until the dump takes some away.
+        # The owner has all privileges until the dump revokes some.
         owner = self._relations.described(table.relation).owner
         return remembered is not None and all(
             each in remembered or each[1] == owner for each in privileges_by_name(self._database, table.relation)
@@ -434,8 +505,8 @@ class Views:
         return remembered
 
     def _remember(self, table: EncryptedTable) -> None:
-        # A dump has them with the rest of the registry: so its GRANTs on the base table, which may come before
-        # those on the view, are told from others.
+        # A dump contains the remembered privileges with the rest of the registry. A GRANT of the dump on the base
+        # table may come before the GRANT on the view, and is so distinguished from other grants.
         found = json.dumps(privileges_by_name(self._database, table.relation))
         self._database.as_owner(
             lambda: self._database.execute(
@@ -447,85 +518,98 @@ class Views:
         )
 
     def grant_schema(self, table: EncryptedTable) -> None:
-        """Let the roles that have privileges on the view call what it calls."""
-        database = self._database
+        """Let the roles that have privileges on the view call the functions that it calls."""
         base = self._relations.described(table.base)
-        writers = inserters(database, table.relation)
+        writers = inserters(self._database, table.relation)
         sequences = [column.sequence for column in base.columns if column.identity and column.sequence]
-        for role in sorted(grantees(database, table.relation)):
-            (row,) = database.query(
-                "SELECT coalesce(quote_ident(rolname), 'PUBLIC') AS name,"
+        for role, name in self.admit(grantees(self._database, table.relation)).items():
+            # An identity column of a table needs no privilege on its sequence. The default of a view does.
+            for sequence in sequences if role in writers else []:
+                self._relations.run(base, f"GRANT USAGE ON SEQUENCE {sequence} TO {name}")
+
+    def admit(self, roles: set[str]) -> dict[str, str]:
+        """Let roles call the functions that views of encrypted tables call.
+
+        Args:
+            roles: their OIDs; ``0`` is PUBLIC.
+
+        Returns:
+            Their names as SQL takes them, by their OIDs.
+        """
+        names = {}
+        for role in sorted(roles):
+            (row,) = self._database.query(
+                f"SELECT coalesce(quote_ident({valid_name('rolname')}), 'PUBLIC') AS name,"
                 " has_schema_privilege(coalesce(rolname, 'public'), $2::regnamespace::oid, 'USAGE')"
                 " AS has_usage"
                 " FROM (SELECT) AS one LEFT JOIN pg_roles ON oid = $1",
                 ("oid", int(role)),
-                ("text", database.schema),
+                ("text", self._database.schema),
             )
-            # Not again: sessions that grant on different tables would trip over the schema's one row.
+            # Sessions that grant on different tables would otherwise update the same catalog row of the schema at
+            # once.
             if not row["has_usage"]:
                 self._grant_usage(row["name"])
-            # A table's identity column needs no privilege on its sequence; a view's default does.
-            for sequence in sequences if role in writers else []:
-                self._relations.run(base, f"GRANT USAGE ON SEQUENCE {sequence} TO {row['name']}")
+            names[role] = row["name"]
+        return names
 
     def _grant_usage(self, role: str) -> None:
-        self._database.as_owner(
-            lambda: self._database.run(f"GRANT USAGE ON SCHEMA {self._database.schema} TO {role}")
-        )
+        """Let a role use the extension's schema, unless another transaction keeps the catalog row of the schema.
 
-    def check_droppable(self, table: EncryptedTable) -> None:
-        """Refuse what would drop a view that others depend on.
-
-        Raises:
-            UnsupportedError: there are some.
+        A role that grants on an encrypted table of its own can keep it for any time.
         """
-        rows = self._database.query(
-            "SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0) AS object FROM pg_depend AS d"
-            " LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid"
-            " LEFT JOIN pg_type AS t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid"
-            " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.deptype = 'n'"
-            " AND r.ev_class IS DISTINCT FROM $1 AND t.typrelid IS DISTINCT FROM $1",
-            ("oid", table.relation),
-        )
-        if rows:
-            raise UnsupportedError(
-                f"the view {table.name} would be made anew, and with it would go: "
-                + ", ".join(row["object"] for row in rows)
+        grant = f"GRANT USAGE ON SCHEMA {self._database.schema} TO {role}"
+        try:
+            with self._relations.short_waits():
+                self._database.as_owner(lambda: self._database.run(grant))
+        except Exception as error:
+            if not is_lock_timeout(error):
+                raise
+            self._database.warn(
+                f"role {role} cannot use schema {self._database.schema} yet: another transaction is changing the "
+                "privileges on it",
+                "Call refresh_encrypted_view(), or let an administrator run: " + grant,
             )
 
     def drop_column(self, table: EncryptedTable, base: Table, name: str) -> None:
         """Drop a column of the base table, which the view has.
 
         Args:
-            table: locked.
+            table: the table, which the caller has locked.
             base: its base table.
             name: the column's.
 
         Raises:
-            UnsupportedError: something depends on the view, which can lose a column only if it is created again.
+            UnsupportedError: an object uses the column, or cannot be created again for the view without it.
         """
-        self.check_droppable(table)
         view = self._relations.described(table.relation)
+        objects = self._objects.of_relation(table.relation)
+        check(objects, [name])
+        dropped = self._objects.drop(objects)
         self._relations.run(base, f"DROP VIEW {view.qualified}")
         self._relations.run(base, f"ALTER TABLE {base.qualified} DROP COLUMN {quote_name(name)}")
         table.relation = table.base
         table.columns = [each for each in table.columns if each != name]
         self.write(table)
+        self.bring_back(table, dropped)
 
     def drop_functions(self, table: EncryptedTable) -> None:
-        """Drop the functions of the view's triggers."""
+        """Drop the functions of a table's triggers."""
+        self.drop_functions_of(table.id)
+
+    def drop_functions_of(self, table_id: int) -> None:
+        """Drop the functions of the triggers of a table that is given by its id, as far as they exist."""
 
         def drop() -> None:
-            names = [view_function(event, table.id) for event in VIEW_TRIGGERS.values()]
-            names += [sealing_function(event, table.id) for event in SEALING_TRIGGERS.values()]
-            for name in names:
-                self._database.run(f"DROP FUNCTION {self._database.schema}.{name}() CASCADE")
-            self._drop_function(f"_check_{table.id}")
+            names = [view_function(event, table_id) for event in VIEW_TRIGGERS.values()]
+            names += [sealing_function(event, table_id) for event in SEALING_TRIGGERS.values()]
+            for name in (*names, f"_check_{table_id}"):
+                self._drop_function(name)
 
         self._database.as_owner(drop)
 
     def _drop_function(self, name: str) -> None:
-        # CASCADE, since others may call the function, and a view of theirs that does would be in everybody's way.
+        # A view of another role may call the function, and must not keep it from being dropped: hence CASCADE.
         for row in self._database.query(
             "SELECT p.oid::regprocedure::text AS function FROM pg_proc AS p"
             " WHERE p.pronamespace = '{s}'::regnamespace AND p.proname = $1",

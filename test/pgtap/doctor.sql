@@ -10,8 +10,9 @@ CREATE TEMP TABLE findings AS SELECT row_number() OVER () AS line, d.* FROM doct
 SELECT set_eq(
     'SELECT DISTINCT check_name FROM findings',
     $$VALUES ('root_key'), ('root_key_fingerprint'), ('root_key_location'), ('logging'), ('core_dumps'), ('swap'), ('tls'),
-    ('libraries'), ('key_expiry'), ('key_use'), ('key_numbers'), ('columns_unfinished'), ('column_writes'),
-    ('plaintext_left'), ('standby'), ('roles'),
+    ('libraries'), ('encoding'), ('key_expiry'), ('key_use'), ('key_numbers'), ('key_nodes'), ('columns_unfinished'),
+    ('blind_indexes'), ('searches'), ('column_tables'), ('column_writes'),
+    ('event_triggers'), ('plaintext_left'), ('standby'), ('roles'),
     ('audit_trail')$$,
     'each check has a row'
 );

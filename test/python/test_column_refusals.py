@@ -13,10 +13,8 @@ from psycopg import errors
 @pytest.fixture(scope="module")
 def database(cluster: Cluster) -> Iterator[Cluster]:
     """The shared cluster, with a database of its own for the extension."""
-    cluster.create_database("refusals")
-    yield cluster
-    with cluster.connect() as connection:
-        connection.execute("DROP DATABASE refusals WITH (FORCE)")
+    with cluster.temporary_database("refusals"):
+        yield cluster
 
 
 @pytest.fixture
@@ -90,18 +88,14 @@ def test_text_in_a_database_without_an_encoding(cluster: Cluster) -> None:
 
 def test_another_schema_in_one_session(cluster: Cluster) -> None:
     """The functions that a session has loaded belong to the schema that they were loaded for."""
-    cluster.create_database("moved", schema="first")
-    try:
-        with cluster.connect("moved") as connection:
-            connection.execute("SELECT first.token_encrypt(first.create_data_key('k'), 'x')")
-            connection.execute("DROP EXTENSION pgkeymgr")
-            connection.execute("CREATE SCHEMA second")
-            connection.execute("CREATE EXTENSION pgkeymgr SCHEMA second")
-            connection.execute("SELECT second.create_data_key('k')")
-            assert value(connection, "SELECT second.token_decrypt(second.token_encrypt('k', 'y'))") == b"y"
-    finally:
-        with cluster.connect() as connection:
-            connection.execute("DROP DATABASE moved WITH (FORCE)")
+    with cluster.temporary_database("moved", schema="first"), cluster.connect("moved") as connection:
+        connection.execute("SELECT first.token_encrypt(first.create_data_key('k'), 'x')")
+        connection.execute("SELECT first.destroy_data_key(id, name) FROM first.data_keys")
+        connection.execute("DROP EXTENSION pgkeymgr")
+        connection.execute("CREATE SCHEMA second")
+        connection.execute("CREATE EXTENSION pgkeymgr SCHEMA second")
+        connection.execute("SELECT second.create_data_key('k')")
+        assert value(connection, "SELECT second.token_decrypt(second.token_encrypt('k', 'y'))") == b"y"
 
 
 def test_the_expiry_of_a_key_is_moved(admin: Connection) -> None:

@@ -82,7 +82,7 @@ class Statement(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Run it; how it ended is told by ``finish``."""
+        """Run it; ``finish`` returns its outcome."""
         try:
             self._found = rows(self._connection, self._sql)
         except Exception as error:
@@ -246,7 +246,7 @@ def test_a_deletion_waits_and_looks_again(account: Connection, connect: Connect)
     assert rows(account, "SELECT id, pin FROM account") == [(2, "other")]
 
 
-def test_a_row_deleted_meanwhile_is_not_updated(account: Connection, connect: Connect) -> None:
+def test_a_row_that_another_session_deletes_is_not_updated(account: Connection, connect: Connect) -> None:
     other, writer = connect(), connect()
     other.execute("BEGIN")
     other.execute("DELETE FROM account WHERE id = 1")
@@ -413,7 +413,7 @@ def opens(connection: Connection, table: str, column: str = "ssn") -> None:
 
 @pytest.mark.parametrize("migrated", [True, False])
 def test_referential_actions_move_values(admin: Connection, connect: Connect, migrated: bool) -> None:
-    """They run as the table's owner, whoever deletes or changes the row that is referred to."""
+    """They run as the table's owner, whichever role deletes or changes the row that is referred to."""
     admin.execute(
         "CREATE TABLE tenant (id integer PRIMARY KEY); INSERT INTO tenant VALUES (0), (1), (2), (3);"
         "CREATE TABLE doc (tenant integer DEFAULT 0 REFERENCES tenant ON UPDATE CASCADE ON DELETE SET DEFAULT,"
@@ -637,7 +637,7 @@ def test_composite_values_and_null(admin: Connection) -> None:
 # encrypt_column and the procedures
 
 
-def test_what_a_column_keeps(admin: Connection, connect: Connect) -> None:
+def test_a_column_keeps_its_place_comment_and_privileges(admin: Connection, connect: Connect) -> None:
     """Its place, its comment, its statistics target and the privileges on it; with rows, and without."""
     looks = (
         "SELECT attnum, attname, attstattarget, col_description(attrelid, attnum) FROM pg_attribute"
@@ -702,19 +702,19 @@ def test_an_owner_whose_table_has_a_trigger(connect: Connect, procedure: str) ->
 REFUSED = {
     "generated": "k integer GENERATED ALWAYS AS (n + 1) STORED PRIMARY KEY, n integer, s text",
     "key_by": "id integer PRIMARY KEY, n integer, k integer GENERATED ALWAYS AS (n + 1) STORED, s text",
-    "takes no NULL": "id integer PRIMARY KEY, k integer, s never_null",
-    "takes no NULL, by CHECK": "id integer PRIMARY KEY, k integer, s some_text",
+    "does not accept NULL": "id integer PRIMARY KEY, k integer, s never_null",
+    "does not accept NULL, by CHECK": "id integer PRIMARY KEY, k integer, s some_text",
 }
 
 
 @pytest.mark.parametrize("why", REFUSED)
-def test_refused(admin: Connection, why: str) -> None:
+def test_columns_that_cannot_be_null_or_are_generated_are_refused(admin: Connection, why: str) -> None:
     admin.execute(
         "CREATE DOMAIN never_null AS text NOT NULL; CREATE DOMAIN some_text AS text CHECK (VALUE IS NOT NULL)"
     )
     rows(admin, f"CREATE TABLE odd ({REFUSED[why]})")
     by = ", key_by => 'k'" if why == "key_by" else ""
-    match = "takes no NULL" if "NULL" in why else "is generated"
+    match = "does not accept NULL" if "NULL" in why else "is generated"
     with pytest.raises(errors.FeatureNotSupported, match=match):
         rows(admin, f"SELECT encrypt_column('odd', 's'{by})")
     assert value(admin, "SELECT relkind::text FROM pg_class WHERE relname = 'odd'") == "r"

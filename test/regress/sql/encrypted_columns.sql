@@ -24,7 +24,8 @@ SELECT encrypt_column('customer', 'ssn');
 SELECT encrypt_column('customer', 'email');
 CALL migrate_column('customer', 'ssn');
 CALL migrate_column('customer', 'email', batch_size => 2);
-SELECT * FROM encrypted_columns ORDER BY column_name DESC;
+SELECT relation, column_name, data_type, base_relation, key_name, mode, key_by, blind_index, state
+    FROM encrypted_columns ORDER BY column_name DESC;
 SELECT attname, atttypid::regtype FROM pg_attribute
 WHERE attrelid = 'customer_encrypted'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum;
 
@@ -72,6 +73,7 @@ CALL decrypt_column('customer', 'email');
 \d customer
 SELECT * FROM customer ORDER BY id;
 DROP TABLE customer;
+ALTER EVENT TRIGGER pgkeymgr_keep_keys DISABLE;  -- the keys are not needed any more
 DROP EXTENSION pgkeymgr, plpython3u;
 DROP OWNED BY regress_clerk;
 DROP SCHEMA pgkeymgr;

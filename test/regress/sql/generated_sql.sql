@@ -29,12 +29,14 @@ RESET search_path;
 CREATE FUNCTION without_uuid(text) RETURNS text LANGUAGE sql AS $$
     SELECT regexp_replace($1, '(?<=''|\\x)636f6c756d6e[0-9a-f]{32}', '<column and uuid>', 'g')
 $$;
-SELECT without_uuid(pg_get_viewdef('patient'::regclass, true));
+-- Before PostgreSQL 16, pg_get_viewdef() writes the alias of the only table before each column.
+SELECT regexp_replace(without_uuid(pg_get_viewdef('patient'::regclass, true)), '\mb\.', '', 'g');
 \d patient
 \d patient_encrypted
 SELECT format(E'-- %s\n%s', proname, without_uuid(prosrc)) FROM pg_proc
 WHERE pronamespace = 'pgkeymgr'::regnamespace AND proname ~ '_1$' ORDER BY proname;
 DROP TABLE patient_encrypted CASCADE;
 DROP FUNCTION without_uuid;
+ALTER EVENT TRIGGER pgkeymgr_keep_keys DISABLE;  -- the keys are not needed any more
 DROP EXTENSION pgkeymgr, plpython3u;
 DROP SCHEMA pgkeymgr;

@@ -1,0 +1,84 @@
+"""Further ways in which triggers insert their whole row elsewhere; see test_row_triggers.py for the plain ones."""
+
+from collections.abc import Iterator
+
+import pytest
+from cluster import Cluster
+from conftest import rows
+from pgkeymgr.column import obstacles
+from psycopg import errors
+
+COPIES = {
+    "parameter": "EXECUTE 'INSERT INTO history SELECT $1.*' USING NEW;",
+    "variable": "r := NEW; INSERT INTO history VALUES (r.*);",
+    "variable in parentheses": "r = (NEW) ; INSERT INTO history SELECT (R).*;",
+    "variable by select": "SELECT NEW.* INTO STRICT r; INSERT INTO history VALUES (r.*);",
+    "text": "INSERT INTO history SELECT (NEW::text::history).*;",
+    "populated": "INSERT INTO history SELECT * FROM jsonb_populate_record(NULL::history, to_jsonb(NEW));",
+}
+REFUSED_BODIES = (
+    ("DECLARE r history := NEW; BEGIN INSERT INTO history VALUES (r.*); END", False),
+    ("INSERT INTO h SELECT * FROM hstore_populate_record(NULL::h, hstore(OLD) - 'x')", False),
+    ("INSERT INTO h SELECT * FROM json_populate_recordset(NULL::h, json_agg(NEW.*))", False),
+    ("INSERT INTO h TABLE new_rows", True),
+)
+ACCEPTED_BODIES = (
+    ("INSERT INTO h TABLE other", False),
+    ("INSERT INTO h SELECT * FROM jsonb_populate_record(NULL::h, NEW.payload)", False),
+    ("INSERT INTO h SELECT to_jsonb(NEW.*)", False),
+    ("r := NEW; INSERT INTO h VALUES (r.note)", False),
+    ("r := NEW.payload; INSERT INTO h VALUES (r.*)", False),
+    ("r := to_jsonb(NEW); INSERT INTO h VALUES (r)", False),
+    ("EXECUTE 'INSERT INTO h VALUES ($1)' USING NEW.note", False),
+)
+LONG_BODIES = (
+    "x := " + "+" * 50000 + " new" + " " * 50000,
+    "".join(f"x{number} := new; " for number in range(20000)),
+    "a " * 50000,
+    "(new::" * 50000,
+    "populate_record( " * 20000,
+    "insert into x $1 . " * 20000,
+    "select new . * " * 20000,
+)
+
+
+@pytest.fixture(scope="module")
+def database(cluster: Cluster) -> Iterator[Cluster]:
+    with cluster.temporary_database("row_copies"):
+        yield cluster
+
+
+def test_triggers_that_copy_whole_rows_are_refused(database: Cluster) -> None:
+    """The history would lack the value, or the table would take no writes."""
+    with database.connect("row_copies") as admin:
+        rows(admin, "SET search_path = public, pgkeymgr")
+        rows(admin, "CREATE TABLE t (id serial PRIMARY KEY, s text)")
+        rows(admin, "CREATE TABLE history (id integer, s text)")
+        for name, statements in COPIES.items():
+            rows(
+                admin,
+                "CREATE OR REPLACE FUNCTION copy_row() RETURNS trigger LANGUAGE plpgsql AS $f$"
+                f" DECLARE r history; BEGIN {statements} RETURN NEW; END $f$",
+            )
+            trigger = "TRIGGER copying AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION copy_row()"
+            rows(admin, f"CREATE OR REPLACE {trigger}")
+            rows(admin, f"INSERT INTO t (s) VALUES ('{name}')")
+            assert rows(admin, f"SELECT s FROM history WHERE s = '{name}'") == [(name,)]
+            with pytest.raises(errors.FeatureNotSupported, match="inserts whole rows elsewhere"):
+                rows(admin, "SELECT encrypt_column('t', 's')")
+
+
+@pytest.mark.parametrize(("source", "has_tables"), REFUSED_BODIES)
+def test_bodies_that_copy(source: str, *, has_tables: bool) -> None:
+    assert obstacles._copies_rows(source, has_transition_tables=has_tables)
+
+
+@pytest.mark.parametrize(("source", "has_tables"), ACCEPTED_BODIES)
+def test_bodies_that_do_not_copy(source: str, *, has_tables: bool) -> None:
+    assert not obstacles._copies_rows(source, has_transition_tables=has_tables)
+
+
+def test_long_bodies_take_no_long_time() -> None:
+    """Time that grows with the square of the length would be hours for these."""
+    for source in LONG_BODIES:
+        obstacles._copies_rows(source, has_transition_tables=True)

@@ -10,7 +10,21 @@ from collections.abc import Callable, Iterable
 from ..errors import CanceledError
 from ..key.audit import Audit
 from ..key.database import Database
-from . import columns, connections, keys, log, machine, replication, roles, root_key, software, trail
+from . import (
+    columns,
+    connections,
+    event_triggers,
+    keys,
+    log,
+    machine,
+    nodes,
+    replication,
+    roles,
+    root_key,
+    searches,
+    software,
+    trail,
+)
 from .finding import ERROR, NOTICE, OK, WARNING, Context, Finding, explain
 
 Check = Callable[[Context], Iterable[Finding]]
@@ -24,11 +38,17 @@ CHECKS: dict[str, Check] = {
     "swap": machine.check_swap,
     "tls": connections.check_tls,
     "libraries": software.check_libraries,
+    "encoding": software.check_encoding,
     "key_expiry": keys.check_expiry,
     "key_use": keys.check_use,
     "key_numbers": keys.check_numbers,
+    "key_nodes": nodes.check_nodes,
     "columns_unfinished": columns.check_unfinished,
+    "blind_indexes": columns.check_blind_indexes,
+    "searches": searches.check_searches,
+    "column_tables": columns.check_tables,
     "column_writes": columns.check_writes,
+    "event_triggers": event_triggers.check_event_triggers,
     "plaintext_left": columns.check_plaintext,
     "standby": replication.check_standby,
     "roles": roles.check_roles,

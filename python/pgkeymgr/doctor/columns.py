@@ -1,36 +1,67 @@
 """Finds encrypted columns with an unfinished procedure, and plaintext that remains beside encrypted columns."""
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
-from ..column.catalog import SEALING_TRIGGERS
-from .finding import NOTICE, WARNING, Context, Finding, join_names
+from .. import __version__
+from ..column.catalog import OWN_TRIGGERS, describe
+from ..column.derived_plaintext import Copy, derived_plaintext
+from ..column.quoting import quote_literal
+from ..column.registry import Registry
+from ..column.unregistered import unregistered_tables
+from ..documents import page
+from ..key.database import Database
+from ..key.shared_names import valid_name
+from .finding import ERROR, NOTICE, WARNING, Context, Finding, join_names
 
-_PROCEDURES = {"migrating": "migrate_column", "rotating": "rotate_column", "decrypting": "decrypt_column"}
+_PROCEDURES = {
+    "migrating": "migrate_column",
+    "rotating": "rotate_column",
+    "decrypting": "decrypt_column",
+    "indexing": "build_blind_index",
+    "reindexing": "rotate_blind_index",
+}
 
-_DOCUMENT = "docs/encrypted-columns.md, What is left of the old plaintext"
+_STATES = {"indexing": "the blind index is being built", "reindexing": "the blind index gets another key"}
+"""How a state is described, where its name does not say it."""
+
+_DOCUMENT = f"{page('encrypted-columns.md')}, What is left of the old plaintext"
 
 
 def check_unfinished(context: Context) -> Iterator[Finding]:
-    """Find the columns whose procedure must be called again."""
+    """Find the columns whose procedure must be called again, and the tables that an update has left."""
+    yield from _find_views_of_other_versions(context)
     is_standby = context.is_standby()
     for row in context.rows(
-        "SELECT c.id, c.column_name::text AS name, c.state::text AS state,"
-        " coalesce(v.oid::pg_catalog.regclass::text, r.base::text) AS relation,"
-        " pg_catalog.quote_literal(coalesce(v.oid::pg_catalog.regclass::text, r.base::text)) AS literal,"
-        " pg_catalog.quote_literal(c.column_name::text) AS column_literal,"
-        " o.rows_done, GREATEST(o.rows_total, o.rows_done) AS rows_total,"
-        " pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) o.started)::text"
-        " AS age"
-        " FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
-        " ON r.id OPERATOR(pg_catalog.=) c.relation_id"
-        " JOIN pg_catalog.pg_class AS b ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
-        " LEFT JOIN pg_catalog.pg_class AS v ON v.oid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid"
-        " LEFT JOIN {s}.column_operation AS o ON o.column_id OPERATOR(pg_catalog.=) c.id"
-        " WHERE c.state::text OPERATOR(pg_catalog.<>) 'encrypted' ORDER BY c.id"
+        """
+        SELECT
+            c.id, c.column_name::text AS name,
+            CASE WHEN c.state::text <> 'encrypted' THEN c.state::text
+                WHEN n.column_id IS NOT NULL THEN 'reindexing' ELSE 'indexing' END AS state,
+            CASE WHEN c.state::text = 'encrypted' THEN coalesce(n.kind, CASE WHEN NOT t.is_filled THEN t.kind END)
+                END AS kind,
+            coalesce(v.oid::regclass::text, r.base::text) AS relation,
+            quote_literal(coalesce(v.oid::regclass::text, r.base::text)) AS literal,
+            quote_literal(c.column_name::text) AS column_literal, o.rows_done,
+            GREATEST(o.rows_total, o.rows_done) AS rows_total,
+            date_trunc('second', clock_timestamp() - o.started)::text AS age
+        FROM {s}.encrypted_column AS c
+        JOIN {s}.encrypted_relation AS r ON r.id = c.relation_id
+        JOIN pg_class AS b ON b.oid = r.base::oid
+        LEFT JOIN pg_class AS v ON v.oid = r.relation::oid
+        LEFT JOIN {s}.column_operation AS o ON o.column_id = c.id
+        LEFT JOIN {s}.encrypted_terms AS t ON t.column_id = c.id AND NOT (t.is_successor OR t.is_filled)
+        LEFT JOIN {s}.encrypted_terms AS n ON n.column_id = c.id AND n.is_successor
+        WHERE c.state::text <> 'encrypted' OR NOT c.blind_is_filled OR NOT t.is_filled OR n.column_id IS NOT NULL
+        ORDER BY c.id
+        """
     ):
         procedure = _PROCEDURES[row["state"]]
-        call = f"CALL {procedure}({row['literal']}, {row['column_literal']});"
+        kind = f", kind => '{row['kind']}'" if row["kind"] not in (None, "equality") else ""
+        call = f"CALL {procedure}({row['literal']}, {row['column_literal']}{kind});"
         if row["rows_total"] is None:
             progress = f"{procedure}() has not been called"
         else:
@@ -43,7 +74,7 @@ def check_unfinished(context: Context) -> Iterator[Finding]:
         yield Finding(
             NOTICE if sessions or is_standby else WARNING,
             f"{row['relation']}.{row['name']}",
-            f"the column is {row['state']}: {progress}",
+            f"{_STATES.get(row['state'], 'the column is ' + row['state'])}: {progress}",
             "Wait until the procedure has finished."
             if sessions
             else f"On the primary: {call}"
@@ -52,59 +83,175 @@ def check_unfinished(context: Context) -> Iterator[Finding]:
         )
 
 
+def _find_views_of_other_versions(context: Context) -> Iterator[Finding]:
+    for row in context.rows(
+        """
+        SELECT coalesce(v.oid::regclass::text, r.base::text) AS relation, r.made_by
+        FROM {s}.encrypted_relation AS r
+        JOIN pg_class AS b ON b.oid = r.base::oid
+        LEFT JOIN pg_class AS v ON v.oid = r.relation::oid
+        WHERE r.made_by <> $1
+        ORDER BY r.id
+        """,
+        ("text", __version__),
+    ):
+        yield Finding(
+            ERROR,
+            row["relation"],
+            f"its view and triggers are those of version {row['made_by']}: the update of the extension is not "
+            "finished",
+            "SELECT finish_update();",
+        )
+
+
 def _find_sessions(context: Context, column_id: int, procedure: str) -> list[str]:
-    # A procedure holds the column's lock during a batch. Between two batches, only its text identifies it.
+    # A procedure has locked a column's turn and the table during a batch. Between two batches, only its text
+    # identifies it.
     return [
         str(row["pid"])
         for row in context.rows(
-            "SELECT a.pid FROM pg_catalog.pg_stat_activity AS a WHERE a.datname OPERATOR(pg_catalog.=)"
-            " pg_catalog.current_database() AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() AND ("
-            " (a.state OPERATOR(pg_catalog.=) 'active' AND pg_catalog.strpos(pg_catalog.lower(a.query), $2)"
-            "  OPERATOR(pg_catalog.>) 0) OR EXISTS (SELECT FROM pg_catalog.pg_locks AS l"
-            "  WHERE l.pid OPERATOR(pg_catalog.=) a.pid AND l.locktype OPERATOR(pg_catalog.=) 'advisory'"
-            "  AND l.classid::bigint OPERATOR(pg_catalog.=)"
-            "   (pg_catalog.hashtext('pgkeymgr encrypted_column')::bigint OPERATOR(pg_catalog.&) 4294967295)"
-            "  AND l.objid::bigint OPERATOR(pg_catalog.=) $1 AND l.objsubid OPERATOR(pg_catalog.=) 2)) ORDER BY 1",
+            """
+            SELECT a.pid
+            FROM pg_stat_activity AS a
+            WHERE a.datname = current_database()
+                AND a.pid <> pg_backend_pid()
+                AND ((a.state = 'active' AND strpos(lower(a.query), $2) > 0) OR (
+                    EXISTS (
+                        SELECT FROM pg_locks AS l
+                        WHERE l.pid = a.pid
+                            AND l.relation = '{s}.column_turn'::regclass
+                            AND l.mode = 'RowShareLock'
+                    )
+                    AND EXISTS (
+                        SELECT FROM pg_locks AS l
+                        JOIN {s}.encrypted_column AS c ON c.id = $1
+                        JOIN {s}.encrypted_relation AS r ON r.id = c.relation_id
+                        WHERE l.pid = a.pid AND r.base::oid IN (l.relation, pg_partition_root(l.relation)::oid)
+                    )
+                ))
+            ORDER BY 1
+            """,
             ("integer", column_id),
             ("text", procedure),
         )
     ]
 
 
+def check_blind_indexes(context: Context) -> Iterator[Finding]:
+    """Find the blind indexes for which PostgreSQL has no index, so that a search reads the whole table."""
+    for row in context.rows(
+        """
+        SELECT
+            coalesce(v.oid::regclass::text, r.base::text) AS relation, c.column_name::text AS name,
+            quote_literal(coalesce(v.oid::regclass::text, r.base::text)) AS literal,
+            quote_literal(c.column_name::text) AS column_literal, n.kind
+        FROM {s}.encrypted_column AS c
+        JOIN {s}.encrypted_relation AS r ON r.id = c.relation_id
+        CROSS JOIN LATERAL (
+            SELECT c.blind_column, c.blind_is_shown, 'equality' UNION ALL
+            SELECT t.terms_column, t.is_shown, t.kind FROM {s}.encrypted_terms AS t
+            WHERE t.column_id = c.id AND NOT t.is_successor
+        ) AS n (name, is_shown, kind)
+        JOIN pg_attribute AS a ON a.attrelid = r.base::oid AND a.attname = n.name
+        LEFT JOIN pg_class AS v ON v.oid = r.relation::oid
+        WHERE n.is_shown AND NOT EXISTS (
+            SELECT FROM pg_index AS i WHERE i.indrelid = r.base::oid AND i.indkey[0] = a.attnum AND i.indisvalid
+        )
+        ORDER BY c.id, n.kind
+        """
+    ):
+        yield Finding(
+            NOTICE,
+            f"{row['relation']}.{row['name']}",
+            f"its {'' if row['kind'] == 'equality' else row['kind'] + ' '}blind index has no index: each search"
+            " reads the whole table",
+            f"In psql: SELECT blind_index_statements({row['literal']}, {row['column_literal']}) \\gexec",
+        )
+
+
+def check_tables(context: Context) -> Iterator[Finding]:
+    """Find encrypted tables that do not exist here, and tables with ciphertext that are not registered."""
+    lost_tables = Registry(context.database).lost_tables()
+    for lost in lost_tables:
+        # A dropped table is not a fault: dropped_encrypted_columns lists it.
+        if not lost.is_dropped:
+            yield Finding(
+                NOTICE,
+                f"table {lost.name}",
+                f"the base table {lost.base} does not exist: a dump had other tables only, or the table was "
+                "dropped where event triggers do not fire; the keys of its columns are not destroyed without "
+                "force",
+                "Restore a dump of the whole database. If nothing needs the values of the table any more: "
+                f"SELECT forget_dropped_table({lost.id});",
+            )
+    for oid, found in groupby(unregistered_tables(context.database), key=attrgetter("oid")):
+        tables = list(found)
+        base = context.database.as_owner(partial(describe, context.database, oid))
+        names = [column.name for column in base.columns] if base is not None else []
+        alike = [lost for lost in lost_tables if lost.is_like(names)]
+        columns = [table.cipher for table in tables]
+        ciphers = [name for name in columns if any(name in lost.ciphers for lost in alike)] or columns
+        views = [table.view for table in tables if table.view]
+        unless = f", but for {views[0]}, which has lost its triggers: do not write through it" if views else ""
+        yield Finding(
+            WARNING,
+            tables[0].name,
+            f"the table has ciphertext in {join_names(ciphers)}, and is not registered as an encrypted table: no "
+            f"view decrypts it{unless}",
+            f"If a tool has put it in the place of the dropped table {alike[0].base}: "
+            f"SELECT adopt_encrypted_table({quote_literal(tables[0].name)}); If it is a copy that nobody needs, "
+            "drop it."
+            if alike
+            else "If it is a copy that nobody needs, drop it.",
+        )
+
+
 def check_writes(context: Context) -> Iterator[Finding]:
-    """Find what keeps the triggers of encrypted tables from firing."""
-    if not context.rows("SELECT FROM {s}.encrypted_relation LIMIT 1"):
+    """Find the settings and triggers because of which the triggers of encrypted tables do not fire."""
+    if not context.rows("SELECT FROM {s}.encrypted_relation WHERE dropped IS NULL LIMIT 1"):
         return
     hint = (
         "An INSERT, an UPDATE or a COPY through the view of an encrypted table is reported as done, and stores "
         "nothing. Write to the base table there, which seals what it gets."
     )
     for row in context.rows(
-        "SELECT DISTINCT coalesce('role ' OPERATOR(pg_catalog.||) r.rolname::text,"
-        " 'database ' OPERATOR(pg_catalog.||) d.datname::text, 'all roles') AS who"
-        " FROM pg_catalog.pg_db_role_setting AS s LEFT JOIN pg_catalog.pg_roles AS r"
-        " ON r.oid OPERATOR(pg_catalog.=) s.setrole LEFT JOIN pg_catalog.pg_database AS d"
-        " ON d.oid OPERATOR(pg_catalog.=) s.setdatabase WHERE (s.setdatabase OPERATOR(pg_catalog.=) 0"
-        "  OR d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
-        " AND 'session_replication_role=replica' OPERATOR(pg_catalog.=) ANY (s.setconfig) ORDER BY 1"
+        f"""
+        SELECT DISTINCT coalesce(
+            'role ' || {valid_name("r.rolname")}, 'database ' || {valid_name("d.datname")}, 'all roles'
+        ) AS who
+        FROM pg_db_role_setting AS s
+        LEFT JOIN pg_roles AS r ON r.oid = s.setrole
+        LEFT JOIN pg_database AS d ON d.oid = s.setdatabase
+        WHERE (s.setdatabase = 0 OR d.datname = current_database())
+            AND 'session_replication_role=replica' = ANY (s.setconfig)
+        ORDER BY 1
+        """
     ):
         yield Finding(WARNING, row["who"], "session_replication_role is replica: triggers do not fire", hint)
     if context.setting("session_replication_role") == "replica":
         yield Finding(WARNING, "this session", "session_replication_role is replica: triggers do not fire", hint)
     for row in context.rows(
-        "SELECT r.base::text AS name FROM {s}.encrypted_relation AS r JOIN pg_catalog.pg_class AS b"
-        " ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid WHERE (SELECT pg_catalog.count(*)"
-        " FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid OPERATOR(pg_catalog.=) b.oid"
-        " AND t.tgname OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[]::pg_catalog.name[])"
-        " AND t.tgenabled OPERATOR(pg_catalog.=) 'A') OPERATOR(pg_catalog.<>) pg_catalog.cardinality($1)"
-        " ORDER BY 1",
-        ("text[]", list(SEALING_TRIGGERS)),
+        """
+        SELECT b.oid::regclass::text AS name, r.base::text AS base
+        FROM {s}.encrypted_relation AS r
+        JOIN pg_class AS b ON b.oid = r.base::oid OR b.oid IN (
+            SELECT p.partition FROM {s}.encrypted_partition AS p WHERE p.relation_id = r.id
+        )
+        WHERE (
+            SELECT count(*)
+            FROM pg_trigger AS t
+            WHERE t.tgrelid = b.oid AND t.tgname = ANY ($1::text[]::name[]) AND t.tgenabled = 'A'
+        ) <> 2
+        ORDER BY 1
+        """,
+        ("text[]", list(OWN_TRIGGERS)),
     ):
         yield Finding(
             WARNING,
             row["name"],
-            "the triggers that seal its values are not enabled ALWAYS: what they would have sealed is refused",
-            f"SELECT refresh_encrypted_view('{row['name']}');",
+            "the triggers that encrypt its values are not enabled ALWAYS: where they do not fire, writes are "
+            "refused",
+            f"SELECT refresh_encrypted_view('{row['base']}');",
         )
 
 
@@ -113,37 +260,46 @@ def check_plaintext(context: Context) -> Iterator[Finding]:
     yield from _find_indexes_and_statistics(context)
     yield from _find_old_files(context)
     yield from _find_materialized_views(context)
+    yield from _find_copies(context)
 
 
 def _find_indexes_and_statistics(context: Context) -> Iterator[Finding]:
     """Find indexes and statistics on plaintext columns that have not been dropped yet."""
     for column in context.rows(
-        "SELECT r.base::pg_catalog.oid::bigint AS base, r.base::text AS base_name, a.attnum::integer AS number,"
-        " a.attname::text AS name"
-        " FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
-        " ON r.id OPERATOR(pg_catalog.=) c.relation_id JOIN pg_catalog.pg_attribute AS a"
-        " ON a.attrelid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
-        " AND a.attname OPERATOR(pg_catalog.=) c.column_name AND NOT a.attisdropped"
-        " WHERE c.state::text OPERATOR(pg_catalog.=) 'migrating' ORDER BY c.id"
+        """
+        SELECT
+            a.attrelid::bigint AS base, a.attrelid::regclass::text AS base_name, a.attnum::integer AS number,
+            a.attname::text AS name
+        FROM {s}.encrypted_column AS c
+        JOIN {s}.encrypted_relation AS r ON r.id = c.relation_id
+        JOIN pg_attribute AS a ON (a.attrelid = r.base::oid OR a.attrelid IN (
+            SELECT p.partition FROM {s}.encrypted_partition AS p WHERE p.relation_id = r.id
+        )) AND a.attname = c.column_name AND NOT a.attisdropped
+        WHERE c.state::text = 'migrating'
+        ORDER BY c.id
+        """
     ):
         called = f"{column['base_name']}.{column['name']}"
         arguments: tuple[tuple[str, Any], ...] = (("oid", column["base"]), ("integer", column["number"]))
         for row in context.rows(
-            "SELECT d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AS is_index,"
-            " CASE d.classid WHEN 'pg_catalog.pg_class'::pg_catalog.regclass"
-            "  THEN d.objid::pg_catalog.regclass::text"
-            "  ELSE (SELECT pg_catalog.format('%I.%I', n.nspname, s.stxname)"
-            "  FROM pg_catalog.pg_statistic_ext AS s JOIN pg_catalog.pg_namespace AS n"
-            "  ON n.oid OPERATOR(pg_catalog.=) s.stxnamespace"
-            "  WHERE s.oid OPERATOR(pg_catalog.=) d.objid) END AS name"
-            " FROM (SELECT DISTINCT classid, objid FROM pg_catalog.pg_depend"
-            "  WHERE refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-            "  AND refobjid OPERATOR(pg_catalog.=) $1 AND refobjsubid OPERATOR(pg_catalog.=) $2) AS d"
-            " LEFT JOIN pg_catalog.pg_class AS i"
-            " ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-            " AND i.oid OPERATOR(pg_catalog.=) d.objid AND i.relkind OPERATOR(pg_catalog.=) 'i'"
-            " WHERE i.oid IS NOT NULL OR d.classid OPERATOR(pg_catalog.=)"
-            "  'pg_catalog.pg_statistic_ext'::pg_catalog.regclass ORDER BY 2",
+            """
+            SELECT
+                d.classid = 'pg_class'::regclass AS is_index,
+                CASE d.classid WHEN 'pg_class'::regclass THEN d.objid::regclass::text ELSE (
+                    SELECT format('%I.%I', n.nspname, s.stxname)
+                    FROM pg_statistic_ext AS s
+                    JOIN pg_namespace AS n ON n.oid = s.stxnamespace
+                    WHERE s.oid = d.objid
+                ) END AS name
+            FROM (
+                SELECT DISTINCT classid, objid
+                FROM pg_depend
+                WHERE refclassid = 'pg_class'::regclass AND refobjid = $1 AND refobjsubid = $2
+            ) AS d
+            LEFT JOIN pg_class AS i ON d.classid = 'pg_class'::regclass AND i.oid = d.objid AND i.relkind = 'i'
+            WHERE i.oid IS NOT NULL OR d.classid = 'pg_statistic_ext'::regclass
+            ORDER BY 2
+            """,
             *arguments,
         ):
             what, drop = (
@@ -156,8 +312,7 @@ def _find_indexes_and_statistics(context: Context) -> Iterator[Finding]:
                 f"{drop} {row['name']};",
             )
         if context.rows(
-            "SELECT FROM pg_catalog.pg_statistic WHERE starelid OPERATOR(pg_catalog.=) $1"
-            " AND staattnum OPERATOR(pg_catalog.=) $2 LIMIT 1",
+            "SELECT FROM pg_statistic WHERE starelid = $1 AND staattnum = $2 LIMIT 1",
             *arguments,
         ):
             yield Finding(
@@ -178,16 +333,25 @@ def _find_old_files(context: Context) -> Iterator[Finding]:
     migration from one after it.
     """
     for row in context.rows(
-        "SELECT b.oid::pg_catalog.regclass::text AS name, pg_catalog.pg_relation_size(b.oid) AS bytes"
-        " FROM {s}.encrypted_relation AS r JOIN pg_catalog.pg_class AS b"
-        " ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
-        " WHERE EXISTS (SELECT FROM {s}.encrypted_column AS c WHERE c.relation_id OPERATOR(pg_catalog.=) r.id"
-        "  AND c.had_plaintext AND c.state::text OPERATOR(pg_catalog.<>) 'migrating')"
-        " AND (pg_catalog.pg_relation_filenode(b.oid) OPERATOR(pg_catalog.=) b.oid"
-        "  OR EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace OPERATOR(pg_catalog.=)"
-        "   '{s}'::pg_catalog.regnamespace::pg_catalog.oid AND p.proname OPERATOR(pg_catalog.=)"
-        "   ('_insert_' OPERATOR(pg_catalog.||) r.id::text) AND pg_catalog.pg_relation_filenode(b.oid)"
-        "   OPERATOR(pg_catalog.<) p.oid)) ORDER BY r.id"
+        """
+        SELECT b.oid::regclass::text AS name, pg_relation_size(b.oid) AS bytes
+        FROM {s}.encrypted_relation AS r
+        JOIN pg_class AS b ON b.relkind = 'r' AND (b.oid = r.base::oid OR b.oid IN (
+            SELECT p.partition FROM {s}.encrypted_partition AS p WHERE p.relation_id = r.id
+        ))
+        WHERE EXISTS (
+            SELECT FROM {s}.encrypted_column AS c
+            WHERE c.relation_id = r.id AND c.had_plaintext AND c.state::text <> 'migrating'
+        )
+            -- A partition can be younger than the encryption.
+            AND ((b.oid = r.base::oid AND pg_relation_filenode(b.oid) = b.oid) OR EXISTS (
+                SELECT FROM pg_proc AS p
+                WHERE p.pronamespace = '{s}'::regnamespace::oid
+                    AND p.proname = ('_insert_' || r.id::text)
+                    AND pg_relation_filenode(b.oid) < p.oid
+            ))
+        ORDER BY r.id
+        """
     ):
         if row["bytes"]:
             yield Finding(
@@ -202,26 +366,31 @@ def _find_old_files(context: Context) -> Iterator[Finding]:
 def _find_materialized_views(context: Context) -> Iterator[Finding]:
     """Find materialized views that depend on an encrypted column of a view, directly or through other views."""
     for row in context.rows(
-        "WITH RECURSIVE used (oid, relation) AS ("
-        " SELECT w.ev_class, r.relation::text FROM {s}.encrypted_relation AS r"
-        "  JOIN {s}.encrypted_column AS c ON c.relation_id OPERATOR(pg_catalog.=) r.id"
-        "  JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid"
-        "  AND a.attname OPERATOR(pg_catalog.=) c.column_name"
-        "  JOIN pg_catalog.pg_depend AS d ON d.refobjid OPERATOR(pg_catalog.=) a.attrelid"
-        "  AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-        "  AND d.refobjsubid OPERATOR(pg_catalog.=) a.attnum"
-        "  AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
-        "  JOIN pg_catalog.pg_rewrite AS w ON w.oid OPERATOR(pg_catalog.=) d.objid"
-        "  AND w.ev_class OPERATOR(pg_catalog.<>) a.attrelid"
-        " UNION SELECT w.ev_class, used.relation FROM used"
-        "  JOIN pg_catalog.pg_depend AS d ON d.refobjid OPERATOR(pg_catalog.=) used.oid"
-        "  AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-        "  AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
-        "  JOIN pg_catalog.pg_rewrite AS w ON w.oid OPERATOR(pg_catalog.=) d.objid"
-        "  AND w.ev_class OPERATOR(pg_catalog.<>) used.oid)"
-        " SELECT DISTINCT m.oid::pg_catalog.regclass::text AS name, used.relation FROM used"
-        " JOIN pg_catalog.pg_class AS m ON m.oid OPERATOR(pg_catalog.=) used.oid"
-        " WHERE m.relkind OPERATOR(pg_catalog.=) 'm' ORDER BY 1, 2"
+        """
+        WITH RECURSIVE used (oid, relation) AS (
+            SELECT w.ev_class, r.relation::text
+            FROM {s}.encrypted_relation AS r
+            JOIN {s}.encrypted_column AS c ON c.relation_id = r.id
+            JOIN pg_attribute AS a ON a.attrelid = r.relation::oid AND a.attname = c.column_name
+            JOIN pg_depend AS d ON d.refobjid = a.attrelid
+                AND d.refclassid = 'pg_class'::regclass
+                AND d.refobjsubid = a.attnum
+                AND d.classid = 'pg_rewrite'::regclass
+            JOIN pg_rewrite AS w ON w.oid = d.objid AND w.ev_class <> a.attrelid
+            UNION
+            SELECT w.ev_class, used.relation
+            FROM used
+            JOIN pg_depend AS d ON d.refobjid = used.oid
+                AND d.refclassid = 'pg_class'::regclass
+                AND d.classid = 'pg_rewrite'::regclass
+            JOIN pg_rewrite AS w ON w.oid = d.objid AND w.ev_class <> used.oid
+        )
+        SELECT DISTINCT m.oid::regclass::text AS name, used.relation
+        FROM used
+        JOIN pg_class AS m ON m.oid = used.oid
+        WHERE m.relkind = 'm'
+        ORDER BY 1, 2
+        """
     ):
         yield Finding(
             WARNING,
@@ -230,3 +399,17 @@ def _find_materialized_views(context: Context) -> Iterator[Finding]:
             "decrypted values",
             f"DROP MATERIALIZED VIEW {row['name']}; or create it again without the encrypted columns.",
         )
+
+
+def _find_copies(context: Context) -> Iterator[Finding]:
+    """Find columns of the base tables that look like copies of encrypted columns, or of words in them."""
+    for row in context.rows("SELECT base::pg_catalog.oid::bigint AS oid FROM {s}.encrypted_relation ORDER BY id"):
+        for copy in context.database.as_owner(partial(_copies_in, context.database, row["oid"])):
+            yield Finding(NOTICE, copy.object, copy.detail, copy.hint)
+
+
+def _copies_in(database: Database, oid: int) -> list[Copy]:
+    table, base = Registry(database).find(oid), describe(database, oid)
+    if table is None or base is None:
+        return []
+    return [copy for name in table.encrypted for copy in derived_plaintext(database, base, table, name, [])]

@@ -30,7 +30,7 @@ def check_tls(context: Context) -> Iterator[Finding]:
             "ALTER SYSTEM SET ssl_min_protocol_version = 'TLSv1.2';",
         )
     if context.database.as_owner(lambda: allows_plain(context.database)):
-        (row,) = context.rows("SELECT pg_catalog.quote_ident(pg_catalog.current_database()) AS name")
+        (row,) = context.rows("SELECT quote_ident(current_database()) AS name")
         yield Finding(
             WARNING,
             PLAIN_SETTING,
@@ -43,9 +43,12 @@ def check_tls(context: Context) -> Iterator[Finding]:
 
 def _check_rules(context: Context) -> Iterator[Finding]:
     for row in context.rows(
-        "SELECT line_number, type, address, netmask FROM pg_catalog.pg_hba_file_rules"
-        " WHERE error IS NULL AND type OPERATOR(pg_catalog.=) ANY ('{host,hostnossl}'::text[])"
-        " AND auth_method OPERATOR(pg_catalog.<>) 'reject' ORDER BY line_number"
+        """
+        SELECT line_number, type, address, netmask
+        FROM pg_hba_file_rules
+        WHERE error IS NULL AND type = ANY ('{host,hostnossl}'::text[]) AND auth_method <> 'reject'
+        ORDER BY line_number
+        """
     ):
         network = f"{row['address']} {row['netmask'] or ''}".rstrip()
         if not is_local(row["address"] or "", row["netmask"]):

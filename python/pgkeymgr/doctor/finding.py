@@ -58,7 +58,7 @@ class Context:
 
     def is_standby(self) -> bool:
         """Return whether the server is in recovery."""
-        return bool(self.rows("SELECT pg_catalog.pg_is_in_recovery() AS so")[0]["so"])
+        return bool(self.rows("SELECT pg_is_in_recovery() AS so")[0]["so"])
 
 
 def explain(error: Exception) -> str:

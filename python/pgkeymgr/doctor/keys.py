@@ -20,20 +20,31 @@ AES-256-GCM-SIV, a repeated nonce reveals only whether two values with the same 
 def check_expiry(context: Context) -> Iterator[Finding]:
     """Find current versions of keys that have expired or will soon expire, and the columns that need them."""
     for row in context.rows(
-        "SELECT k.id, coalesce(k.name, 'without a name') AS name, k.expires OPERATOR(pg_catalog.<=)"
-        " pg_catalog.clock_timestamp() AS is_expired,"
-        " pg_catalog.to_char(k.expires, 'YYYY-MM-DD HH24:MI TZ') AS expires, ARRAY("
-        " SELECT pg_catalog.format('%s.%I', coalesce(b.oid::pg_catalog.regclass::text, r.name::text),"
-        " c.column_name)"
-        "  FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
-        "  ON r.id OPERATOR(pg_catalog.=) c.relation_id LEFT JOIN pg_catalog.pg_class AS b"
-        "  ON b.oid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid"
-        "  WHERE c.key_name OPERATOR(pg_catalog.=) k.name OR c.blind_key OPERATOR(pg_catalog.=) k.id"
-        "  OR EXISTS (SELECT FROM {s}.key AS p WHERE p.name OPERATOR(pg_catalog.=) c.key_name"
-        "   AND c.key_by IS NOT NULL AND p.family OPERATOR(pg_catalog.=) k.parent_family) ORDER BY 1) AS columns"
-        " FROM {s}.key AS k WHERE k.superseded_by IS NULL AND k.state::text OPERATOR(pg_catalog.=) 'enabled'"
-        " AND k.expires OPERATOR(pg_catalog.<=) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
-        " pg_catalog.make_interval(days => $1)) ORDER BY k.expires, k.id",
+        """
+        SELECT
+            k.id, coalesce(k.name, 'without a name') AS name, k.expires <= clock_timestamp() AS is_expired,
+            to_char(k.expires, 'YYYY-MM-DD HH24:MI TZ') AS expires,
+            ARRAY(
+                SELECT format('%s.%I', coalesce(b.oid::regclass::text, r.name::text), c.column_name)
+                FROM {s}.encrypted_column AS c
+                JOIN {s}.encrypted_relation AS r ON r.id = c.relation_id
+                LEFT JOIN pg_class AS b ON b.oid = r.relation::oid
+                WHERE r.dropped IS NULL AND (
+                    c.key_family = k.family
+                    OR c.blind_key = k.id
+                    OR EXISTS (
+                        SELECT FROM {s}.encrypted_terms AS t WHERE t.column_id = c.id AND t.terms_key = k.id
+                    )
+                    OR (c.key_by IS NOT NULL AND c.key_family = k.parent_family)
+                )
+                ORDER BY 1
+            ) AS columns
+        FROM {s}.key AS k
+        WHERE k.superseded_by IS NULL
+            AND k.state::text = 'enabled'
+            AND k.expires <= (clock_timestamp() + make_interval(days => $1))
+        ORDER BY k.expires, k.id
+        """,
         ("integer", EXPIRY_DAYS),
     ):
         columns = row["columns"]
@@ -43,7 +54,7 @@ def check_expiry(context: Context) -> Iterator[Finding]:
                 ERROR,
                 f"key {row['id']} ({row['name']})",
                 f"the key expired at {row['expires']}, and can neither encrypt nor decrypt{used}",
-                "To go on using the key, run as a superuser: " + _statement_to_extend(context, row["id"]),
+                f"To go on using the key: {_call_to_extend(row['id'])}",
             )
         else:
             yield Finding(
@@ -51,29 +62,71 @@ def check_expiry(context: Context) -> Iterator[Finding]:
                 f"key {row['id']} ({row['name']})",
                 f"the key expires at {row['expires']}, and can then neither encrypt nor decrypt{used}",
                 "CALL rotate_column() for its columns, or SELECT supersede_data_key(): the new version has the "
-                "same lifetime. To go on using this version, run as a superuser: "
-                + _statement_to_extend(context, row["id"]),
+                f"same lifetime. To go on using this version: {_call_to_extend(row['id'])}",
             )
+    yield from _ends_of_encryption(context)
 
 
-def _statement_to_extend(context: Context, key_id: int) -> str:
-    return f"UPDATE {context.database.schema}.key SET expires = ... WHERE id = {key_id};"
+def _ends_of_encryption(context: Context) -> Iterator[Finding]:
+    """Find keys that only decrypt, or soon will, while columns are written with them."""
+    for row in context.rows(
+        """
+        SELECT
+            k.id, coalesce(k.name, 'without a name') AS name, k.encrypts_until <= clock_timestamp() AS has_stopped,
+            to_char(k.encrypts_until, 'YYYY-MM-DD HH24:MI TZ') AS until
+        FROM {s}.key AS k
+        WHERE k.superseded_by IS NULL
+            AND k.state::text = 'enabled'
+            AND k.encrypts_until <= (clock_timestamp() + make_interval(days => $1))
+            AND EXISTS (
+                SELECT
+                FROM {s}.encrypted_column AS c
+                JOIN {s}.encrypted_relation AS r ON r.id = c.relation_id
+                WHERE r.dropped IS NULL
+                    AND (c.key_family = k.family OR (c.key_by IS NOT NULL AND c.key_family = k.parent_family))
+            )
+        ORDER BY k.encrypts_until, k.id
+        """,
+        ("integer", EXPIRY_DAYS),
+    ):
+        verb = "has encrypted" if row["has_stopped"] else "encrypts"
+        yield Finding(
+            WARNING,
+            f"key {row['id']} ({row['name']})",
+            f"the key {verb} only until {row['until']}, and columns are written with it",
+            f"SELECT supersede_data_key({row['id']}); then CALL rotate_column() for its columns, with "
+            "supersede => false.",
+        )
+
+
+def _call_to_extend(key_id: int) -> str:
+    return f"SELECT move_expiry({key_id}, 'a later time');"
 
 
 def check_use(context: Context) -> Iterator[Finding]:
     """Estimate how many values each key of a randomized column has encrypted."""
     for row in context.rows(
-        "SELECT c.key_name AS name, pg_catalog.bool_or(c.key_by IS NOT NULL) AS is_divided,"
-        " pg_catalog.sum(b.messages)::bigint AS messages,"
-        " pg_catalog.array_agg(pg_catalog.format('%s.%I', b.name, c.column_name) ORDER BY c.id) AS columns"
-        " FROM {s}.encrypted_column AS c JOIN {s}.encrypted_relation AS r"
-        " ON r.id OPERATOR(pg_catalog.=) c.relation_id CROSS JOIN LATERAL ("
-        "  SELECT b.oid::pg_catalog.regclass::text AS name, GREATEST(b.reltuples::numeric, 0,"
-        "  pg_catalog.pg_stat_get_tuples_inserted(b.oid) OPERATOR(pg_catalog.+)"
-        "  pg_catalog.pg_stat_get_tuples_updated(b.oid)) AS messages"
-        "  FROM pg_catalog.pg_class AS b WHERE b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid) AS b"
-        " WHERE NOT c.deterministic GROUP BY c.key_name"
-        " HAVING pg_catalog.sum(b.messages) OPERATOR(pg_catalog.>) $1 ORDER BY c.key_name",
+        """
+        SELECT
+            c.key_name AS name, bool_or(c.key_by IS NOT NULL) AS is_divided, sum(b.messages)::bigint AS messages,
+            array_agg(format('%s.%I', b.name, c.column_name) ORDER BY c.id) AS columns
+        FROM {s}.encrypted_column AS c
+        JOIN {s}.encrypted_relation AS r ON r.id = c.relation_id
+        CROSS JOIN LATERAL (
+            SELECT
+                b.oid::regclass::text AS name,
+                GREATEST(
+                    b.reltuples::numeric, 0,
+                    pg_stat_get_tuples_inserted(b.oid) + pg_stat_get_tuples_updated(b.oid)
+                ) AS messages
+            FROM pg_class AS b
+            WHERE b.oid = r.base::oid
+        ) AS b
+        WHERE NOT c.deterministic
+        GROUP BY c.key_family, c.key_name
+        HAVING sum(b.messages) > $1
+        ORDER BY c.key_name
+        """,
         ("bigint", MESSAGES_MAX),
     ):
         divided = ", by all keys of the column together" if row["is_divided"] else ""
@@ -92,13 +145,18 @@ def check_use(context: Context) -> Iterator[Finding]:
 def check_numbers(context: Context) -> Iterator[Finding]:
     """Find keys of the key table that came from pgsodium with a number, and can be used by it without a grant."""
     for row in context.rows(
-        "SELECT k.id, coalesce(k.name, k.uuid::pg_catalog.text) AS name, k.derivation_id,"
-        " pg_catalog.encode(k.context, 'escape') AS context"
-        " FROM {s}.key AS k JOIN {s}.key_wrap AS w ON w.key_id OPERATOR(pg_catalog.=) k.id"
-        " WHERE k.derivation_id IS NOT NULL AND w.kind::pg_catalog.text OPERATOR(pg_catalog.=) 'root'"
-        # Such a wrap does not contain the key, which is derived at each use. A rotation of the root key replaces
-        # it by a wrap that contains the key.
-        " AND pg_catalog.octet_length(w.wrapped) OPERATOR(pg_catalog.=) $1 ORDER BY k.id",
+        """
+        SELECT
+            k.id, coalesce(k.name, k.uuid::text) AS name, k.derivation_id, encode(k.context, 'escape') AS context
+        FROM {s}.key AS k
+        JOIN {s}.key_wrap AS w ON w.key_id = k.id
+        WHERE k.derivation_id IS NOT NULL
+            AND w.kind::text = 'root'
+            -- Such a wrap does not contain the key, which is derived at each use. A rotation of the root key
+            -- replaces it by a wrap that contains the key.
+            AND octet_length(w.wrapped) = $1
+        ORDER BY k.id
+        """,
         ("integer", OVERHEAD_BYTES + DERIVED_WRAP_BYTES),
     ):
         yield Finding(

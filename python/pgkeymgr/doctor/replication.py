@@ -24,12 +24,18 @@ def check_standby(context: Context) -> Iterator[Finding]:
             )
         return
     for row in context.rows(
-        "SELECT DISTINCT coalesce(nullif(r.application_name, ''), 'without a name') AS name,"
-        " coalesce(pg_catalog.host(r.client_addr), 'this machine') AS address"
-        " FROM pg_catalog.pg_stat_replication AS r"
-        " WHERE r.state OPERATOR(pg_catalog.<>) 'backup' AND NOT EXISTS (SELECT"
-        "  FROM pg_catalog.pg_replication_slots AS s WHERE s.active_pid OPERATOR(pg_catalog.=) r.pid"
-        "  AND s.slot_type OPERATOR(pg_catalog.=) 'logical') ORDER BY 1, 2"
+        """
+        SELECT DISTINCT
+            coalesce(nullif(r.application_name, ''), 'without a name') AS name,
+            coalesce(host(r.client_addr), 'this machine') AS address
+        FROM pg_stat_replication AS r
+        WHERE r.state <> 'backup'
+            AND NOT EXISTS (
+                SELECT FROM pg_replication_slots AS s
+                WHERE s.active_pid = r.pid AND s.slot_type = 'logical'
+            )
+        ORDER BY 1, 2
+        """
     ):
         yield Finding(
             NOTICE,

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from ..key.shared_names import valid_name
 from .finding import ERROR, NOTICE, WARNING, Context, Finding, join_names
 
 _Row = dict[str, Any]
@@ -27,13 +28,17 @@ def check_roles(context: Context) -> Iterator[Finding]:
     yield from _check_predefined_roles(context)
     yield from _check_languages(context)
     yield from _check_dropped_roles(context)
+    yield from _check_missing_roles(context)
 
 
 def _check_members(context: Context) -> Iterator[Finding]:
     rows = context.rows(
-        "SELECT r.rolname::text AS name, pg_catalog.pg_has_role(r.oid, 'pgkeymgr_admin', 'MEMBER') AS is_admin"
-        " FROM pg_catalog.pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper"
-        " AND pg_catalog.pg_has_role(r.oid, 'pgkeymgr_user', 'MEMBER') ORDER BY 1"
+        f"""
+        SELECT {valid_name("r.rolname")} AS name, pg_has_role(r.oid, 'pgkeymgr_admin', 'MEMBER') AS is_admin
+        FROM pg_roles AS r
+        WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, 'pgkeymgr_user', 'MEMBER')
+        ORDER BY 1
+        """
     )
     administrators = [row["name"] for row in rows if row["is_admin"]]
     users = [row["name"] for row in rows if not row["is_admin"]]
@@ -54,8 +59,12 @@ def _check_members(context: Context) -> Iterator[Finding]:
     superusers = [
         row["name"]
         for row in context.rows(
-            "SELECT rolname::text AS name FROM pg_catalog.pg_roles"
-            " WHERE rolsuper AND rolcanlogin AND oid OPERATOR(pg_catalog.<>) $1 ORDER BY 1",
+            f"""
+            SELECT {valid_name("rolname")} AS name
+            FROM pg_roles
+            WHERE rolsuper AND rolcanlogin AND oid <> $1
+            ORDER BY 1
+            """,
             ("oid", _BOOTSTRAP_SUPERUSER),
         )
     ]
@@ -70,15 +79,18 @@ def _check_members(context: Context) -> Iterator[Finding]:
 
 
 def _check_schema(context: Context) -> Iterator[Finding]:
+    name = valid_name("r.rolname")
     for row in context.rows(
-        "SELECT coalesce(r.rolname::text, 'PUBLIC') AS name,"
-        " coalesce(pg_catalog.quote_ident(r.rolname), 'PUBLIC') AS quoted,"
-        " g.grantee OPERATOR(pg_catalog.=) n.nspowner AS is_owner"
-        " FROM pg_catalog.pg_namespace AS n CROSS JOIN LATERAL pg_catalog.aclexplode(coalesce(n.nspacl,"
-        "  pg_catalog.acldefault('n', n.nspowner))) AS g"
-        " LEFT JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) g.grantee"
-        " WHERE n.oid OPERATOR(pg_catalog.=) '{s}'::pg_catalog.regnamespace::pg_catalog.oid"
-        " AND g.privilege_type OPERATOR(pg_catalog.=) 'CREATE' AND r.rolsuper IS NOT TRUE ORDER BY 1"
+        f"""
+        SELECT
+            coalesce({name}, 'PUBLIC') AS name, coalesce(quote_ident({name}), 'PUBLIC') AS quoted,
+            g.grantee = n.nspowner AS is_owner
+        FROM pg_namespace AS n
+        CROSS JOIN LATERAL aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS g
+        LEFT JOIN pg_roles AS r ON r.oid = g.grantee
+        WHERE n.oid = '{{s}}'::regnamespace::oid AND g.privilege_type = 'CREATE' AND r.rolsuper IS NOT TRUE
+        ORDER BY 1
+        """
     ):
         schema = context.database.schema
         change = (
@@ -155,73 +167,91 @@ def _key(row: _Row) -> tuple[int, int]:
     return row["catalog"], row["object"]
 
 
-_MEMBER = (
-    "d.deptype OPERATOR(pg_catalog.=) 'e' AND d.refclassid OPERATOR(pg_catalog.=)"
-    " 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) (SELECT x.oid"
-    " FROM pg_catalog.pg_extension AS x WHERE x.extname OPERATOR(pg_catalog.=) 'pgkeymgr')"
-)
-
-
 def _members_of(catalog: str) -> str:
-    return (
-        "SELECT d.objid FROM pg_catalog.pg_depend AS d WHERE d.classid OPERATOR(pg_catalog.=)"
-        f" 'pg_catalog.{catalog}'::pg_catalog.regclass AND {_MEMBER}"
-    )
+    return f"""
+        SELECT d.objid
+        FROM pg_depend AS d
+        WHERE d.classid = '{catalog}'::regclass
+            AND d.deptype = 'e'
+            AND d.refclassid = 'pg_extension'::regclass
+            AND d.refobjid = (SELECT x.oid FROM pg_extension AS x WHERE x.extname = 'pgkeymgr')
+    """
 
 
 # These functions are generated for encrypted tables, and their names end with the number of the table. The table's
 # owner needs EXECUTE on a trigger function to create triggers. All writers need it on functions that triggers
 # call.
-_GENERATED = (
-    " FROM pg_catalog.pg_proc AS p JOIN {s}.encrypted_relation AS r"
-    " ON r.id::text OPERATOR(pg_catalog.=) pg_catalog.substring(p.proname::text, '^_[a-z_]+_([0-9]+)$')"
-    " JOIN pg_catalog.pg_class AS b ON b.oid OPERATOR(pg_catalog.=) r.base::pg_catalog.oid"
-    " WHERE p.pronamespace OPERATOR(pg_catalog.=) '{s}'::pg_catalog.regnamespace::pg_catalog.oid"
-)
+_GENERATED = """
+    FROM pg_proc AS p
+    JOIN {s}.encrypted_relation AS r ON r.id::text = substring(p.proname::text, '^_[a-z_]+_([0-9]+)$')
+    JOIN pg_class AS b ON b.oid = r.base::oid
+    WHERE p.pronamespace = '{s}'::regnamespace::oid
+"""
 _INTENDED = (
-    "SELECT i.catalog::pg_catalog.oid::bigint AS catalog, i.object::bigint AS object, i.privilege, i.grantee"
-    " FROM {s}._intended_privileges() AS i UNION ALL"
-    " SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid::bigint, p.oid::bigint, 'EXECUTE',"
-    " CASE WHEN p.prorettype OPERATOR(pg_catalog.=) 'pg_catalog.trigger'::pg_catalog.regtype::pg_catalog.oid"
-    " THEN b.relowner::pg_catalog.regrole::text ELSE 'PUBLIC' END" + _GENERATED
+    """
+    SELECT i.catalog::oid::bigint AS catalog, i.object::bigint AS object, i.privilege, i.grantee
+    FROM {s}._intended_privileges() AS i
+    UNION ALL
+    SELECT
+        'pg_proc'::regclass::oid::bigint, p.oid::bigint, 'EXECUTE',
+        CASE WHEN p.prorettype = 'trigger'::regtype::oid THEN b.relowner::regrole::text ELSE 'PUBLIC' END
+    """
+    + _GENERATED
 )
-_GIVEN = (
-    "SELECT o.catalog::pg_catalog.oid::bigint AS catalog, o.object::bigint AS object, o.kind, o.name, o.attribute,"
-    " o.owner::pg_catalog.regrole::text AS owner, a.grantor::pg_catalog.regrole::text AS grantor,"
-    " CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
-    "  ELSE a.grantee::pg_catalog.regrole::text END AS grantee,"
-    " a.privilege_type AS privilege, a.is_grantable AS grantable, r.rolsuper AS has_superuser FROM ("
-    " SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass AS catalog, p.oid AS object,"
-    "  CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END AS kind,"
-    "  p.oid::pg_catalog.regprocedure::text AS name, '' AS attribute, p.proowner AS owner,"
-    "  coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl FROM pg_catalog.pg_proc AS p"
-    f" WHERE p.oid IN ({_members_of('pg_proc')} UNION ALL SELECT p.oid{_GENERATED})"
-    " UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, c.oid,"
-    "  CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::pg_catalog.regclass::text, n.attribute,"
-    "  c.relowner, n.acl FROM pg_catalog.pg_class AS c CROSS JOIN LATERAL (SELECT '' AS attribute, c.relacl AS acl"
-    "   UNION ALL SELECT pg_catalog.quote_ident(t.attname), t.attacl FROM pg_catalog.pg_attribute AS t"
-    "   WHERE t.attrelid OPERATOR(pg_catalog.=) c.oid AND t.attacl IS NOT NULL) AS n"
-    f" WHERE c.oid IN ({_members_of('pg_class')})"
-    " UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, 'TYPE',"
-    "  t.oid::pg_catalog.regtype::text, '', t.typowner,"
-    "  coalesce(t.typacl, pg_catalog.acldefault('T', t.typowner)) FROM pg_catalog.pg_type AS t"
-    "  LEFT JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) t.typrelid"
-    f" WHERE t.oid IN ({_members_of('pg_type')})"
-    # The row type of a table and the type of an array have no privileges of their own.
-    " AND t.typcategory OPERATOR(pg_catalog.<>) 'A' AND coalesce(c.relkind, 'c') OPERATOR(pg_catalog.=) 'c'"
-    ") AS o JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) o.owner"
-    " LEFT JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a ON true ORDER BY o.name, a.privilege_type"
-)
+_GIVEN = f"""
+    SELECT
+        o.catalog::oid::bigint AS catalog, o.object::bigint AS object, o.kind, o.name, o.attribute,
+        {valid_name("o.owner::regrole")} AS owner, {valid_name("a.grantor::regrole")} AS grantor,
+        CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE {valid_name("a.grantee::regrole")} END AS grantee,
+        a.privilege_type AS privilege, a.is_grantable AS grantable, r.rolsuper AS has_superuser
+    FROM (
+        SELECT
+            'pg_proc'::regclass AS catalog, p.oid AS object,
+            CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END AS kind,
+            p.oid::regprocedure::text AS name, '' AS attribute, p.proowner AS owner,
+            coalesce(p.proacl, acldefault('f', p.proowner)) AS acl
+        FROM pg_proc AS p
+        WHERE p.oid IN ({_members_of("pg_proc")} UNION ALL SELECT p.oid {_GENERATED})
+        UNION ALL
+        SELECT
+            'pg_class'::regclass, c.oid, CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
+            c.oid::regclass::text, n.attribute, c.relowner, n.acl
+        FROM pg_class AS c
+        CROSS JOIN LATERAL (
+            SELECT '' AS attribute, c.relacl AS acl
+            UNION ALL
+            SELECT quote_ident(t.attname), t.attacl
+            FROM pg_attribute AS t
+            WHERE t.attrelid = c.oid AND t.attacl IS NOT NULL
+        ) AS n
+        WHERE c.oid IN ({_members_of("pg_class")})
+        UNION ALL
+        SELECT
+            'pg_type'::regclass, t.oid, 'TYPE', t.oid::regtype::text, '', t.typowner,
+            coalesce(t.typacl, acldefault('T', t.typowner))
+        FROM pg_type AS t
+        LEFT JOIN pg_class AS c ON c.oid = t.typrelid
+        WHERE t.oid IN ({_members_of("pg_type")})
+            -- The row type of a table and the type of an array have no privileges of their own.
+            AND t.typcategory <> 'A'
+            AND coalesce(c.relkind, 'c') = 'c'
+    ) AS o
+    JOIN pg_roles AS r ON r.oid = o.owner
+    LEFT JOIN LATERAL aclexplode(o.acl) AS a ON true
+    ORDER BY o.name, a.privilege_type
+"""
 
 
 def _check_predefined_roles(context: Context) -> Iterator[Finding]:
+    name = valid_name("r.rolname")
     for row in context.rows(
-        "SELECT r.rolname::text AS name, pg_catalog.quote_ident(r.rolname) AS quoted,"
-        " p.rolname::text AS predefined"
-        " FROM pg_catalog.pg_roles AS r JOIN pg_catalog.pg_roles AS p"
-        " ON p.rolname OPERATOR(pg_catalog.=) ANY ($1::name[])"
-        " WHERE NOT r.rolsuper AND r.oid OPERATOR(pg_catalog.<>) p.oid"
-        " AND pg_catalog.pg_has_role(r.oid, p.oid, 'MEMBER') ORDER BY 1, 3",
+        f"""
+        SELECT {name} AS name, quote_ident({name}) AS quoted, p.rolname::text AS predefined
+        FROM pg_roles AS r
+        JOIN pg_roles AS p ON p.rolname = ANY ($1::name[])
+        WHERE NOT r.rolsuper AND r.oid <> p.oid AND pg_has_role(r.oid, p.oid, 'MEMBER')
+        ORDER BY 1, 3
+        """,
         ("text[]", list(_PREDEFINED_ROLES)),
     ):
         status, can = _PREDEFINED_ROLES[row["predefined"]]
@@ -235,8 +265,12 @@ def _check_predefined_roles(context: Context) -> Iterator[Finding]:
 
 def _check_languages(context: Context) -> Iterator[Finding]:
     for row in context.rows(
-        "SELECT lanname::text AS name FROM pg_catalog.pg_language WHERE lanpltrusted AND lanname"
-        " OPERATOR(pg_catalog.=) ANY ('{c,internal,plpython3u,plpythonu,plpython2u,plperlu,pltclu}'::name[])"
+        """
+        SELECT lanname::text AS name
+        FROM pg_language
+        WHERE lanpltrusted
+            AND lanname = ANY ('{c,internal,plpython3u,plpythonu,plpython2u,plperlu,pltclu}'::name[])
+        """
     ):
         yield Finding(
             ERROR,
@@ -249,10 +283,14 @@ def _check_languages(context: Context) -> Iterator[Finding]:
 def _check_dropped_roles(context: Context) -> Iterator[Finding]:
     schema = context.database.schema
     for row in context.rows(
-        "SELECT g.family, g.grantee::pg_catalog.oid::bigint AS role, min(k.name) AS name, min(k.id) AS id"
-        " FROM {s}.key_grant AS g LEFT JOIN {s}.key AS k ON k.family OPERATOR(pg_catalog.=) g.family"
-        " WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r"
-        "  WHERE r.oid OPERATOR(pg_catalog.=) g.grantee::pg_catalog.oid) GROUP BY 1, 2 ORDER BY 1, 2"
+        """
+        SELECT g.family, g.grantee::bigint AS role, min(k.name) AS name, min(k.id) AS id
+        FROM {s}.key_grant AS g
+        LEFT JOIN {s}.key AS k ON k.family = g.family
+        WHERE g.grantee <> 0::oid AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = g.grantee)
+        GROUP BY 1, 2
+        ORDER BY 1, 2
+        """
     ):
         yield Finding(
             WARNING,
@@ -263,20 +301,26 @@ def _check_dropped_roles(context: Context) -> Iterator[Finding]:
             else f"DELETE FROM {schema}.key_grant WHERE family = {row['family']};",
         )
     for row in context.rows(
-        "SELECT k.id, coalesce(k.name, 'without a name') AS name, k.owner::pg_catalog.oid::bigint AS role"
-        " FROM {s}.key AS k WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r"
-        "  WHERE r.oid OPERATOR(pg_catalog.=) k.owner::pg_catalog.oid) ORDER BY k.id"
+        """
+        SELECT k.id, coalesce(k.name, 'without a name') AS name, k.owner::bigint AS role
+        FROM {s}.key AS k
+        WHERE k.owner <> 0::oid AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = k.owner)
+        ORDER BY k.id
+        """
     ):
         yield Finding(
             WARNING,
             f"key {row['id']} ({row['name']})",
             f"the key belongs to a dropped role with the number {row['role']}, which a new role may get",
-            f"As a superuser: UPDATE {schema}.key SET owner = 'a_role' WHERE id = {row['id']};",
+            f"As a superuser: UPDATE {schema}.key SET owner = 'a_role'::regrole WHERE id = {row['id']};",
         )
     for row in context.rows(
-        "SELECT u.role::pg_catalog.oid::bigint AS role FROM {s}.user_key AS u"
-        " WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r"
-        "  WHERE r.oid OPERATOR(pg_catalog.=) u.role::pg_catalog.oid) ORDER BY 1"
+        """
+        SELECT u.role::bigint AS role
+        FROM {s}.user_key AS u
+        WHERE u.role <> 0::oid AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = u.role)
+        ORDER BY 1
+        """
     ):
         yield Finding(
             WARNING,
@@ -284,3 +328,47 @@ def _check_dropped_roles(context: Context) -> Iterator[Finding]:
             "the key pair belongs to a dropped role",
             f"SELECT drop_user_key('{row['role']}');",
         )
+
+
+def _check_missing_roles(context: Context) -> Iterator[Finding]:
+    schema = context.database.schema
+    for row in context.rows(
+        """
+        SELECT
+            o.name::text AS name, quote_literal(o.name) AS quoted,
+            coalesce(string_agg(o.what, ', ' ORDER BY o.what), '') AS things
+        FROM (
+            SELECT k.owner_name AS name, format('owner of %s keys', count(*)) AS what
+            FROM {s}.key AS k
+            WHERE k.owner = 0::oid
+            GROUP BY 1
+            UNION ALL
+            SELECT g.grantee_name, format('%s grants', count(*))
+            FROM {s}.key_grant AS g
+            WHERE g.grantee = 0::oid
+            GROUP BY 1
+            UNION ALL
+            SELECT u.role_name, 'a key pair'
+            FROM {s}.user_key AS u
+            WHERE u.role = 0::oid
+            GROUP BY 1
+        ) AS o
+        GROUP BY o.name
+        ORDER BY o.name
+        """
+    ):
+        if row["name"] is None:
+            yield Finding(
+                WARNING,
+                "role without a name",
+                f"a role that was dropped before the dump was made is named in the key tables: {row['things']}",
+                f"As a superuser: UPDATE {schema}.key SET owner = 'a_role'::regrole WHERE owner = 0 "
+                f"AND owner_name IS NULL; DELETE FROM {schema}.user_key WHERE role = 0 AND role_name IS NULL;",
+            )
+        else:
+            yield Finding(
+                WARNING,
+                f"role {row['name']}",
+                f"the role did not exist when the keys were restored, and they name it: {row['things']}",
+                f"SELECT adopt_role({row['quoted']}, 'a_role');",
+            )

@@ -146,7 +146,7 @@ def archive_directories(command: str) -> list[str]:
         path = os.fsdecode(match)
         while not os.path.isdir(path) and path != "/":
             if os.path.exists(path):
-                path = "/"  # It is a file, and most often a program.
+                path = "/"  # The path leads to a file, most often a program.
                 break
             path = os.path.dirname(path)
         if path != "/" and not any(_is_in(path + "/", directory) for directory in _SYSTEM):
@@ -158,8 +158,7 @@ def _backed_up_directories(context: Context) -> list[tuple[str, str]]:
     """Return the directories that backups include, each with a description."""
     directories = [(context.setting("data_directory"), "the data directory, and every base backup includes it")]
     for row in context.rows(
-        "SELECT spcname::text AS name, pg_catalog.pg_tablespace_location(oid) AS location"
-        " FROM pg_catalog.pg_tablespace"
+        "SELECT spcname::text AS name, pg_tablespace_location(oid) AS location FROM pg_tablespace"
     ):
         if row["location"]:
             directories.append((row["location"], f"the tablespace {row['name']}, which base backups include"))

@@ -49,26 +49,7 @@ def check_libraries(context: Context) -> Iterator[Finding]:
                     "Another PL/Python function of this session has imported the module first. Reconnect, and "
                     "call a function of pgkeymgr before that function.",
                 )
-    (row,) = context.rows(
-        "SELECT e.extversion AS version, a.default_version AS newest FROM pg_catalog.pg_extension AS e"
-        " LEFT JOIN pg_catalog.pg_available_extensions AS a ON a.name OPERATOR(pg_catalog.=) e.extname"
-        " WHERE e.extname OPERATOR(pg_catalog.=) 'pgkeymgr'"
-    )
-    if row["version"] != __version__:
-        yield Finding(
-            ERROR,
-            "extension pgkeymgr",
-            f"the extension has version {row['version']}, but the Python package has version {__version__}",
-            "ALTER EXTENSION pgkeymgr UPDATE;",
-        )
-    elif row["newest"] not in (None, row["version"]):
-        yield Finding(
-            NOTICE,
-            "extension pgkeymgr",
-            f"version {row['newest']} is installed on this machine, but this database has version "
-            f"{row['version']}",
-            "ALTER EXTENSION pgkeymgr UPDATE;",
-        )
+    yield from _find_other_versions(context)
     if not has_libsodium():
         yield Finding(
             NOTICE,
@@ -77,3 +58,50 @@ def check_libraries(context: Context) -> Iterator[Finding]:
             "For signcryption, install the libsodium runtime package (libsodium23 on Debian 12 and 13).",
         )
     yield Finding(OK, None, ", ".join(f"{name} {version}" for name, version in loaded.items()))
+
+
+def _find_other_versions(context: Context) -> Iterator[Finding]:
+    """Compare the version of the extension with those of the Python package and of the files on this machine."""
+    (row,) = context.rows(
+        """
+        SELECT e.extversion AS version, a.default_version AS newest
+        FROM pg_extension AS e
+        LEFT JOIN pg_available_extensions AS a ON a.name = e.extname
+        WHERE e.extname = 'pgkeymgr'
+        """
+    )
+    if row["version"] != __version__:
+        yield Finding(
+            ERROR,
+            "extension pgkeymgr",
+            f"the extension has version {row['version']}, but the Python package has version {__version__}",
+            "Run pgkeymgr upgrade.",
+        )
+    elif row["newest"] not in (None, row["version"]):
+        yield Finding(
+            NOTICE,
+            "extension pgkeymgr",
+            f"version {row['newest']} is installed on this machine, but this database has version "
+            f"{row['version']}",
+            "Run pgkeymgr upgrade.",
+        )
+
+
+def check_encoding(context: Context) -> Iterator[Finding]:
+    """Look at the encoding of the database: PL/Python takes each text of PostgreSQL's errors for UTF-8.
+
+    If it is none, PL/Python raises an error of its own past the frames of the interpreter, and the next query of
+    the session crashes the server.
+    """
+    (row,) = context.rows("SELECT getdatabaseencoding()::text AS encoding")
+    encoding = row["encoding"]
+    if encoding == "UTF8":
+        yield Finding(OK, None, encoding)
+        return
+    yield Finding(
+        ERROR,
+        encoding,
+        "PL/Python crashes the server after an error whose message is not in ASCII, for instance one with a value",
+        "Use a database with the encoding UTF8. Until then, SET lc_messages = 'C', and let only trusted roles "
+        "call functions of pgkeymgr.",
+    )

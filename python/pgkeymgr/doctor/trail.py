@@ -11,9 +11,12 @@ EVENTS_MAX = 1_000_000
 def check_trail(context: Context) -> Iterator[Finding]:
     """Check the chain of the audit trail, and that its triggers are enabled."""
     for row in context.rows(
-        "SELECT tgname::text AS name FROM pg_catalog.pg_trigger"
-        " WHERE tgrelid OPERATOR(pg_catalog.=) '{s}.key_event'::pg_catalog.regclass::pg_catalog.oid"
-        " AND tgenabled OPERATOR(pg_catalog.=) ANY ('{D,R}'::\"char\"[]) ORDER BY 1"
+        """
+        SELECT tgname::text AS name
+        FROM pg_trigger
+        WHERE tgrelid = '{s}.key_event'::regclass::oid AND tgenabled = ANY ('{D,R}'::"char"[])
+        ORDER BY 1
+        """
     ):
         yield Finding(
             WARNING,
@@ -22,7 +25,7 @@ def check_trail(context: Context) -> Iterator[Finding]:
             f"ALTER TABLE {context.database.schema}.key_event ENABLE TRIGGER {row['name']};",
         )
     (row,) = context.rows(
-        "SELECT pg_catalog.count(*) AS events FROM (SELECT FROM {s}.key_event LIMIT $1) AS counted",
+        "SELECT count(*) AS events FROM (SELECT FROM {s}.key_event LIMIT $1) AS counted",
         ("bigint", EVENTS_MAX + 1),
     )
     if row["events"] > EVENTS_MAX:

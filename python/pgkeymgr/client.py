@@ -20,6 +20,7 @@ import threading
 from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 import psycopg
 from nacl import bindings
@@ -147,6 +148,8 @@ class _Calls:
         comment: str | None,
         wrap: str,
         passphrase: Secret | None,
+        key_id: int | None,
+        key_uuid: UUID | None,
     ) -> _Steps[int]:
         # A text would be normalized, which would change the key.
         if not isinstance(secret, bytes):
@@ -162,6 +165,8 @@ class _Calls:
                     _Argument("expires", "timestamptz", expires),
                     _Argument("comment", "text", comment),
                     _Argument("wrap", "text", wrap),
+                    _Argument("key_id", "int4", key_id),
+                    _Argument("key_uuid", "uuid", key_uuid),
                 )
             )
         )
@@ -370,6 +375,8 @@ class Client:
         comment: str | None = None,
         wrap: str = "root",
         passphrase: Secret | None = None,
+        key_id: int | None = None,
+        key_uuid: UUID | None = None,
     ) -> int:
         """Create a data key from an existing secret.
 
@@ -381,6 +388,9 @@ class Client:
             wrap: ``"root"`` for the root key, ``"user"`` for the key pair of the current role, or
                 ``"passphrase"``.
             passphrase: the passphrase, which is required with ``wrap="passphrase"`` and refused without it.
+            key_id: the id that the key has on another node, or None. Tokens have this id in them: they can be read
+                wherever the key has the same one. The view ``data_keys`` shows it.
+            key_uuid: the uuid of the key on the other node, or None.
 
         Returns:
             The id of the new key.
@@ -388,7 +398,9 @@ class Client:
         Raises:
             ParameterError: the passphrase is missing, or was given without ``wrap="passphrase"``.
         """
-        return self._run(self._calls.import_data_key(name, secret, expires, comment, wrap, passphrase))
+        return self._run(
+            self._calls.import_data_key(name, secret, expires, comment, wrap, passphrase, key_id, key_uuid)
+        )
 
     def export_data_key(self, key: Key) -> bytes:
         """Return the secret of a data key. The server seals it to a key pair that is made for this call.
@@ -494,9 +506,13 @@ class AsyncClient:
         comment: str | None = None,
         wrap: str = "root",
         passphrase: Secret | None = None,
+        key_id: int | None = None,
+        key_uuid: UUID | None = None,
     ) -> int:
         """Create a data key from an existing secret; see ``Client.import_data_key``."""
-        return await self._run(self._calls.import_data_key(name, secret, expires, comment, wrap, passphrase))
+        return await self._run(
+            self._calls.import_data_key(name, secret, expires, comment, wrap, passphrase, key_id, key_uuid)
+        )
 
     async def export_data_key(self, key: Key) -> bytes:
         """Return the secret of a data key; see ``Client.export_data_key``."""

@@ -202,7 +202,7 @@ def test_a_pin_is_needed(session: Connection, pinned: Any) -> None:
         Client(session, pinned)
 
 
-def test_what_is_no_secret(cluster: Cluster, client: Client, session: Connection) -> None:
+def test_a_value_that_is_no_secret_is_refused(cluster: Cluster, client: Client, session: Connection) -> None:
     session.execute("SELECT 'before'")
     wrong: Any
     for wrong in (None, 7, "hunter2\udc80"):

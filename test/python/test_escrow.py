@@ -68,7 +68,7 @@ def test_fewer_tell_nothing() -> None:
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(1, 1), (1, 3), (0, 3), (4, 3), (2, 17)])
-def test_what_cannot_be_split(threshold: int, count: int) -> None:
+def test_impossible_thresholds_are_refused(threshold: int, count: int) -> None:
     with pytest.raises(ParameterError, match=f"{threshold} of {count} shares"):
         sharing.split(KEY, threshold, count)
 
@@ -86,7 +86,7 @@ def test_page() -> None:
         sharing.read(page.replace("17. ", "   "), "it")
 
 
-def test_abbreviated() -> None:
+def test_words_may_be_abbreviated() -> None:
     """The first four letters of each word are enough, in any case, numbered or not."""
     (words, *_) = VECTOR
     assert sharing.read(" ".join(word[:4].upper() for word in words.split()), "it").words == words
@@ -230,7 +230,7 @@ def test_too_few_mixed_and_damaged_pages(pages: list[Path], tmp_path: Path, getk
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run it as another user")
 @pytest.mark.parametrize("whose", ["script", "directory", "directory above", "directory of a link"])
-def test_getkey_is_run_as_whoever_could_exchange_it(whose: str) -> None:
+def test_getkey_is_run_as_the_user_who_could_exchange_it(whose: str) -> None:
     """With root's rights only if that is root alone."""
     user = pwd.getpwnam("daemon").pw_uid
     with tempfile.TemporaryDirectory() as name:
@@ -275,7 +275,7 @@ def test_wrong_usage(getkey: Path, tmp_path: Path) -> None:
         done = run(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
     refused = run("escrow", "split", "--threshold", "3", "--shares", "2", "--getkey", getkey, "--stdout")
-    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (refused.returncode, refused.stdout) == (2, "")
     getkey.chmod(0o522)
     done = run(*split, "--getkey", getkey, "--stdout")
     assert (done.returncode, done.stdout) == (1, "")

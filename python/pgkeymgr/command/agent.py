@@ -9,11 +9,18 @@ from typing import Annotated
 import typer
 
 from .failure import report_failures
+from .interface import Command, Group
 
 NOT_RUNNING = 3
 LOCKED = 4
 
-agent = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False, pretty_exceptions_show_locals=False)
+agent = typer.Typer(
+    cls=Group,
+    no_args_is_help=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+)
 
 _Socket = Annotated[
     Path | None,
@@ -42,6 +49,17 @@ def run(
         ),
     ] = None,
     max_clients: Annotated[int | None, typer.Option(min=1, help="The maximum number of connections.")] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="The port on which to serve metrics to Prometheus.", show_default="none"
+        ),
+    ] = None,
+    metrics_address: Annotated[
+        str | None,
+        typer.Option(help="The loopback address on which to serve metrics.", show_default="127.0.0.1"),
+    ] = None,
+    checkpoints: Annotated[Path | None, typer.Option(help="The file of checkpoints of the audit trail.")] = None,
     no_lock_memory: Annotated[
         bool,
         typer.Option("--no-lock-memory", help="Run even if the memory cannot be locked, and can get into swap."),
@@ -66,12 +84,15 @@ def run(
             getkey=_text(getkey),
             allow_users=tuple(allow_user) if allow_user else None,
             max_clients=max_clients,
+            metrics_port=metrics_port,
+            metrics_address=metrics_address,
+            checkpoints=_text(checkpoints),
             lock_memory=False if no_lock_memory else None,
         )
         service.run(chosen, _ask if sys.stdin is not None and sys.stdin.isatty() else None)
 
 
-@agent.command()
+@agent.command(cls=Command)
 def status(
     socket: _Socket = None,
     config: _Config = None,
@@ -110,31 +131,49 @@ def status(
         raise typer.Exit(LOCKED)
 
 
-@agent.command()
+@agent.command("audit-keys", cls=Command)
+def audit_keys(socket: _Socket = None, config: _Config = None) -> None:
+    """Print the public keys of the checkpoints of the audit trail, for the auditor.
+
+    There is a line for each root key and algorithm: the fingerprint of the root key, the algorithm, and the key.
+    """
+    from ..agent.remote import Control
+
+    with report_failures():
+        typer.echo(Control(_find(socket, config)).audit_keys(), nl=False)
+
+
+@agent.command(cls=Command)
 def lock(socket: _Socket = None, config: _Config = None) -> None:
     """Make the agent forget the root key until it is unlocked."""
     from ..agent.remote import Control
 
     with report_failures():
-        Control(_find(socket, config)).lock()
+        path = _find(socket, config)
+        Control(path).lock()
+    typer.echo(f"The agent at {path} is locked.")
 
 
-@agent.command()
+@agent.command(cls=Command)
 def unlock(socket: _Socket = None, config: _Config = None) -> None:
     """Make a locked agent fetch the root key again. A passphrase of the provider is asked for here."""
     from ..agent.remote import Control
 
     with report_failures():
-        Control(_find(socket, config)).unlock(_ask)
+        path = _find(socket, config)
+        Control(path).unlock(_ask)
+    typer.echo(f"The agent at {path} has the root key.")
 
 
-@agent.command()
+@agent.command(cls=Command)
 def reload(socket: _Socket = None, config: _Config = None) -> None:
     """Make the agent fetch the root key again, for example after a rotation. If that fails, nothing changes."""
     from ..agent.remote import Control
 
     with report_failures():
-        Control(_find(socket, config)).reload(_ask)
+        path = _find(socket, config)
+        Control(path).reload(_ask)
+    typer.echo(f"The agent at {path} has fetched the root key again.")
 
 
 def _ask(prompt: str) -> bytes:

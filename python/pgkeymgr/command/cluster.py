@@ -52,13 +52,14 @@ def find_cluster(config_file: Path | None, data: Path | None) -> Cluster:
         found = sorted(_DEBIAN.glob("*/*/postgresql.conf"))
         if len(found) != 1:
             raise ParameterError(
-                f"{len(found)} clusters exist in {_DEBIAN}" if found else "no cluster was specified",
-                hint="Name its data directory with --pgdata, or its postgresql.conf with --config-file.",
+                f"{len(found)} clusters exist in {_DEBIAN}" if found else f"no cluster exists in {_DEBIAN}",
+                hint="Name its data directory with --pgdata, or its postgresql.conf with --config-file."
+                + (" On Debian, pg_createcluster creates a cluster." if not found else ""),
             )
         config_file = found[0]
     if config_file is None:
         assert data is not None
-        config_file = data / "postgresql.conf"
+        config_file = _config_file(data)
     if not config_file.exists():
         raise ParameterError(
             f"{config_file} does not exist",
@@ -68,6 +69,17 @@ def find_cluster(config_file: Path | None, data: Path | None) -> Cluster:
     if data is None:
         data = _data_directory(config_file)
     return Cluster(config_file, data.absolute() if data else None)
+
+
+def _config_file(data: Path) -> Path:
+    """Return the path of postgresql.conf, which is not in the data directory of Debian's clusters."""
+    if not (data / "postgresql.conf").exists():
+        for config_file in _DEBIAN.glob("*/*/postgresql.conf"):
+            found = _data_directory(config_file)
+            # Path.resolve() raises a RuntimeError for a loop of links.
+            if found and os.path.realpath(found) == os.path.realpath(data):
+                return config_file
+    return data / "postgresql.conf"
 
 
 def _data_directory(config_file: Path) -> Path | None:

@@ -4,9 +4,21 @@ from typing import Annotated, Any
 
 import typer
 
-from .failure import message_and_hint, report, report_failures
-from .output import Json, message, print_json, print_table
-from .target import AllDatabases, Databases, Dsn
+from .failure import problem_of, report, report_failures
+from .output import (
+    Format,
+    FormatOption,
+    Json,
+    Watch,
+    chosen_format,
+    escape,
+    message,
+    print_csv,
+    print_json,
+    print_paragraph,
+    watch,
+)
+from .target import AllDatabases, Databases, Dsn, connects
 
 NOT_EXAMINED = 3
 
@@ -17,8 +29,10 @@ EPILOG = (
 _ORDER = ("error", "warning", "notice", "ok")
 _STATUS = {"error": 2, "warning": 1}
 _NAMES_MAX = 3
+_FIELDS = ("status", "databases", "check_name", "object", "message", "hint")
 
 
+@connects
 def doctor(
     dsn: Dsn = "",
     database: Databases = None,
@@ -29,30 +43,44 @@ def doctor(
             "--also", help="A connection string of another server, for example a standby; may be repeated."
         ),
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also print the checks that found nothing.")
+    ] = False,
+    format_: FormatOption = None,
     json: Json = False,
+    again: Watch = None,
 ) -> None:
     """Check the settings, keys and columns of every database that has the extension, and print remedies."""
+    chosen = chosen_format(format_, json)
+    watch(again, lambda: _doctor([dsn, *(also or ())], database, all_databases, verbose, chosen))
+
+
+def _doctor(
+    servers: list[str], names: list[str] | None, all_databases: bool, verbose: bool, chosen: Format
+) -> None:
     import psycopg
 
     from ..errors import Error
 
-    del all_databases  # The option only names the default.
     problems: dict[str, str] = {}
     findings: dict[tuple[str, ...], dict[str, Any]] = {}
     examined: list[str] = []
     with report_failures(NOT_EXAMINED):
-        for number, server in enumerate([dsn, *(also or ())]):
+        for number, server in enumerate(servers):
             label = f"server {number + 1}"
+            prefix = f"{label}: " if len(servers) > 1 else ""
             try:
-                examined += _examine(server, database, f"{label}: " if also else "", findings, problems)
+                examined += _examine(server, names, all_databases, prefix, findings, problems)
             except (psycopg.Error, Error) as error:
                 # A server that is down must not hide the findings of the others.
-                problems[label] = message_and_hint(error)[0]
+                problems[label] = problem_of(error)
     found = sorted(findings.values(), key=lambda finding: _ORDER.index(finding["status"]))
-    if json:
+    if chosen == Format.JSON:
         print_json({"findings": found, "databases": examined, "problems": problems})
+    elif chosen == Format.CSV:
+        print_csv(_FIELDS, [[finding[name] for name in _FIELDS] for finding in found])
     else:
-        _show(found, examined)
+        _show(found, examined, verbose)
     for name, problem in problems.items():
         report(f"{name}: {problem}")
     statuses = [_STATUS.get(finding["status"], 0) for finding in found]
@@ -62,6 +90,7 @@ def doctor(
 def _examine(
     dsn: str,
     names: list[str] | None,
+    all_databases: bool,
     prefix: str,
     findings: dict[tuple[str, ...], dict[str, Any]],
     problems: dict[str, str],
@@ -72,23 +101,25 @@ def _examine(
 
     unreachable: dict[str, str] = {}
     examined = []
-    for database in each_database(dsn, names, unreachable):
+    for database in each_database(dsn, names, unreachable, all_databases=all_databases, any_version=True):
         label = f"{prefix}{database.name}"
         try:
             # An undefined_function error of the call would not do: doctor() itself could raise it.
             if not database.query(
-                "SELECT 1 AS one FROM pg_proc WHERE proname = 'doctor'"
-                " AND pronamespace = quote_ident(%s)::regnamespace",
+                """
+                SELECT 1 AS one
+                FROM pg_proc
+                WHERE proname = 'doctor' AND pronamespace = quote_ident(%s)::regnamespace
+                """,
                 database.schema,
             ):
                 problems[label] = (
-                    f"the extension has version {database.version}, which has no doctor(): run ALTER EXTENSION "
-                    "pgkeymgr UPDATE"
+                    f"the extension has version {database.version}, which has no doctor(): run pgkeymgr upgrade"
                 )
                 continue
             rows = database.query("SELECT check_name, status, object, message, hint FROM {s}.doctor()")
         except psycopg.Error as error:
-            problems[label] = message_and_hint(error)[0]
+            problems[label] = problem_of(error)
             continue
         examined.append(label)
         for row in rows:
@@ -99,22 +130,22 @@ def _examine(
     return examined
 
 
-def _show(findings: list[dict[str, Any]], examined: list[str]) -> None:
-    rows = [
-        [
-            finding["status"],
-            _join_databases(finding["databases"], examined),
-            finding["check_name"],
-            finding["object"],
-            finding["message"],
-            finding["hint"],
-        ]
-        for finding in findings
-    ]
-    print_table("Doctor", ("status", "where", "check", "object", "message", "hint"), rows)
+def _show(findings: list[dict[str, Any]], examined: list[str], verbose: bool) -> None:
+    for finding in findings:
+        if finding["status"] == "ok" and not verbose:
+            continue
+        where = _join_databases(finding["databases"], examined)
+        subject = f"{escape(finding['object'])}: " if finding["object"] else ""
+        head = f"{finding['status'].upper()} {escape(where)} {escape(finding['check_name'])}:"
+        print_paragraph(f"{head} {subject}{escape(finding['message'])}", "    ", "", finding["status"])
+        if finding["hint"]:
+            print_paragraph(f"Hint: {escape(finding['hint'])}", "    ")
     if not examined:
         return
-    counts = [f"{sum(finding['status'] == status for finding in findings)} {status}" for status in _ORDER]
+    counts = []
+    for status in _ORDER:
+        count = sum(finding["status"] == status for finding in findings)
+        counts.append(f"{count} {status}{'' if count == 1 or status == 'ok' else 's'}")
     message(", ".join(counts))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .failure import report_failures
+from .interface import Command, Group
 from .output import Json, message, print_json
 from .provider_options import Kind, Settings
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from .shares import ReadShare
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
+    rich_markup_mode=None,
     help="Split the root key into shares for several people, and recover it from some of them.",
 )
 
@@ -27,7 +30,7 @@ _SCRIPT_MODE = 0o500
 _FORM_FEED = "\f"
 
 
-@app.command(epilog=_EPILOG)
+@app.command(cls=Command, epilog=_EPILOG)
 def split(
     threshold: Annotated[int, typer.Option(min=2, max=16, help="The number of shares that recover the key.")],
     shares: Annotated[int, typer.Option(min=2, max=16, help="The number of shares to make.")],
@@ -55,6 +58,8 @@ def split(
 
     if json and (output_directory is None or stdout):
         raise typer.BadParameter("--json requires --output-directory: the document has no shares in it")
+    if threshold > shares:
+        raise typer.BadParameter(f"--threshold is {threshold}, but there are only {shares} shares")
     with report_failures():
         if output_directory is None and not (stdout or sys.stdout.isatty()):
             raise typer.BadParameter("stdout is not a terminal: specify --output-directory or --stdout")
@@ -84,7 +89,7 @@ def split(
         typer.echo(_FORM_FEED.join(pages), nl=False)
 
 
-@app.command(epilog=_EPILOG)
+@app.command(cls=Command, epilog=_EPILOG)
 def combine(
     share_files: Annotated[
         list[Path] | None,
@@ -217,7 +222,8 @@ def _read_files(paths: list[Path]) -> list["ReadShare"]:
 
     read: list[ReadShare] = []
     for path in paths:
-        share = sharing.read(read_secret(path, exact=False).decode(), str(path))
+        text = read_secret(path, False, "Name a file with the text of one share.").decode()
+        share = sharing.read(text, str(path))
         sharing.check_belongs(share, read, str(path))
         read.append(share)
     return read

@@ -1,6 +1,7 @@
 """Reports the failure of a subcommand: a message and a hint on stderr, and an exit status."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 import typer
 
 from ..errors import Error
+from .output import escape, message
 
 FAILED = 1
 INTERRUPTED = 130
@@ -63,9 +65,38 @@ def message_and_hint(error: Exception) -> tuple[str, str | None]:
         return (f"{name}: {reason}" if name else reason), None
     diagnostics = getattr(error, "diag", None)
     if diagnostics is not None and diagnostics.message_primary:
-        # report() writes the prefix again.
-        return diagnostics.message_primary.removeprefix("pgkeymgr: "), diagnostics.message_hint
-    return " ".join(str(error).split()) or type(error).__name__, None
+        return without_prefix(diagnostics.message_primary), diagnostics.message_hint or _hint(error)
+    # libpq adds a question or an advice on a line of its own.
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    return ". ".join(filter(None, lines)) or type(error).__name__, _hint(error)
+
+
+def problem_of(error: Exception) -> str:
+    """Return the message and the hint of an error as one line, for the list of what could not be examined."""
+    text, hint = message_and_hint(error)
+    return f"{text}. {hint}" if hint else text
+
+
+def without_prefix(text: str) -> str:
+    """Return a message of the server without the prefix of the extension, which ``report`` writes."""
+    return re.sub(r"\A(pgkeymgr: )+", "", text)
+
+
+def _hint(error: Exception) -> str | None:
+    """Return the remedy for an error of PostgreSQL itself."""
+    if getattr(error, "sqlstate", None) == "42501":
+        return (
+            "Superusers and members of pgkeymgr_admin may manage keys and columns, and members of "
+            "pgkeymgr_monitor may look at them."
+        )
+    if getattr(error, "sqlstate", None) == "25006":
+        return "The server is a standby, or the transactions of this role are read-only: connect to the primary."
+    if re.search(r'FATAL: +role ".*" does not exist|Peer authentication failed', str(error)):
+        return (
+            "Run the command as a user of the database, for example with sudo -u postgres, or name a user with "
+            "--username or PGUSER."
+        )
+    return None
 
 
 def report(text: str, hint: str | None = None) -> None:
@@ -75,6 +106,7 @@ def report(text: str, hint: str | None = None) -> None:
         text: the message.
         hint: the remedy, as a full sentence.
     """
-    typer.echo(f"pgkeymgr: {text}", err=True)
+    # The text can have a name in it, whose line breaks would make it look like other messages.
+    message(f"pgkeymgr: {escape(text)}")
     if hint:
-        typer.echo(hint, err=True)
+        message(hint)

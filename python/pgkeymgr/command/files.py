@@ -1,9 +1,10 @@
-"""Creates files with secrets in them: completely or not at all, and never in the place of another file."""
+"""Creates files: completely or not at all. Files with secrets in them never replace another file."""
 
 import errno
 import os
 import pwd
 import secrets
+import stat
 from pathlib import Path
 
 from ..errors import ParameterError
@@ -54,6 +55,41 @@ def create(path: Path, content: bytes, mode: int, owner: int | None = None) -> N
             unfinished.unlink()
 
 
+def replace(path: Path, content: bytes, mode: int) -> None:
+    """Create a file, or replace it. At every moment, the path leads to all of the old or all of the new content.
+
+    Args:
+        path: the path of the file. If it exists, it must be a regular file.
+        content: the content of the file.
+        mode: the permissions of the file.
+
+    Raises:
+        ParameterError: the path is something else than a regular file. A link, a pipe or a device would be lost.
+        OSError: the file cannot be written.
+    """
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise ParameterError(
+            f'"{path}" is not a regular file', hint="Name a file, or leave out the option to write to stdout."
+        )
+    unfinished = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        # The user knows the name of the file, and not that of the unfinished one.
+        error.filename = str(path)
+        raise
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            os.fchmod(descriptor, mode)
+            file.flush()
+            os.fsync(descriptor)
+        os.rename(unfinished, path)
+    except BaseException:
+        unfinished.unlink()
+        raise
+
+
 def user_id(name: str) -> int:
     """Return the number of a user.
 
@@ -81,5 +117,6 @@ def data_directory_above(path: Path) -> Path | None:
     Returns:
         The data directory, or None if the path is in none.
     """
-    parent = path.parent.resolve()
+    # Path.resolve() raises a RuntimeError for a loop of links.
+    parent = Path(os.path.realpath(path.parent))
     return next((each for each in (parent, *parent.parents) if (each / "PG_VERSION").exists()), None)

@@ -1,5 +1,6 @@
 """Writes getkey scripts from the samples that pgkeymgr installs."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -13,7 +14,8 @@ _DIRECTORIES = [
     if index < len(_HERE.parents)
 ]
 
-_FILE_LINE = "file=/etc/postgresql/15/main/pgkeymgr_root_key"
+# The path in this line depends on the PostgreSQL that the samples were installed for.
+_FILE_LINE = re.compile(r"^file=/etc/postgresql/\d+/main/pgkeymgr_root_key$", re.MULTILINE)
 _KEY_LINE = "put-64-hexadecimal-characters-here"
 _HEADER = "#!/bin/sh\n# A getkey script, made by the command pgkeymgr. {}\n#\n"
 
@@ -33,8 +35,9 @@ def script_for_file(key_file: Path) -> str:
     sample = _sample("getkey-file.sample")
     # The text above explains how to do by hand the steps that the command does.
     rest = sample[sample.index("# It protects") :]
-    assert rest.count(_FILE_LINE) == 1
-    text = rest.replace(_FILE_LINE, f"file={shlex.quote(str(key_file))}")
+    line = f"file={shlex.quote(str(key_file))}"
+    text, count = _FILE_LINE.subn(lambda _: line, rest)
+    assert count == 1
     return _HEADER.format("It prints the root key from the file named below.") + text
 
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..documents import page
+from .cluster_options import ConfigFile, DataDirectory
 from .failure import report, report_failures
 from .output import Json, escape, message, print_json
 from .provider_options import Kind, Settings
 
 if TYPE_CHECKING:
     from ..errors import Error
+    from .cluster import Cluster
 
 ALREADY_THERE = 3
 
@@ -29,16 +32,8 @@ _SCRIPT_MODE = 0o500
 
 
 def init(
-    pgdata: Annotated[
-        Path | None, typer.Option(envvar="PGDATA", help="The cluster's data directory.", show_default=False)
-    ] = None,
-    config_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="The cluster's postgresql.conf.",
-            show_default="in the data directory, or in Debian's only cluster",
-        ),
-    ] = None,
+    pgdata: DataDirectory = None,
+    config_file: ConfigFile = None,
     path: Annotated[
         Path | None, typer.Option(help="The path of the new getkey script.", show_default="beside postgresql.conf")
     ] = None,
@@ -87,7 +82,7 @@ def init(
         report(
             f"{document['found']} already exists: nothing was changed",
             "A second root key would make all data under the first one unreadable. To change the root key, see "
-            "docs/root-rotation.md and pgkeymgr rotate root."
+            f"{page('root-rotation.md')} and pgkeymgr rotate root."
             if not document.get("is_key_only")
             else "No getkey script prints this key. If it is the key of this cluster, use --use-existing-key.",
         )
@@ -135,11 +130,10 @@ def _create_in_file(
         # In such a directory, the server refuses the script, and another user could exchange the key.
         os.close(trusted_path.open_directory(str(new.parent), _refuser(new), "the server", user))
     memory.forbid_core_dumps()
+    key = _read_key(key_path, user) if is_there else os.urandom(32)
+    _refuse_another_key(cluster, user, fingerprint(key), is_new=not is_there)
     try:
-        if is_there:
-            key = _read_key(key_path, user)
-        else:
-            key = os.urandom(32)
+        if not is_there:
             create(key_path, key.hex().encode() + b"\n", _KEY_MODE, user)
         # The script is created after the key. A script without a key would make the next call end with status 3.
         create(script, text.encode(), _SCRIPT_MODE, user)
@@ -154,6 +148,27 @@ def _create_in_file(
         # The server finds the script by itself only beside its postgresql.conf.
         "needs_name": script != cluster.directory / getkey.FILE_NAME,
     }
+
+
+def _refuse_another_key(cluster: "Cluster", user: int, fingerprint: str, *, is_new: bool) -> None:
+    """Refuse a root key that does not open the keys which databases of the running server have already."""
+    from ..errors import KeyStateError
+    from .needed_root_keys import needed_root_keys
+
+    try:
+        needed = needed_root_keys(cluster, user)
+    except (OSError, subprocess.SubprocessError) as error:
+        message(f"The running server could not be asked for the root keys that it needs: {type(error).__name__}.")
+        return
+    if not needed or fingerprint in (each.fingerprint for each in needed):
+        return
+    database, other = needed[0]
+    what = "a new root key" if is_new else f"the root key {fingerprint}"
+    raise KeyStateError(
+        f'the keys of database "{database}" need the root key {other}: {what} does not open them',
+        hint="Recover that key with pgkeymgr escrow combine, and call pgkeymgr init --use-existing-key. Drop the "
+        "database first if its keys are given up.",
+    )
 
 
 def _share_directory() -> Path | None:
@@ -197,7 +212,7 @@ def _read_key(path: Path, user: int) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         if os.fstat(descriptor).st_uid != user:
             raise ParameterError(f"{path} does not belong to the server's user", hint=f"Run chown {user} {path}.")
-        return getkey.parse(file.read(getkey.OUTPUT_BYTES_MAX), str(path))[0]
+        return getkey.parse_file(file.read(getkey.OUTPUT_BYTES_MAX), str(path))[0]
 
 
 def _create_in_provider(kind: str, settings: list[str]) -> dict[str, Any]:

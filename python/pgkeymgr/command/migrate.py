@@ -2,16 +2,17 @@
 
 from .output import Json
 from .procedure import BatchSize, Column, Table, call_procedure
-from .target import Dsn, OneDatabase
+from .target import Dsn, OneDatabase, connects
 
 
+@connects
 def migrate(
     table: Table,
     column: Column,
     dsn: Dsn = "",
     database: OneDatabase = None,
-    batch_size: BatchSize = 1000,
+    batch_size: BatchSize = 5000,
     json: Json = False,
 ) -> None:
     """Encrypt the rows that are older than the call of encrypt_column(), in batches, without blocking clients."""
-    call_procedure("migrate_column", dsn, database, table, column, batch_size, json)
+    call_procedure("migrate_column", dsn, database, table, column, {"batch_size": batch_size}, json)

@@ -2,14 +2,14 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .failure import INTERRUPTED, report, report_failures
-from .output import message, print_json, progress
+from .failure import FAILED, INTERRUPTED, message_and_hint, report, report_failures
+from .output import escape, message, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -31,9 +31,17 @@ _POLL_SECONDS = 0.25
 
 
 def call_procedure(
-    procedure: str, dsn: str, database: str | None, table: str, column: str, batch_size: int, json: bool
+    procedure: str,
+    dsn: str,
+    database: str | None,
+    table: str,
+    column: str,
+    arguments: Mapping[str, Any],
+    json: bool,
+    *,
+    afterwards: Callable[["Database", int], None] | None = None,
 ) -> None:
-    """Call ``rotate_column`` or ``migrate_column``, and report the result.
+    """Call a procedure on an encrypted column, and report the result.
 
     Args:
         procedure: the name of the procedure.
@@ -41,15 +49,97 @@ def call_procedure(
         database: the name of the database, if the connection string does not name it.
         table: the table's name, as SQL has it.
         column: the column's name.
-        batch_size: the number of rows in a batch.
+        arguments: the further arguments of the procedure, by their names.
         json: whether to print a JSON document.
+        afterwards: the rest of the work, which is given the connection, and the OID of the table.
 
     Raises:
         typer.Exit: the procedure failed or was stopped.
     """
+    with report_failures():
+        document = _call(procedure, dsn, database, table, column, arguments, afterwards)
+    if json:
+        print_json(document)
+    if not document["done"]:
+        raise typer.Exit(INTERRUPTED)
+    if not json:
+        message(f"{procedure}() has completed for {document['table']}.{column}.")
+
+
+def call_on_shards(
+    procedure: str, shards: Sequence[str], table: str, column: str, arguments: Mapping[str, Any], json: bool
+) -> None:
+    """Call a procedure on each server that has a part of a table, in turn, and report all results.
+
+    A failure on one server does not keep the others from their parts. Ctrl-C ends the command.
+
+    Args:
+        procedure: the name of the procedure.
+        shards: the connection strings.
+        table: the table's name on each server, as SQL has it.
+        column: the column's name.
+        arguments: the further arguments of the procedure, by their names.
+        json: whether to print a JSON document.
+
+    Raises:
+        typer.Exit: the procedure failed on a server, or was stopped.
+    """
+    results: list[dict[str, Any]] = []
+    for shard in shards:
+        name = _name_of(shard)
+        message(f"{name}: {procedure}() runs.")
+        try:
+            document = _call(procedure, shard, None, table, column, arguments)
+        except Exception as error:
+            text, hint = message_and_hint(error)
+            report(f"{name}: {text}", hint)
+            results.append({"shard": name, "done": False, "error": text})
+            continue
+        results.append({"shard": name, **document})
+        if not document["done"]:
+            break
+    if json:
+        print_json({"table": table, "column": column, "shards": results})
+    else:
+        outcomes = [
+            (result["shard"], "done" if result["done"] else result.get("error", "stopped")) for result in results
+        ]
+        # Nothing has begun on the shards after one at which the command was stopped.
+        outcomes += [(_name_of(shard), "not begun") for shard in shards[len(results) :]]
+        print_table(f"{procedure}() for {table}.{column}", ("shard", "result"), outcomes)
+    if results and not results[-1]["done"] and "error" not in results[-1]:
+        raise typer.Exit(INTERRUPTED)
+    if not all(result["done"] for result in results):
+        message("Call the command again for the shards that are not done. It continues where each was.")
+        raise typer.Exit(FAILED)
+
+
+def _name_of(dsn: str) -> str:
+    """Return the name of a server and its database, without a password that its connection string may have."""
+    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.errors import ProgrammingError
+
+    try:
+        parts = conninfo_to_dict(dsn)
+    except ProgrammingError:
+        return "a shard whose connection string is not valid"
+    names = [parts[name] for name in ("service", "host", "port", "dbname") if parts.get(name)]
+    return ":".join(escape(name) for name in names) or "the default server"
+
+
+def _call(
+    procedure: str,
+    dsn: str,
+    database: str | None,
+    table: str,
+    column: str,
+    arguments: Mapping[str, Any],
+    afterwards: Callable[["Database", int], None] | None = None,
+) -> dict[str, Any]:
+    """Call a procedure; return a report of it, with the field ``done``, which is False if it was stopped."""
     from .connection import open_database, resolve
 
-    with report_failures(), open_database(dsn, database) as caller, open_database(dsn, database) as watcher:
+    with open_database(dsn, database) as caller, open_database(dsn, database) as watcher:
         named = resolve(caller, table)
         document = {"database": caller.name, "table": named["name"], "column": column}
         # If this command is killed, the procedure should end. Without this setting, PostgreSQL notices a lost
@@ -59,23 +149,24 @@ def call_procedure(
         try:
             with _stop_on_sigterm(), _show_progress(watcher, named["name"], column):
                 # A cancellation undoes the present batch only.
+                more = "".join(f', "{name}" => %s' for name in arguments)
                 caller.query(
-                    f"CALL {{s}}.{procedure}(%s::oid::regclass, %s, %s)", named["oid"], column, batch_size
+                    f"CALL {{s}}.{procedure}(%s::oid::regclass, %s{more})",
+                    named["oid"],
+                    column,
+                    *arguments.values(),
                 )
+            if afterwards is not None:
+                afterwards(caller, named["oid"])
         except KeyboardInterrupt:
             done = _progress(watcher, named["name"], column)
-            if json:
-                print_json({**document, "done": False, **(done or {})})
             how_far = f" after {done['rows_done']} of {done['rows_total']} rows" if done else ""
             report(
                 f"stopped{how_far}",
                 "Reads and writes work as before. Call the command again to continue from there.",
             )
-            raise typer.Exit(INTERRUPTED) from None
-    if json:
-        print_json({**document, "done": True})
-    else:
-        message(f"{procedure}() has completed for {document['table']}.{column}.")
+            return {**document, "done": False, **(done or {})}
+    return {**document, "done": True}
 
 
 def _unsupported_setting() -> type[Exception]:
@@ -101,9 +192,12 @@ def _stop_on_sigterm() -> Iterator[None]:
 def _progress(database: "Database", table: str, column: str) -> dict[str, Any] | None:
     # The user may have named the view or the base table.
     rows = database.query(
-        "SELECT p.rows_done, p.rows_total FROM {s}.column_progress AS p"
-        " JOIN {s}.encrypted_columns AS c ON c.relation = p.relation AND c.column_name = p.column_name"
-        " WHERE %s IN (c.relation::text, c.base_relation::text) AND p.column_name = %s",
+        """
+        SELECT p.rows_done, p.rows_total
+        FROM {s}.column_progress AS p
+        JOIN {s}.encrypted_columns AS c ON c.relation = p.relation AND c.column_name = p.column_name
+        WHERE %s IN (c.relation::text, c.base_relation::text) AND p.column_name = %s
+        """,
         table,
         column,
     )
@@ -130,7 +224,7 @@ def _show_progress(database: "Database", table: str, column: str) -> Iterator[No
 def _watch(database: "Database", table: str, column: str, bar: "Progress", over: threading.Event) -> None:
     import psycopg
 
-    task = bar.add_task(f"{table}.{column}", total=None)
+    task = bar.add_task(escape(f"{table}.{column}"), total=None)
     # The procedure goes on even if its progress can no longer be read.
     with suppress(psycopg.Error):
         while not over.wait(_POLL_SECONDS):

@@ -5,10 +5,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..documents import page
 from .failure import FAILED, report, report_failures
-from .output import Json, escape, message, print_json, print_table, progress
-from .procedure import EPILOG, BatchSize, Column, Table, call_procedure
-from .target import AllDatabases, Databases, Dsn, OneDatabase
+from .interface import Command, Group
+from .output import (
+    Format,
+    FormatOption,
+    Json,
+    chosen_format,
+    escape,
+    message,
+    print_csv,
+    print_json,
+    print_table,
+    progress,
+)
+from .procedure import EPILOG, BatchSize, Column, Table, call_on_shards, call_procedure
+from .target import AllDatabases, Databases, Dsn, OneDatabase, connects
 
 if TYPE_CHECKING:
     from .connection import Connection, Database
@@ -16,24 +29,53 @@ if TYPE_CHECKING:
 STILL_NEEDED = 3
 
 _POLL_SECONDS = 0.2
+_HEADINGS = ("database", "root key", "keys wrapped again")
 
-app = typer.Typer(no_args_is_help=True, help="Rotate the root key, a column's key, or a data key.")
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Rotate the root key, a column's key, or a data key.",
+)
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=Command, epilog=EPILOG)
+@connects
 def column(
     table: Table,
     column: Column,
     dsn: Dsn = "",
     database: OneDatabase = None,
-    batch_size: BatchSize = 1000,
+    batch_size: BatchSize = 5000,
+    shards: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shard",
+            help="The connection string of a server that has a part of the table; may be repeated. The column is "
+            "rotated on one server after the other. After a failure on one, the command continues with the next.",
+            show_default=False,
+        ),
+    ] = None,
+    supersede: Annotated[
+        bool,
+        typer.Option(
+            help="Make a new version of the key. Otherwise, only rows under older versions are encrypted."
+        ),
+    ] = True,
     json: Json = False,
 ) -> None:
     """Encrypt a column again under a new version of its key, in batches, without blocking clients."""
-    call_procedure("rotate_column", dsn, database, table, column, batch_size, json)
+    arguments = {"batch_size": batch_size, "supersede": supersede}
+    if not shards:
+        call_procedure("rotate_column", dsn, database, table, column, arguments, json)
+        return
+    if dsn or database:
+        raise typer.BadParameter("--shard names the servers, so --dsn and --database cannot be given with it")
+    call_on_shards("rotate_column", shards, table, column, arguments, json)
 
 
-@app.command(epilog="Exit status: 0, success; 1, failure; 2, wrong usage.")
+@app.command(cls=Command, epilog="Exit status: 0, success; 1, failure; 2, wrong usage.")
+@connects
 def key(
     name: Annotated[str, typer.Argument(help="The name of the key.")],
     dsn: Dsn = "",
@@ -46,8 +88,12 @@ def key(
     with report_failures(), open_database(dsn, database) as opened:
         (made,) = opened.query("SELECT {s}.supersede_data_key(%s::text) AS id", name)
         columns = opened.query(
-            "SELECT relation::text AS table, column_name::text AS column FROM {s}.encrypted_columns"
-            " WHERE key_name = %s ORDER BY 1, 2",
+            """
+            SELECT relation::text AS table, column_name::text AS column
+            FROM {s}.encrypted_columns
+            WHERE key_name = %s
+            ORDER BY 1, 2
+            """,
             name,
         )
     if json:
@@ -62,10 +108,12 @@ def key(
 
 
 @app.command(
+    cls=Command,
     epilog="Exit status: 0, success, and no examined database needs a previous root key; 1, failure; 2, wrong "
     "usage; 3, success, but a previous root key is still needed. Each database is one transaction: after an "
-    "interruption, call the command again."
+    "interruption, call the command again.",
 )
+@connects
 def root(
     dsn: Dsn = "",
     database: Databases = None,
@@ -79,22 +127,25 @@ def root(
             help="The time to wait for standbys to replay the rotation.",
         ),
     ] = 0,
+    format_: FormatOption = None,
     json: Json = False,
 ) -> None:
     """Wrap every key again under the newest root key, in every database, and report whether older ones are needed.
 
     First give all servers and standbys the new root key, above the old one.
     """
-    from .connection import connect, each_database
+    from .connection import connect, each_database, named_database
 
-    del all_databases  # says what is the default
+    chosen = chosen_format(format_, json)
     problems: dict[str, str] = {}
     results: list[dict[str, Any]] = []
     standbys: list[dict[str, Any]] = []
     with report_failures():
         lsn: str | None = None
         with progress("databases") as bar:
-            for each in bar.track(each_database(dsn, database, problems), description="rotating"):
+            for each in bar.track(
+                each_database(dsn, database, problems, all_databases=all_databases), description="rotating"
+            ):
                 result = _rotate(each, problems)
                 if result is not None:
                     lsn = result.pop("lsn")
@@ -106,54 +157,73 @@ def root(
     needed = sorted({fingerprint for result in results for fingerprint in result["still_needed"]})
     behind = [standby for standby in standbys if not standby["replayed"]]
     previous = sorted({fingerprint for result in results for fingerprint in result["previous"]})
+    is_part = database is not None or (named_database(dsn) is not None and not all_databases)
     can_go = not (problems or needed or behind)
-    if json:
+    if chosen == Format.JSON:
         print_json(
             {
                 "databases": results,
                 "standbys": standbys,
                 "still_needed": needed,
-                "can_withdraw": previous if can_go and not database else [],
+                "can_withdraw": previous if can_go and not is_part else [],
                 "problems": problems,
             }
         )
+    elif chosen == Format.CSV:
+        print_csv(_HEADINGS, _rows_of(results))
     else:
-        rows = [[result["database"], result["fingerprint"], result["rewrapped"]] for result in results]
-        print_table("Root key", ("database", "root key", "keys wrapped again"), rows)
-        if standbys:
-            rows = [
-                [standby["name"], standby["state"], "yes" if standby["replayed"] else "not yet, or unknown"]
-                for standby in standbys
-            ]
-            print_table("Standbys", ("name", "state", "has replayed the rotation"), rows)
+        print_table("", _HEADINGS, _rows_of(results))
+        _print_standbys(standbys)
     for name, problem in problems.items():
         report(f"{name}: {problem}")
     if previous:
-        _advise(previous, needed, behind, bool(problems), database)
+        _advise(previous, needed, behind, bool(problems), is_part)
     elif results:
-        message("The server has only one root key. First put a new one above it: see docs/root-rotation.md.")
+        message(
+            "The server has only one root key, so there is nothing to do. For a new one above it, use pgkeymgr "
+            f"root new: see {page('root-rotation.md')}."
+        )
     if problems:
         raise typer.Exit(FAILED)
     if needed or behind:
         raise typer.Exit(STILL_NEEDED)
 
 
+def _print_standbys(standbys: list[dict[str, Any]]) -> None:
+    if standbys:
+        rows = [
+            [standby["name"], standby["state"], "yes" if standby["replayed"] else "not yet, or unknown"]
+            for standby in standbys
+        ]
+        typer.echo()
+        print_table("Standbys", ("name", "state", "has replayed the rotation"), rows)
+
+
+def _rows_of(results: list[dict[str, Any]]) -> list[list[Any]]:
+    return [[result["database"], result["fingerprint"], result["rewrapped"]] for result in results]
+
+
 def _rotate(database: "Database", problems: dict[str, str]) -> dict[str, Any] | None:
     import psycopg
 
-    from .failure import message_and_hint
+    from .failure import message_and_hint, problem_of
 
     try:
         # An asynchronous commit may not be in the WAL yet when pg_current_wal_flush_lsn() is called.
         database.connection.execute(
-            "SELECT set_config('synchronous_commit', 'local', false)"
-            " WHERE current_setting('synchronous_commit') = 'off'"
+            """
+            SELECT set_config('synchronous_commit', 'local', false)
+            WHERE current_setting('synchronous_commit') = 'off'
+            """
         )
         (rotated,) = database.query("SELECT {s}.rotate_root_key() AS rewrapped")
         (status,) = database.query("SELECT * FROM {s}.root_key_status()")
         (written,) = database.query("SELECT pg_current_wal_flush_lsn()::text AS lsn")
+    except psycopg.errors.InsufficientPrivilege as error:
+        problems[database.name] = f"{message_and_hint(error)[0]}. Run the command as a superuser."
+        return None
     except psycopg.Error as error:
-        problems[database.name] = message_and_hint(error)[0]
+        problems[database.name] = problem_of(error)
         return None
     return {
         "database": database.name,
@@ -173,11 +243,18 @@ def _standbys(connection: "Connection", lsn: str, seconds: float) -> list[dict[s
         standbys: list[dict[str, Any]] = [
             dict(row)
             for row in connection.execute(
-                "SELECT application_name || coalesce(' ' || client_addr::text, '') AS name,"
-                " coalesce(state, 'unknown') AS state, coalesce(replay_lsn >= %(lsn)s::pg_lsn, false) AS replayed"
-                " FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup'"
-                " UNION ALL SELECT 'slot ' || slot_name, 'away', false FROM pg_replication_slots"
-                " WHERE NOT active AND slot_type = 'physical' AND restart_lsn < %(lsn)s::pg_lsn ORDER BY 1",
+                """
+                SELECT
+                    application_name || coalesce(' ' || client_addr::text, '') AS name,
+                    coalesce(state, 'unknown') AS state, coalesce(replay_lsn >= %(lsn)s::pg_lsn, false) AS replayed
+                FROM pg_stat_replication
+                WHERE state IS DISTINCT FROM 'backup'
+                UNION ALL
+                SELECT 'slot ' || slot_name, 'away', false
+                FROM pg_replication_slots
+                WHERE NOT active AND slot_type = 'physical' AND restart_lsn < %(lsn)s::pg_lsn
+                ORDER BY 1
+                """,
                 {"lsn": lsn},
             )
         ]
@@ -192,7 +269,7 @@ def _advise(
     needed: list[str],
     behind: list[dict[str, Any]],
     has_problems: bool,
-    names: list[str] | None,
+    is_part: bool,
 ) -> None:
     if needed:
         message(
@@ -206,7 +283,7 @@ def _advise(
             "Keep the previous root keys until the standbys have replayed the rotation. "
             "--wait-standbys waits for them."
         )
-    elif names:
+    elif is_part:
         message("Only some databases were examined. The others may need the previous root keys.")
     else:
         message(
@@ -214,5 +291,5 @@ def _advise(
             f"{', '.join(previous)}."
         )
         message("This command cannot see standbys of standbys, and standbys that are not connected.")
-    message("Keys by number and results of wrap_key() may also need them: see docs/root-rotation.md.")
+    message(f"Keys by number and results of wrap_key() may also need them: see {page('root-rotation.md')}.")
     message("Older base backups, WAL archives and dumps need them: keep a copy for as long as you keep those.")

@@ -8,6 +8,8 @@ import typer
 
 from .failure import report_failures
 
+_NOT_TEXT = "Use --exact to read the file byte for byte, with its final newline."
+
 
 def _bytea(text: str) -> bytes:
     digits = text.removeprefix("\\x")
@@ -73,7 +75,8 @@ def seal(
         offer = Offer(public, challenge, server_key, signature)
         # Check the offer before anybody types a secret for the wrong server.
         check_offer(offer, fingerprint)
-        values = [read_secret(path, exact) for path in secret_file or ()] or ask_secrets(labels, confirm)
+        values = [read_secret(path, exact, _NOT_TEXT) for path in secret_file or ()]
+        values = values or ask_secrets(labels, confirm, "Put the secret into a file, and use --secret-file.")
         typer.echo("\\x" + seal_secrets(offer, fingerprint, values).hex())
 
 

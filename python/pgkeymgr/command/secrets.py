@@ -15,13 +15,14 @@ from ..sealed.message import SEALED_BYTES_MAX
 from ..sealed.typed import secret_bytes
 
 
-def read_secret(path: Path, exact: bool) -> bytes:
+def read_secret(path: Path, exact: bool, hint: str) -> bytes:
     """Read a secret from a file.
 
     Args:
         path: the path of the file.
         exact: whether the secret is the exact bytes of the file. Otherwise it is text: a final newline is removed,
             and the rest is treated like a typed secret.
+        hint: the remedy if the file is not UTF-8.
 
     Returns:
         The secret.
@@ -43,18 +44,17 @@ def read_secret(path: Path, exact: bool) -> bytes:
     except UnicodeDecodeError:
         text = None  # Raised below, outside this handler: this exception has the secret in it.
     if text is None:
-        raise DataError(
-            f"{path} is not UTF-8 text", hint="Use --exact to read the file byte for byte, with its final newline."
-        )
+        raise DataError(f"{path} is not UTF-8 text", hint=hint)
     return secret_bytes(re.sub(r"\r?\n\Z", "", text))
 
 
-def ask_secrets(labels: Sequence[str], confirm: bool) -> list[bytes]:
+def ask_secrets(labels: Sequence[str], confirm: bool, hint: str = "Run the command on a terminal.") -> list[bytes]:
     """Ask for secrets on the terminal, without echo.
 
     Args:
         labels: a prompt for each secret.
         confirm: whether to ask for each secret twice.
+        hint: the remedy if there is no terminal.
 
     Returns:
         The secrets.
@@ -65,14 +65,14 @@ def ask_secrets(labels: Sequence[str], confirm: bool) -> list[bytes]:
     """
     secrets = []
     for label in labels:
-        secret = _ask(f"{label}: ")
-        if confirm and _ask(f"{label}, again: ") != secret:
+        secret = _ask(f"{label}: ", hint)
+        if confirm and _ask(f"{label}, again: ", hint) != secret:
             raise DataError(f"{label}: the two inputs differ")
         secrets.append(secret)
     return secrets
 
 
-def _ask(prompt: str) -> bytes:
+def _ask(prompt: str, hint: str) -> bytes:
     try:
         # The terminal is opened by its name, because psql runs this command with its own script as stdin.
         Path("/dev/tty").open("rb+", buffering=0).close()
@@ -81,10 +81,7 @@ def _ask(prompt: str) -> bytes:
             warnings.simplefilter("error", getpass.GetPassWarning)
             return secret_bytes(getpass.getpass(prompt))
     except (OSError, getpass.GetPassWarning):
-        raise UnsupportedError(
-            "could not ask for the secret: there is no terminal",
-            hint="Put the secret into a file, and use --secret-file.",
-        ) from None
+        raise UnsupportedError("could not ask for the secret: there is no terminal", hint=hint) from None
     except UnicodeDecodeError:
         pass  # Raised below, outside this handler: this exception has the secret in it.
     raise DataError("the input is not text in the encoding of this terminal")

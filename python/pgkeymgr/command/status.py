@@ -5,8 +5,21 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .failure import FAILED, report, report_failures
-from .output import Json, escape, print_json, print_table
-from .target import AllDatabases, Databases, Dsn
+from .output import (
+    Format,
+    FormatOption,
+    Json,
+    Watch,
+    chosen_format,
+    escape,
+    print_csv,
+    print_json,
+    print_paragraph,
+    print_table,
+    watch,
+)
+from .state import KEY_STATE
+from .target import AllDatabases, Databases, Dsn, connects
 
 if TYPE_CHECKING:
     from .connection import Database
@@ -18,38 +31,80 @@ _COLUMNS = """
     LEFT JOIN {s}.column_progress AS p ON p.relation = c.relation AND p.column_name = c.column_name
     ORDER BY 1, 2
 """
-_KEYS = """
-    SELECT CASE
-        WHEN state <> 'enabled' THEN state::text
-        WHEN expires <= pg_catalog.now() THEN 'expired'
-        WHEN superseded_by IS NOT NULL THEN 'superseded'
-        ELSE 'current'
-    END AS state, count(*) AS count
-    FROM {s}.data_keys GROUP BY 1 ORDER BY 1
+_NODE = """
+    SELECT node, nodes, makes_keys, source, pg_catalog.array_to_string(subscriptions, ', ') AS subscriptions
+    FROM {s}.key_node_status()
 """
+_KEYS = f"""
+    SELECT {KEY_STATE} AS state, count(*) AS count
+    FROM {{s}}.key_versions GROUP BY 1 ORDER BY 1
+"""  # noqa: S608
 
 EPILOG = "Exit status: 0, each database could be examined and has its root key; 1, otherwise; 2, wrong usage."
 
 
+_HEADINGS = {
+    "table": "relation",
+    "column": "column",
+    "type": "data_type",
+    "key": "key",
+    "mode": "mode",
+    "blind index": "blind_index",
+    "state": "state",
+}
+
+
+@connects
 def status(
-    dsn: Dsn = "", database: Databases = None, all_databases: AllDatabases = False, json: Json = False
+    dsn: Dsn = "",
+    database: Databases = None,
+    all_databases: AllDatabases = False,
+    format_: FormatOption = None,
+    json: Json = False,
+    again: Watch = None,
 ) -> None:
     """Show the root key, the encrypted columns and the keys of each database of a cluster."""
-    from .connection import each_database
+    chosen = chosen_format(format_, json)
+    watch(again, lambda: _status(dsn, database, all_databases, chosen))
 
-    del all_databases  # The option only names the default.
+
+def _status(dsn: str, names: list[str] | None, all_databases: bool, chosen: Format) -> None:
+    from .connection import each_database, noted
+
     problems: dict[str, str] = {}
     with report_failures():
-        documents = [_look(each) for each in each_database(dsn, database, problems)]
-    if json:
+        documents = []
+        for each in each_database(dsn, names, problems, all_databases=all_databases):
+            with noted(each.name, problems):
+                documents.append(_look(each))
+    if chosen == Format.JSON:
         print_json({"databases": documents, "problems": problems})
+    elif chosen == Format.CSV:
+        _print_csv(documents)
     else:
-        for document in documents:
+        for number, document in enumerate(documents):
+            if number:
+                typer.echo()
             _show(document)
+    for document in documents:
+        if document["error"]:
+            report(f"{document['database']}: {document['error']}")
     for name, problem in problems.items():
         report(f"{name}: {problem}")
     if problems or any(document["error"] for document in documents):
         raise typer.Exit(FAILED)
+
+
+def _print_csv(documents: list[dict[str, Any]]) -> None:
+    names = (*_HEADINGS.values(), "rows_done", "rows_total")
+    print_csv(
+        ["database", *_HEADINGS, "rows done", "rows total"],
+        [
+            [each["database"], *(column[name] for name in names)]
+            for each in documents
+            for column in each["columns"]
+        ],
+    )
 
 
 def _look(database: "Database") -> dict[str, Any]:
@@ -72,39 +127,63 @@ def _look(database: "Database") -> dict[str, Any]:
         "version": database.version,
         "root_key": root_key,
         "error": error,
+        "key_node": _node(database),
         "columns": database.query(_COLUMNS),
-        "keys": {row["state"]: row["count"] for row in database.query(_KEYS)},
+        "keys": _keys(database),
     }
 
 
+def _keys(database: "Database") -> dict[str, int]:
+    """Return the number of the keys in each state: of all keys, or of those that the role may see."""
+    import psycopg
+
+    try:
+        rows = database.query(_KEYS)
+    except psycopg.errors.InsufficientPrivilege:
+        rows = database.query(_KEYS.replace("key_versions", "data_keys"))
+    return {row["state"]: row["count"] for row in rows}
+
+
+def _node(database: "Database") -> dict[str, Any] | None:
+    """Return the part of a database among those that share keys; None for a role that may not see it."""
+    import psycopg
+
+    try:
+        (row,) = database.query(_NODE)
+    except psycopg.errors.InsufficientPrivilege:
+        return None
+    return row
+
+
 def _show(document: dict[str, Any]) -> None:
-    typer.echo(f"{escape(document['database'])}: pgkeymgr {document['version']} in {escape(document['schema'])}")
+    print_paragraph(
+        f"{escape(document['database'])}: pgkeymgr {document['version']} in schema {escape(document['schema'])}"
+    )
     root_key = document["root_key"]
-    if document["error"]:
-        report(f"{document['database']}: {document['error']}")
     if root_key is not None:
-        typer.echo(f"  root key      {root_key['fingerprint']}, from {escape(root_key['source'])}")
+        _show_line("root key", f"{root_key['fingerprint']}, from {escape(root_key['source'])}")
         for label in ("previous", "still_needed"):
             for fingerprint in root_key.get(label) or ():
-                typer.echo(f"  {label.replace('_', ' '):14}{fingerprint}")
+                _show_line(label.replace("_", " "), fingerprint)
     counts = [f"{count} {state}" for state, count in document["keys"].items()]
-    typer.echo(f"  keys          {', '.join(counts) or 'none'}")
+    _show_line("keys", ", ".join(counts) or "none")
+    node = document["key_node"]
+    if node is not None and node["node"] is not None:
+        _show_line("key node", f"{node['node']} of {node['nodes']}")
+    if node is not None and not node["makes_keys"]:
+        _show_line(
+            "keys made by", escape(node["source"] or f"the publisher of subscription {node['subscriptions']}")
+        )
     if document["columns"]:
+        typer.echo()
         rows = [
-            [
-                column["relation"],
-                column["column"],
-                column["data_type"],
-                column["key"],
-                column["mode"],
-                column["blind_index"],
-                column["state"],
-                _progress(column),
-            ]
-            for column in document["columns"]
+            [*(column[name] for name in _HEADINGS.values()), _progress(column)] for column in document["columns"]
         ]
-        headings = ("table", "column", "type", "key", "mode", "blind index", "state", "progress")
-        print_table("Encrypted columns", headings, rows)
+        print_table("", (*_HEADINGS, "progress"), rows)
+
+
+def _show_line(label: str, text: str) -> None:
+    print_paragraph(text, " " * 16, f"  {label:14}")
 
 
 def _progress(column: dict[str, Any]) -> str:

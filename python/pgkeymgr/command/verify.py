@@ -5,8 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .failure import FAILED, report, report_failures
-from .output import Json, message, print_json, print_table, progress
-from .target import AllDatabases, Databases, Dsn
+from .output import (
+    Format,
+    FormatOption,
+    Json,
+    chosen_format,
+    escape,
+    message,
+    print_csv,
+    print_json,
+    print_table,
+    progress,
+)
+from .target import AllDatabases, Databases, Dsn, connects
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -31,12 +42,14 @@ _COLUMNS = """
 """
 
 
+@connects
 def verify(
     dsn: Dsn = "",
     database: Databases = None,
     all_databases: AllDatabases = False,
     table: Annotated[str | None, typer.Option(help="Check only the columns of this table.")] = None,
     column: Annotated[str | None, typer.Option(help="Check only columns with this name.")] = None,
+    format_: FormatOption = None,
     json: Json = False,
 ) -> None:
     """Decrypt every ciphertext of every encrypted column, and report each row whose value cannot be decrypted.
@@ -45,19 +58,23 @@ def verify(
     """
     from .connection import each_database
 
-    del all_databases  # The option only names the default.
+    chosen = chosen_format(format_, json)
     problems: dict[str, str] = {}
     results: list[dict[str, Any]] = []
     with report_failures(), progress("columns") as bar:
-        for each in each_database(dsn, database, problems):
+        for each in each_database(dsn, database, problems, all_databases=all_databases):
             results += _verify(each, table, column, problems, bar)
     # If no column was examined, the empty result must not look like success.
     if not results and not problems and (table or column):
         problems[table or column or ""] = "no database has such an encrypted column"
-    if json:
+    if chosen == Format.JSON:
         print_json({"columns": results, "problems": problems})
+    elif chosen == Format.CSV:
+        _print_csv(results)
     else:
         _show(results)
+        if not results and not problems:
+            message("There are no encrypted columns.")
     for name, problem in problems.items():
         report(f"{name}: {problem}")
     if problems or any(result["broken"] for result in results):
@@ -71,18 +88,15 @@ def _verify(
 
     from ..errors import UndefinedError
     from .connection import resolve
-    from .failure import message_and_hint
+    from .failure import message_and_hint, problem_of
 
     oid = None
-    if table is not None:
-        try:
-            oid = resolve(database, table)["oid"]
-        except UndefinedError:
-            return []  # Another database may have the table.
     results = []
     try:
+        if table is not None:
+            oid = resolve(database, table)["oid"]
         columns = list(database.connection.execute(database.compose(_COLUMNS), {"oid": oid, "column": column}))
-        for each in bar.track(columns, description=database.name):
+        for each in bar.track(columns, description=escape(database.name)):
             # The values are counted before they are verified, in another snapshot. A value that is written in
             # between is verified, and may not be counted.
             (counted,) = database.query(
@@ -103,9 +117,23 @@ def _verify(
                     "all_listed": len(broken) < _LISTED_MAX,
                 }
             )
+    except UndefinedError:
+        pass  # Another database may have the table.
+    except psycopg.errors.InsufficientPrivilege as error:
+        problems[database.name] = f"{message_and_hint(error)[0]}. Run the command as a superuser."
     except psycopg.Error as error:
-        problems[database.name] = message_and_hint(error)[0]
+        problems[database.name] = problem_of(error)
     return results
+
+
+def _print_csv(results: list[dict[str, Any]]) -> None:
+    """Print a line for each broken row, and one for each column without any."""
+    headings = ("database", "table", "column", "values", "row key", "problem")
+    rows = []
+    for result in results:
+        start = [result[name] for name in ("database", "relation", "column", "values")]
+        rows += [[*start, row["row_key"], row["problem"]] for row in result["broken"]] or [[*start, None, None]]
+    print_csv(headings, rows)
 
 
 def _show(results: list[dict[str, Any]]) -> None:
@@ -119,9 +147,10 @@ def _show(results: list[dict[str, Any]]) -> None:
         ]
         for result in results
     ]
-    print_table("Verified", ("database", "table", "column", "values", "broken"), rows)
+    print_table("", ("database", "table", "column", "values", "broken"), rows)
     for result in results:
         if result["broken"]:
+            typer.echo()
             few = [[row["row_key"], row["problem"]] for row in result["broken"][:_SHOWN_MAX]]
             print_table(f"{result['relation']}.{result['column']}", ("row", "problem"), few)
             if len(result["broken"]) > _SHOWN_MAX:

@@ -251,7 +251,7 @@ class LockTests(MeetingTestCase):
         self.other.commit()
         self.assertEqual(self.value("SELECT points FROM employee WHERE id = %s", [self.ann]), 21)
 
-    def test_update_of_a_row_that_was_deleted_meanwhile(self) -> None:
+    def test_update_of_a_row_that_another_session_deleted(self) -> None:
         self.run_sql("DELETE FROM employee WHERE id = %s", self.ann)
         waiting = self.meanwhile(f"UPDATE employee SET name = 'Late' WHERE id = {self.ann}")
         self.connection.commit()

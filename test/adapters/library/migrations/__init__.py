@@ -1,0 +1,1 @@
+"""Plain tables, encryption, and changes of encrypted tables."""

@@ -42,8 +42,8 @@ NAME_BYTES_MIN = 8
 ADDED = ("XX-ATL", "Ατλαντίς")
 """The code and the name of the province that demo.sql adds."""
 
-ENVIRONMENT = {"PGKEYMGR_GETKEY": ""}
-"""The environment of the servers, which hides a root key of this machine from them."""
+ENVIRONMENT = {"PGKEYMGR_GETKEY": "", "PGKEYMGR_AGENT": "none"}
+"""The environment of the servers, which hides a root key and an agent of this machine from them."""
 
 _Refusal = tuple[str, str]
 """The SQLSTATE of an error, and a part of its message."""
@@ -169,7 +169,7 @@ def read_data() -> tuple[str, dict[str, str]]:
     """
     require(
         ISO_CODES.is_dir(),
-        f"directory {ISO_CODES} does not exist: install the package iso-codes, or run make deps",
+        f"directory {ISO_CODES} does not exist: install the package iso-codes",
     )
     for file, key, code in DATA_SETS:
         entries = json.loads((ISO_CODES / file).read_text("utf-8"))[key]
@@ -383,6 +383,7 @@ def restore(cluster: Cluster, show: Show, dumped: tuple[str, str]) -> None:
 def expect_no_plaintext(cluster: Cluster, show: Show, name: str, codes: Iterable[str], refusal: _Refusal) -> None:
     """Read every row alone, as the application. Each attempt must fail with this error."""
     query = "SELECT name FROM registry.place WHERE code = %s"
+    show.line("As the application: read each row alone, which takes a while")
     with cluster.connect("demo", "application") as connection:
         with show.step(name) as result:
             errors = [expect_error(connection, query, [code], refusal) for code in codes]
@@ -498,7 +499,7 @@ def run(show: Show) -> None:
 
     left = [cluster.directory for cluster in (first, second) if cluster.directory.exists()]
     require(not left, f"the clusters were not removed: {left}")
-    show.line("\nBoth clusters are stopped and removed. The README says how to install pgkeymgr.\n")
+    show.line("\nBoth clusters are stopped and removed.\n")
     show.console.print(show.table)
 
 

@@ -24,8 +24,7 @@ def room(module: str) -> str:
     Args:
         module: its full name, such as ``pgkeymgr.key.table``.
     """
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
+    return module.split(".")[1]
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -53,8 +53,8 @@ _FOOT = """
 
 Errors that PostgreSQL itself raises keep their own SQLSTATEs: 42501 for a function that the role may not execute,
 and the codes of constraints and of data types. The triggers of encrypted tables raise the codes of a plain table:
-23502 and 23514 for NOT NULL and CHECK, 428C9 for a generated column, and 40001 for a row that another transaction
-has changed.
+23502 and 23514 for NOT NULL and CHECK, 428C9 for a generated column, 40001 for a row that another transaction has
+changed, and 27000 for one that an action of the same statement has changed.
 """
 
 

@@ -1,9 +1,11 @@
-"""Refuse binaries among the files that git tracks: nobody can review them, and every clone keeps them forever.
+"""Refuse binaries and very long sources among the files that git tracks.
 
     python scripts/lint_files.py
 
-A file is refused if its ending is that of an archive (a wheel is one), of a compiled file or of a database, or if
-it contains a NUL byte. PNG images are allowed below docs/.
+Nobody can review a binary, and every clone keeps it forever. A file is refused if its ending is that of an archive
+(a wheel is one), of a compiled file or of a database, or if it contains a NUL byte. PNG images are allowed below
+docs/. A Python or SQL file of more than 1,000 lines is refused, since readers do not find things in it: split it
+by subject.
 """
 
 import os
@@ -21,6 +23,8 @@ DATABASE_ENDINGS = frozenset({".db", ".sqlite"})
 REFUSED_ENDINGS = ARCHIVE_ENDINGS | COMPILED_ENDINGS | DATABASE_ENDINGS
 IMAGE_ENDINGS = frozenset({".png"})
 IMAGE_FOLDERS = frozenset({"docs"})
+SOURCE_ENDINGS = frozenset({".py", ".sql"})
+LINES_MAX = 1000
 
 
 def tracked_files(top: Path) -> list[str]:
@@ -48,7 +52,12 @@ def why_refused(top: Path, name: str) -> str | None:
     # A symbolic link's target is text; a file that was deleted is not committed any more.
     if is_image or file.is_symlink() or not file.is_file():
         return None
-    return "it contains a NUL byte" if b"\0" in file.read_bytes() else None
+    content = file.read_bytes()
+    if b"\0" in content:
+        return "it contains a NUL byte"
+    if path.suffix in SOURCE_ENDINGS and (lines := content.count(b"\n")) > LINES_MAX:
+        return f"it has {lines} lines; split it by subject, so that no file has more than {LINES_MAX}"
+    return None
 
 
 def main() -> int:

@@ -23,16 +23,36 @@ import pglast
 PACKAGE = Path(__file__).parents[1] / "python/pgkeymgr"
 
 PINNED = {
+    "adapter/ddl.py": "an adapter writes it for the client's own search_path",
+    "column/adopt_table.py": "adopt_encrypted_table and forget_dropped_table pin it",
     "column/base_table.py": "who changes a base table pins it",
     "column/blind_index.py:stand_for_uniques": "encrypt_column pins it",
     "column/catalog.py": "who reads the catalog with it pins it",
+    "column/comments.py": "encrypt_column, refresh_encrypted_view, _after_ddl and the procedures pin it",
     "column/decrypt_column.py": "the procedure pins it for each of its transactions",
     "column/ddl.py": "_after_ddl pins it",
     "column/encrypt_column.py": "encrypt_column pins it",
+    "column/dependent_objects.py": "who calls it pins it, since the definitions are read under it",
+    "column/derived_plaintext.py": "encrypt_column pins it",
+    "column/attach_partition.py": "it pins it for each of its transactions",
+    "column/detached.py": "_after_ddl and attach_encrypted_partition pin it",
+    "column/partitions.py": "who reads the catalog of a whole table pins it",
+    "column/partman.py": "encrypt_column, plan_encrypt_column and decrypt_column pin it",
+    "column/finish_update.py": "finish_update pins it",
+    "column/layout_0_1_0.py": "finish_update pins it",
+    "column/foreign_code.py": "who writes whole tables pins it",
+    "column/index_options.py": "encrypt_column, rotate_blind_index and decrypt_column pin it",
     "column/obstacles.py": "encrypt_column pins it",
     "column/operation.py": "the procedures pin it for each of their transactions",
+    "column/plan_encrypt_column.py": "plan_encrypt_column pins it",
     "column/privileges.py": "encrypt_column and _after_ddl pin it",
+    "column/postgres_index.py:_indexes": "blind_index_statements and build_blind_index pin it",
+    "column/postgres_index.py:_indexes_with": "rotate_blind_index pins it",
+    "column/postgres_index.py:_statements": "blind_index_statements and build_blind_index pin it",
+    "column/progress.py": "all of it runs in as_owner",
     "column/registry.py": "all of it runs in as_owner",
+    "column/kept_functions.py": "all queries of the catalog run in read_as_owner",
+    "column/relations.py:_tree": "the procedures pin it",
     "column/relations.py:admit": "who changes a table, or verifies it, pins it",
     "column/relations.py:check_owner": "who locks a table pins it",
     "column/relations.py:may_create": "who changes a table pins it",
@@ -41,12 +61,18 @@ PINNED = {
     "column/relations.py:without_triggers": "who writes whole tables pins it",
     "column/structure.py": "encrypt_column and _after_ddl pin it",
     "column/verify_column.py": "verify_column and _count_values pin it",
+    "column/walk.py": "the procedures pin it for each of their transactions",
     "column/triggers.py": "test/python/test_names.py reads what it makes",
     "column/view.py": "encrypt_column, refresh_encrypted_view and _after_ddl pin it",
     "command": "a connection of its own pins it",
+    "django": "an adapter writes it for the client's own search_path",
     "doctor": "all of it runs in as_owner",
     "key/audit.py": "all of it runs in as_owner",
-    "sealed/user_key.py": "all of it runs in as_owner",
+    "key/ids.py": "all of it runs in as_owner",
+    "key/wrap_rows.py:rewrap_under_root": "it gives the query to execute",
+    "key/wrap_rows.py:sealed_to": "it gives the query to execute",
+    "sealed/exchange.py:rotate_exchange_key": "its queries run in as_owner",
+    "sqlalchemy": "an adapter writes it for the client's own search_path",
 }
 """The directories, modules and functions whose statements run under a search_path of their own, and why."""
 
@@ -99,9 +125,10 @@ def unqualified_in_plpgsql(function: str) -> list[str]:
     """Return what a CREATE FUNCTION statement of PL/pgSQL names without a schema, in its body."""
     # The parser does not know the catalog, and takes this one for a scalar.
     tree = pglast.parse_plpgsql(re.sub(r" pg_catalog\.record;", " record;", function))
+    declaration = r"^\s*(?!EXIT )\w+ (record|[a-z]\w*(?:\(\d+\))?(?:\[\])?);$"
     found = [
         f"type {name}"
-        for name in re.findall(r"^\s*\w+ (record|[a-z]\w*(?:\(\d+\))?(?:\[\])?);$", function, re.MULTILINE)
+        for name in re.findall(declaration, function, re.MULTILINE)
         if name == "record" or not re.match(r"bigint|boolean|integer|numeric|smallint|real|RETURN|NULL", name)
     ]
     for kind, node in _nodes(tree):

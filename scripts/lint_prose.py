@@ -1,10 +1,11 @@
-"""Refuse words and phrases that make the project's English hard to read, in the files that were converted so far.
+"""Refuse words and phrases that make the project's English hard to read.
 
     python scripts/lint_prose.py [FILE...]
 
 The prose of a file is everything in it, with two exceptions: of a Python file only the comments and the strings
-that have a space in them, of a Markdown file no code. The files are those that git tracks below the paths in
-`[tool.prose]` of pyproject.toml, or those that are named. Each rule has a remedy; CONTRIBUTING.md has the reasons.
+that have a space in them, of a Markdown file no code. The files are all those that git tracks, but for the
+exceptions in `[tool.prose]` of pyproject.toml, or those that are named. Each rule has a remedy; the reasons are
+in CONTRIBUTING.md.
 """
 
 import ast
@@ -34,16 +35,22 @@ RULES = {
     r"\bthe whole of\b": "all of",
     r"\b(can|could|cannot|may|might|must|will|would|should) else\b": "otherwise, at the clause's start",
     r"\bbe had\b": "be obtained, read, fetched",
+    r"\bwho(m|so)?ever\b": "every role that; any session; regardless of",
     # Verbs with another meaning than their usual one.
-    r"\btold of\b": "reported",
+    r"\b(is|are|was|were|be|been) told\b": "reported, shown; learns",
+    r"\btells? (him|her|it|them|of)\b": "report, show, reveal",
     r"\b[Tt]ells?,? (in constant time, )?(whether|if)\b": "Return whether; check whether",
     r"\A\s*Tells? ": "Return; report",
     r"\A\s*Takes? (a|an|its|one|the|what|where|which|whom?)\b": "Initialize; read; receive",
     # A sentence whose subject is a clause, or a pronoun without its noun.
     rf"{_START}(What|Who|Whoever|Whatever|Whom) [^.?!]*[.;:]": "name the subject: begin with its noun",
     rf"{_START}(One|Those|That) (that|which|who|of) ": "name the noun that it stands for",
+    r"; (its id|the view|the number|its fingerprint)\.": "Return the id, in a sentence of its own",
+    # Messages of PostgreSQL have these forms.
+    r"\bthere is (already )?an? .{,60} already\b|\b(has|have) .{,60} already\Z": "already exists; already has",
+    r"\bthere is no (role|table|column|function|database|user|schema)\b": "does not exist",
 }
-"""What is refused, as regular expressions, and what to write instead."""
+"""The phrases that are refused, as regular expressions, and the wording to use instead."""
 
 
 class Passage:
@@ -95,12 +102,15 @@ def blocks_of_comments(source: str, mark: str) -> Iterator[Passage]:
 
 
 def passages_of_sql(source: str) -> Iterator[Passage]:
-    """Yield the comments of a SQL file, and its strings that have a space in them."""
+    """Yield the comments of a SQL file, its strings that have a space in them, and all else as one."""
     yield from blocks_of_comments(source, "--")
     # An apostrophe in a comment begins no string.
     without_comments = re.sub(r"--.*", lambda comment: " " * len(comment[0]), source)
     for found in re.finditer(r"'((?:[^']|'')* (?:[^']|'')*)'", without_comments):
         yield Passage(source.count("\n", 0, found.start()) + 1, found[1])
+    # Psql's backslashes and dollar quotes may hide where a string begins, but not the words in it.
+    # A function's name is no word.
+    yield Passage(1, re.sub(r"\w+(?=\()", lambda name: "x" * len(name[0]), without_comments))
 
 
 def passages_of_others(source: str) -> Iterator[Passage]:
@@ -124,22 +134,24 @@ def passages(file: Path) -> Iterator[Passage]:
 
 def findings(file: Path) -> Iterator[tuple[int, str, str]]:
     """Yield what a file has that it should not have: the line, the words, and what to write instead."""
+    seen = set()
     for passage in passages(file):
         for pattern, remedy in RULES.items():
             for found in re.finditer(pattern, passage.text):
                 line = passage.line + passage.text.count("\n", 0, found.start())
-                yield line, " ".join(found[0].split()), remedy
+                finding = line, " ".join(found[0].split()), remedy
+                if finding not in seen:
+                    seen.add(finding)
+                    yield finding
 
 
-def converted_files() -> list[Path]:
-    """Return the files that are to be checked: those that git tracks below the paths in pyproject.toml."""
+def files_with_prose() -> list[Path]:
+    """Return the files that are to be checked: those that git tracks, but for the exceptions in pyproject.toml."""
     settings = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["prose"]
     return [
         TOP / name
         for name in tracked_files(TOP)
-        if _is_below(name, settings["converted"])
-        and not _is_below(name, settings["except"])
-        and (TOP / name).is_file()
+        if not _is_below(name, settings["except"]) and (TOP / name).is_file()
     ]
 
 
@@ -149,7 +161,7 @@ def _is_below(name: str, paths: list[str]) -> bool:
 
 def main() -> int:
     """Check the files, and return the exit status."""
-    files = [Path(name) for name in sys.argv[1:]] or converted_files()
+    files = [Path(name) for name in sys.argv[1:]] or files_with_prose()
     count = 0
     for file in files:
         for line, words, remedy in sorted(findings(file)):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
+from build_sql import expand_documentation
 from cluster import Cluster
 
 TOP = Path(__file__).resolve().parents[1]
@@ -19,7 +20,7 @@ SCHEMA = "pgkeymgr"
 PARALLEL_SINCE = 170000
 """The version of the server from which on parallel safety is as it was declared; see sql/parallel.sql."""
 FOLDERS = {
-    ".": "Root key",
+    ".": "Root key, monitoring and the doctor",
     "crypto": "Primitives",
     "key": "Data keys, tokens and wraps",
     "sealed": "Sealed secrets and users' keys",
@@ -34,8 +35,9 @@ _HEAD = """\
 
 Every function and view of the extension that is meant to be used; what begins with an underscore is not. Each
 entry says whom the installation lets use it: `PUBLIC` is everybody, `pgkeymgr_admin` is a member of
-`pgkeymgr_user`, and superusers may use all of it. The access checks of the keys come on top of that. Before
-PostgreSQL 17, the functions that look up keys of the table are parallel unsafe.
+`pgkeymgr_user` and `pgkeymgr_monitor`, and superusers may use all of it. The access checks of the keys come on top
+of that. Before PostgreSQL 17, the functions that look up keys of the table are parallel restricted; `blind_index`,
+`deterministic_tokens` and the functions `search_…` are parallel unsafe.
 """
 
 _FUNCTIONS = r"""
@@ -93,9 +95,7 @@ class Entry(NamedTuple):
 def sources() -> Iterator[tuple[Path, str, str]]:
     """Yield where the comment of each object is: the file, and what is commented on, its kind and its name."""
     for file in sorted((TOP / "sql").rglob("*.sql")):
-        for kind, name in re.findall(
-            r"^COMMENT ON (\w+) @extschema@\.(.*?)\s+IS\b", file.read_text(), re.M | re.S
-        ):
+        for kind, name in _COMMENT.findall(expand_documentation(file.read_text())):
             yield file.relative_to(TOP / "sql"), kind, name
 
 
@@ -103,6 +103,8 @@ def files(connection: psycopg.Connection[Any]) -> dict[int, Path]:
     """Return the source file of each commented function and view, by OID."""
     found = {}
     for file, kind, name in sources():
+        if kind == "OPERATOR":
+            continue
         lookup = "to_regprocedure" if kind in {"FUNCTION", "PROCEDURE", "AGGREGATE"} else "to_regclass"
         qualified = f"{SCHEMA}.{name}".replace("@extschema@", SCHEMA)
         row = connection.execute(f"SELECT {lookup}(%s)::oid", (qualified,)).fetchone()

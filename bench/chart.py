@@ -92,7 +92,7 @@ def _clients(axes: Axes, works: Works) -> None:
             way: [
                 (count, rates[name][way]["median"])
                 for count in clients.CLIENTS
-                if (name := f"{clients.SELECT}, {count} clients") in rates and way in rates[name]
+                if (name := f"{clients.READ}, {count} clients") in rates and way in rates[name]
             ]
             for way in _COLOURS
         },

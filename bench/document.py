@@ -1,11 +1,10 @@
-"""Write docs/performance.md, its chart and the table in README.md from the results of ``make bench``.
+"""Write docs/performance.md and its chart from the results of ``make bench``.
 
 ``make bench-docs`` runs this module. The text around the figures is in performance.md.j2.
 """
 
 import argparse
 import json
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,23 +14,13 @@ from typing import Any
 import instructions
 import jinja2
 import report
-from measure import PLAIN, WAYS
-from pgkeymgr.key.keyring import KEYS_MAX
+from measure import WAYS
+from pgkeymgr.key.keyring import BYTES_MAX
 from run import SECTIONS
 from section import keys, operations
 
 _COMBINATION = "x86_64-cp311-pg15"
 _FEW = 500
-_MARKS = ("<!-- make bench-docs: begin -->", "<!-- make bench-docs: end -->")
-_SUMMARY = (
-    "SELECT, all rows",
-    "SELECT, a column that is not encrypted",
-    "SELECT, one row by its primary key",
-    "INSERT, one row a statement",
-    "INSERT, 1,000 rows a statement",
-    "COPY",
-)
-"""The rows of docs/performance.md that README.md shows."""
 _HERE = Path(__file__).parent
 
 
@@ -59,20 +48,27 @@ def _targets(figures: dict[str, Any]) -> str:
             target["name"],
             "met" if target["is_met"] else "**not met**",
             f"{report.number(target['value'])} {target['unit']}",
-            f"{target['limit']:g} {target['unit']}",
+            report.limit(target),
         ]
         for target in figures["targets"]
     ]
-    return _table(["", "", "measured", "at most"], rows, text_columns=2)
+    return _table(["", "", "measured", "target"], rows, text_columns=2)
 
 
 def _instructions() -> str:
     """Return where the instructions of the hot calls are, as the repository has them."""
-    (counts,) = (counts for key, counts in instructions.kept_counts().items() if key == _COMBINATION)
+    counts = instructions.kept_counts()[_COMBINATION]
     shown = [part for part in counts[instructions.NOOP] if any(parts[part] > _FEW for parts in counts.values())]
     return _table(
         ["", *shown], [[call, *(f"{parts[part]:,}" for part in shown)] for call, parts in counts.items()]
     )
+
+
+def _least() -> str:
+    """Return how many instructions a row of a scan takes for the cipher and for a call that does nothing."""
+    counts = instructions.kept_counts()[_COMBINATION]
+    least = counts[instructions.NOOP]["all"] + counts[instructions.SCAN]["cryptography"]
+    return f"{least:,}"
 
 
 def render(figures: dict[str, Any]) -> str:
@@ -90,52 +86,19 @@ def render(figures: dict[str, Any]) -> str:
         table=lambda name: _section(figures, name),
         targets=_targets(figures),
         instructions=_instructions(),
+        least=_least(),
         combination=_COMBINATION,
         batch_size=operations.BATCH_SIZE,
-        kept_keys=KEYS_MAX,
+        kept_megabytes=BYTES_MAX // 2**20,
         keys_at_once=keys.AT_ONCE,
     )
 
 
-def with_summary(readme: str, page: str) -> str:
-    """Return README.md with its table of figures, which are copied from the page.
-
-    Args:
-        readme: the text of README.md, with the marks around the table.
-        page: the text of docs/performance.md.
-
-    Raises:
-        ValueError: the page or README.md lacks a row or a mark.
-    """
-    _, _, section = page.partition("## Encrypted columns\n")
-    table = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in section.partition("\n## ")[0].splitlines()
-        if line.startswith("|")
-    ]
-    headings = table[0]
-    plain = headings.index(f"times {PLAIN}")
-    rows = [
-        [name, cells[plain].partition(" ")[0], re.sub(r" ±\S+", "", cells[-1])]
-        for name in _SUMMARY
-        for cells in table
-        if cells[0] == name
-    ]
-    if len(rows) != len(_SUMMARY):
-        raise ValueError("docs/performance.md lacks a row of the table in README.md")
-    begin, end = (readme.index(mark) for mark in _MARKS)
-    text = _table(
-        ["a table with an encrypted text of 27 characters", f"times a {PLAIN} table", "cost of a row"], rows
-    )
-    return f"{readme[:begin]}{_MARKS[0]}\n\n{text}\n\n{readme[end:]}"
-
-
 def main() -> int:
-    """Write the page, the chart and the table in README.md. Return 1 if the figures are not of a full run."""
+    """Write the page and the chart. Return 1 if the figures are not of a full run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--input", type=Path, default=Path("build/bench"), help="the folder that make bench wrote")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="where performance.md and .svg go")
-    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="the file with the summary")
     options = parser.parse_args()
     source = options.input / "figures.json"
     if not source.exists():
@@ -147,9 +110,8 @@ def main() -> int:
         return 1
     page = render(figures)
     (options.output / "performance.md").write_text(page)
-    options.readme.write_text(with_summary(options.readme.read_text(), page))
     shutil.copyfile(options.input / "figures.svg", options.output / "performance.svg")
-    print(f"{options.output}: performance.md, performance.svg; {options.readme}")
+    print(f"{options.output}: performance.md, performance.svg")
     return 0
 
 

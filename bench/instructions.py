@@ -1,4 +1,4 @@
-"""How many instructions the hot calls take, counted in a real backend under valgrind's callgrind.
+"""The number of instructions that the hot calls take, counted in a real backend under valgrind's callgrind.
 
 A count does not depend on how busy or how fast the machine is, so one that grows is a regression. The backend is a
 stand-alone one (``postgres --single``), with the installed extension; each call is counted in a statement with
@@ -23,7 +23,7 @@ from cluster import Cluster
 COUNTS_FILE = Path(__file__).with_name("instructions.json")
 
 TOLERANCE = 0.02
-"""How far a count may be from the one in the file. One run differs from the next by less than a tenth of this."""
+"""The tolerance of a count. Two runs differ by less than a tenth of it."""
 
 CALLS = 256
 """A multiple of how many nonces a session draws at once, so that each statement draws its share."""
@@ -51,9 +51,10 @@ VACUUM (FREEZE, ANALYZE)
 
 _SOURCE = "(SELECT * FROM source LIMIT {calls}) AS rows"
 NOOP = "plpython3u no-op"
+SCAN = "SELECT through the view"
 STATEMENTS = {
     NOOP: f"SELECT count(noop(plaintext)) FROM {_SOURCE}",
-    "SELECT through the view": "SELECT count(ssn) FROM (SELECT ssn FROM sample LIMIT {calls}) AS rows",
+    SCAN: "SELECT count(ssn) FROM (SELECT ssn FROM sample LIMIT {calls}) AS rows",
     "INSERT through the view": f"INSERT INTO written SELECT id + {{calls}}, plaintext FROM {_SOURCE}",
     "token_encrypt_text": f"SELECT count(pgkeymgr.token_encrypt_text('bench', plaintext)) FROM {_SOURCE}",
     "token_decrypt_text": f"SELECT count(pgkeymgr.token_decrypt_text(token)) FROM {_SOURCE}",
@@ -81,7 +82,7 @@ PARTS = {
     "plpgsql": "PL/pgSQL",
     "libc.so": "C library",
 }
-"""How the name of an object file begins, and what it is called."""
+"""The beginning of the name of an object file, and its label."""
 
 Counts = dict[str, dict[str, int]]
 
@@ -142,6 +143,8 @@ def _run_under_callgrind(cluster: Cluster, statements: list[str]) -> list[Counte
     cluster.give_to_server(folder)
     # Python's hashes, and with them its dictionaries, are to be the same in every run.
     cluster.environment["PYTHONHASHSEED"] = "0"
+    # The server's user may be unable to write to /tmp, where valgrind keeps files of its own.
+    cluster.environment["TMPDIR"] = str(folder)
     output = folder / "out"
     cluster.run_as_server(
         [
@@ -183,7 +186,7 @@ def _by_part(profile: str) -> Counter[str]:
 def main() -> int:
     """Count, print, and write the counts of this machine's combination into the file."""
     if not is_possible():
-        print("There is no valgrind: run 'make deps'", file=sys.stderr)
+        print("There is no valgrind: run 'make test-deps'", file=sys.stderr)
         return 1
     with Cluster() as cluster:
         kept = kept_counts()

@@ -25,6 +25,7 @@ PGP = "pgp_sym"
 PGSODIUM = "pgsodium"
 AEAD = "AEAD"
 TRIGGER = "trigger"
+NO_TERMS = "no terms"
 
 WAYS = {
     OURS: "pgkeymgr",
@@ -35,6 +36,7 @@ WAYS = {
     PGP: "pgcrypto's pgp_sym_encrypt and pgp_sym_decrypt",
     PGSODIUM: "pgsodium's functions, where it is installed; its format, where sizes are compared",
     AEAD: "the AEAD alone, called in a loop in Python, and a no-op",
+    NO_TERMS: "the same encrypted table before it has search terms",
 }
 """The ways of doing a work, in the order in which they are shown."""
 
@@ -116,7 +118,7 @@ class Bench:
 
     @property
     def round_count(self) -> int:
-        """How many rounds there are."""
+        """The number of rounds."""
         return 3 if self.is_quick else 5
 
     def choose(self, full: int, quick: int) -> int:

@@ -64,6 +64,11 @@ def number(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.1 or not value else f"{value:.2g}"
 
 
+def limit(target: Mapping[str, Any]) -> str:
+    """Return the limit of a target in words."""
+    return f"at {'least' if target['is_rate'] else 'most'} {target['limit']:g} {target['unit']}"
+
+
 def ratio_ways(works: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the ways that at least one of the works is compared with."""
     return [way for way in WAYS if any(way in work["ratios"] for work in works)]
@@ -97,11 +102,11 @@ def show(figures: dict[str, Any]) -> None:
             table.add_row(*cells(work, ways))
         console.print(table)
     table = Table(title="targets", title_justify="left")
-    for heading in ("figure", "measured", "at most", ""):
+    for heading in ("figure", "measured", "target", ""):
         table.add_column(heading, justify="left" if heading in ("figure", "") else "right")
     for target in figures["targets"]:
         met = "met" if target["is_met"] else "[bold]not met[/bold]"
-        table.add_row(target["name"], number(target["value"]), f"{target['limit']:g} {target['unit']}", met)
+        table.add_row(target["name"], number(target["value"]), limit(target), met)
     console.print(table)
     for line in figures["measured"]["cut"]:
         console.print(f"The time ran out, or it could not be done: {line}", style="bold")

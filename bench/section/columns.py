@@ -70,14 +70,29 @@ VACUUM ANALYZE source
 """
 
 _TRIGGERS = {
-    "INSERT": "INSERT INTO triggered_base VALUES (NEW.id, NEW.name, NEW.ssn, NEW.born); RETURN NEW;",
+    "INSERT": "INSERT INTO {base} VALUES (NEW.id, NEW.name, NEW.ssn, NEW.born); RETURN NEW;",
     "UPDATE": (
-        "UPDATE triggered_base SET (id, name, ssn, born) = (NEW.id, NEW.name, NEW.ssn, NEW.born)"
+        "UPDATE {base} SET (id, name, ssn, born) = (NEW.id, NEW.name, NEW.ssn, NEW.born)"
         " WHERE id = OLD.id;"
         " RETURN NEW;"
     ),
-    "DELETE": "DELETE FROM triggered_base WHERE id = OLD.id; RETURN OLD;",
+    "DELETE": "DELETE FROM {base} WHERE id = OLD.id; RETURN OLD;",
 }
+
+
+def triggers_of(view: str, base: str) -> str:
+    """Return the statements that give a view INSTEAD OF triggers, which write what they are given to a table."""
+    statements = []
+    for event, body in _TRIGGERS.items():
+        function = f"{view}_{event.lower()}()"
+        statements.append(
+            f"CREATE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql"
+            f" AS $$ BEGIN {body.format(base=base)} END $$;"
+            f"CREATE TRIGGER {event.lower()} INSTEAD OF {event} ON {view} FOR EACH ROW"
+            f" EXECUTE FUNCTION {function};"
+        )
+    return "".join(statements)
+
 
 ROWS_A_STATEMENT = 1_000
 
@@ -87,6 +102,11 @@ INSERT_SELECT = "INSERT … SELECT"
 INSERT_INDEXED = "INSERT … SELECT, with an index for the value"
 ONE_ROW = "SELECT, one row by its primary key"
 UPDATE = "UPDATE of the encrypted column"
+UPDATE_OTHER = "UPDATE of another column"
+DELETE = "DELETE"
+INSERT_BASE = "INSERT … SELECT into the base table"
+COPY_BASE = "COPY into the base table"
+FIXED = "the fixed cost of a SELECT of one row, more than with a no-op"
 OTHER_COLUMN = "SELECT, a column that is not encrypted"
 LIMIT = "SELECT … LIMIT 100"
 LOOKUP = "lookup by the value"
@@ -110,13 +130,7 @@ def fill(bench: Bench) -> None:
 def _prepare(bench: Bench) -> "_Columns":
     rows, part = bench.choose(50_000, 10_000), bench.choose(10_000, 2_000)
     bench.run(SETUP.format(rows=bench.choose(200_000, 50_000)))
-    for event, body in _TRIGGERS.items():
-        function = f"triggered_{event.lower()}()"
-        bench.connection.execute(
-            f"CREATE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;"
-            f"CREATE TRIGGER {event.lower()} INSTEAD OF {event} ON triggered FOR EACH ROW"
-            f" EXECUTE FUNCTION {function}".encode()
-        )
+    bench.connection.execute(triggers_of("triggered", "triggered_base").encode())
     return _Columns(bench, rows, part)
 
 
@@ -188,7 +202,12 @@ class _Columns:
         if value == "%s":
             copied = "".join("\t".join(map(str, row)) + "\n" for row in rows_of_lists).encode()
             yield "COPY", count, partial(self._copy, table.name, copied)
+            if way in (OURS, PLAIN):
+                yield COPY_BASE, count, partial(self._copy, table.base, copied)
 
+        if way in (OURS, PLAIN):
+            query = f"INSERT INTO {table.base} {COLUMNS} SELECT id, name, ssn, born FROM source LIMIT {self.rows}"
+            yield INSERT_BASE, self.rows, partial(self.bench.connection.execute, query.encode(), prepare=False)
         yield INSERT_SELECT, self._count(way, self.rows), self.insert_select(way, table)
 
     def insert_select(self, way: str, table: Table) -> Callable[[], object]:
@@ -231,6 +250,9 @@ class _Columns:
             if name != "scan":
                 note = "a statement" if name == LIMIT else ""
                 works.setdefault(name, Work(name, "µs", {}, note)).samples[way] = numbers
+        # The cost of one row's value is taken off: the rest is what a statement costs that reads one.
+        one, row = (net(samples[name, OURS], samples[name, NOOP]) for name in (ONE_ROW, ALL_ROWS))
+        works[FIXED] = Work(FIXED, "µs", {OURS: net(one, row)})
         net_ways = {way: net(samples[ALL_ROWS, way], samples["scan", way]) for way in TABLES if way != PLAIN}
         all_rows = works.pop(ALL_ROWS)
         return [all_rows, Work(ALL_ROWS_NET, "µs", net_ways), *works.values()]
@@ -283,8 +305,8 @@ class _Columns:
                 value = table.write.format(f"reverse({table.read.removeprefix('noop')})")
                 statements = {
                     UPDATE: f"UPDATE {table.name} SET ssn = {value} {which}",
-                    "UPDATE of another column": f"UPDATE {table.name} SET name = name || '.' {which}",
-                    "DELETE": f"DELETE FROM {table.name} {which}",
+                    UPDATE_OTHER: f"UPDATE {table.name} SET name = name || '.' {which}",
+                    DELETE: f"DELETE FROM {table.name} {which}",
                 }
                 for name, statement in statements.items():
                     if way == PGP and name != UPDATE:

@@ -1,4 +1,4 @@
-"""How the number of keys matters: making them, and encrypting and decrypting, each row under the next of them."""
+"""The cost of many keys: making keys, and encrypting and decrypting, each row under the next key."""
 
 import time
 from functools import partial

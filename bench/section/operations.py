@@ -6,7 +6,7 @@ from measure import NOOP, OURS, PGCRYPTO, PGP, PLAIN, Bench, Work, each
 
 from section import columns
 
-BATCH_SIZE = 1_000
+BATCH_SIZE = 5_000
 ROWS = (10_000, 100_000, 1_000_000)
 MIGRATE = "migrate_column"
 ROTATE = "rotate_column"
@@ -58,7 +58,24 @@ def measure(bench: Bench) -> list[Work]:
             break
         works += _measure_size(bench, rows)
         taken = (time.monotonic() - started) / bench.round_count
-    return works
+    return [*works, *(_wal(bench, fillfactor) for fillfactor in (100, 50))]
+
+
+def _wal(bench: Bench, fillfactor: int) -> Work:
+    """Return the WAL of a rotation, which does not depend on the load of the machine: one round is enough."""
+    rows = ROWS[0]
+    bench.run(
+        f"CREATE TABLE moving (LIKE plain INCLUDING ALL) WITH (fillfactor = {fillfactor});"
+        "SELECT pgkeymgr.encrypt_column('moving', 'ssn');"
+        f"INSERT INTO moving SELECT id, name, ssn, born FROM source LIMIT {rows};"
+        "VACUUM ANALYZE moving_encrypted; CHECKPOINT"
+    )
+    before = bench.value("SELECT pg_current_wal_insert_lsn()")
+    bench.run(f"CALL pgkeymgr.rotate_column('moving', 'ssn', {BATCH_SIZE})")
+    written = bench.value(f"SELECT pg_current_wal_insert_lsn() - '{before}'::pg_lsn")
+    bench.run("DROP VIEW moving; DROP TABLE moving_encrypted")
+    name = f"WAL of rotate_column, a row, with a fillfactor of {fillfactor}"
+    return Work(name, "bytes", {OURS: [float(written) / rows]})
 
 
 def _measure_size(bench: Bench, rows: int) -> list[Work]:

@@ -42,6 +42,17 @@ def pg_config(option: str) -> Path:
     return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
 
 
+def _run(command: Sequence[str | Path], **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command; its output is shown only if it fails."""
+    words = [str(word) for word in command]
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        words, check=False, text=True, capture_output=True, **more
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+    return done
+
+
 class Cluster:
     """A PostgreSQL cluster of its own; a context manager that starts it, and removes it at the end."""
 
@@ -52,6 +63,7 @@ class Cluster:
         root_keys: Sequence[str] | None = (ROOT_KEY,),
         initialize: bool = True,
         port: int = PORT,
+        programs: Path | None = None,
     ) -> None:
         """Make a cluster, not started yet.
 
@@ -61,8 +73,9 @@ class Cluster:
             root_keys: what its getkey script prints, a line each; None for no getkey script.
             initialize: run initdb; otherwise the data directory is left to be made, by pg_basebackup, say.
             port: of its socket, and of the addresses that listen_addresses may have.
+            programs: the directory of the server's programs; None for pg_config's.
         """
-        self.bin = pg_config("bindir")
+        self.bin = programs or pg_config("bindir")
         self.user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         self.directory = Path(tempfile.mkdtemp(prefix="pgkeymgr-"))
         self.give_to_server(self.directory)
@@ -119,19 +132,7 @@ class Cluster:
         who: dict[str, Any] = {}
         if os.geteuid() == 0:
             who = {"user": self.user, "group": self.user, "extra_groups": []}
-        done: subprocess.CompletedProcess[str] = subprocess.run(
-            [str(word) for word in command],
-            env=environment,
-            cwd=self.directory,
-            check=False,
-            text=True,
-            capture_output=True,
-            **who,
-            **more,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
-        return done
+        return _run(command, env=environment, cwd=self.directory, **who, **more)
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Add to postgresql.conf; takes effect at the next start or reload."""
@@ -254,17 +255,7 @@ class Cluster:
         self, command: Sequence[str | Path], dbname: str = "postgres", **more: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run psql, pg_dump or their like against this cluster."""
-        done: subprocess.CompletedProcess[str] = subprocess.run(
-            [str(word) for word in command],
-            env=self.client_environment(dbname),
-            check=False,
-            text=True,
-            capture_output=True,
-            **more,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
-        return done
+        return _run(command, env=self.client_environment(dbname), **more)
 
     def create_database(self, name: str, schema: str = "pgkeymgr", has_traps: bool = IS_HOSTILE) -> None:
         """Make a database with the extension in a schema.
@@ -283,6 +274,15 @@ class Cluster:
             connection.execute(f'CREATE EXTENSION pgkeymgr SCHEMA "{schema}" CASCADE')
 
     @contextlib.contextmanager
+    def temporary_database(self, name: str, schema: str = "pgkeymgr") -> Iterator[None]:
+        """Do ``create_database``, and drop the database after the block."""
+        self.create_database(name, schema)
+        try:
+            yield
+        finally:
+            self._drop_database(name)
+
+    @contextlib.contextmanager
     def database_copy(self, template: str, name: str) -> Iterator[None]:
         """Make a copy of a database, which is dropped after the block.
 
@@ -292,10 +292,14 @@ class Cluster:
         """
         with self.connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-            try:
-                yield
-            finally:
-                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        try:
+            yield
+        finally:
+            self._drop_database(name)
+
+    def _drop_database(self, name: str) -> None:
+        with self.connect() as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     @property
     def log(self) -> str:

@@ -5,7 +5,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-COMMAND = Path(os.environ.get("PREFIX", "/usr/local")) / "bin" / "pgkeymgr"
+PREFIX = Path(os.environ.get("PREFIX", "/usr/local"))
+COMMAND = PREFIX / "bin" / "pgkeymgr"
 
 ENVIRONMENT = {
     # Neither this checkout's Python, nor a cluster that somebody has set.

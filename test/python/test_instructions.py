@@ -18,7 +18,7 @@ def own_cluster() -> Iterator[Cluster]:
 def kept(own_cluster: Cluster) -> instructions.Counts:
     """The counts of this combination of Python and PostgreSQL."""
     if not instructions.is_possible():
-        pytest.skip("there is no valgrind to count with: make deps installs it")
+        pytest.skip("there is no valgrind to count with: make test-deps installs it")
     combination = instructions.combination(own_cluster)
     counts = instructions.kept_counts().get(combination)
     if counts is None:

@@ -39,12 +39,21 @@ def test_binaries_are_refused(tmp_path: Path, name: str, content: bytes) -> None
         ("latin1.txt", b"\xe4\xf6\xfc"),
         ("something.sold", b"text"),
         ("docs/picture.png", b"\x89PNG\0"),
+        ("module.py", b"pass\n" * 1000),
+        ("page.md", b"text\n" * 1001),
     ],
 )
 def test_texts_are_allowed(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(content)
     assert lint_files.why_refused(tmp_path, name) is None
+
+
+@pytest.mark.parametrize("name", ["module.py", "test/subject.sql"])
+def test_long_sources_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"pass\n" * 1001)
+    assert "it has 1001 lines" in str(lint_files.why_refused(tmp_path, name))
 
 
 def test_only_tracked_files_are_looked_at(tmp_path: Path) -> None:
@@ -108,6 +117,30 @@ def test_prose(tmp_path: Path, name: str) -> None:
     assert [(line, words) for line, words, _ in sorted(lint_prose.findings(tmp_path / name))] == FOUND[name]
 
 
+def test_prose_of_sql_with_dollar_quotes(tmp_path: Path) -> None:
+    """An apostrophe in such a quote does not hide the words behind it."""
+    (tmp_path / "file.sql").write_text("SELECT $$it's$$;\nSELECT ok(true, 'it is made anew');\n")
+    assert [found[:2] for found in lint_prose.findings(tmp_path / "file.sql")] == [(2, "anew")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("It runs with the rights of whoever calls it.", "whoever"),
+        ("Whatever the setting is, it works whosoever calls.", "whosoever"),
+        ("A role is told that the key exists.", "is told"),
+        ("The log tells of it.", "tells of"),
+        ("Make a key; its id.", "; its id."),
+        ('there is an enabled key "x" already', 'there is an enabled key "x" already'),
+        ("the role has a key pair already", "has a key pair already"),
+        ("there is no role x", "there is no role"),
+    ],
+)
+def test_bad_prose(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "page.md").write_text(text)
+    assert words in [found for _, found, _ in lint_prose.findings(tmp_path / "page.md")]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -122,7 +155,7 @@ def test_good_prose(tmp_path: Path, text: str) -> None:
     assert list(lint_prose.findings(tmp_path / "text.md")) == []
 
 
-def test_the_converted_files() -> None:
-    files = {path.relative_to(lint_prose.TOP).as_posix() for path in lint_prose.converted_files()}
+def test_the_files_with_prose() -> None:
+    files = {path.relative_to(lint_prose.TOP).as_posix() for path in lint_prose.files_with_prose()}
     assert {"bench/run.py", "test/pgtap/token.sql", "scripts/getkey.sample", "docs/errors.md"} <= files
     assert "test/data/wycheproof/README.md" not in files

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-PARTS = ["deps", "all install venv", "lint", "test-python", "test-pgtap", "test-hostile", "test-regress"]
+PARTS = ["test-deps", "all install venv", "lint", "test-python", "test-pgtap", "test-hostile", "test-regress"]
 # Not those of the make that runs these tests.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PG"))}
 
@@ -45,7 +45,7 @@ def make_test(tmp_path: Path, failing: str = "", running: str = "true") -> tuple
     return done.returncode, notes.read_text().splitlines(), done.stdout
 
 
-def test_all_parts(tmp_path: Path) -> None:
+def test_make_test_runs_all_parts(tmp_path: Path) -> None:
     status, goals, said = make_test(tmp_path)
     assert status == 0, said
     assert goals == PARTS
@@ -65,11 +65,11 @@ def test_a_part_that_fails_keeps_none_from_running(tmp_path: Path, failing: str,
     assert said.splitlines()[-1] == f"== make test: FAILED: {named}"
 
 
-@pytest.mark.parametrize(("failing", "named"), [("deps", "packages"), ("all", "build")])
+@pytest.mark.parametrize(("failing", "named"), [("test-deps", "packages"), ("all", "build")])
 def test_nothing_is_tested_that_is_not_built(tmp_path: Path, failing: str, named: str) -> None:
     status, goals, said = make_test(tmp_path, failing)
     assert status == 1
-    assert goals == PARTS[: PARTS.index("lint") - (failing == "deps")]
+    assert goals == PARTS[: PARTS.index("lint") - (failing == "test-deps")]
     assert said.splitlines()[-1] == f"== make test: FAILED: {named}; nothing was tested"
 
 
@@ -82,7 +82,7 @@ def test_nothing_is_tested_that_is_not_built(tmp_path: Path, failing: str, named
     ],
     ids=["file", "process", "process without an environment"],
 )
-def test_what_tests_leave_is_a_failure(tmp_path: Path, running: str, complaint: str) -> None:
+def test_leftovers_of_tests_are_a_failure(tmp_path: Path, running: str, complaint: str) -> None:
     pid, place = tmp_path / "pid", tmp_path / "place"
     status, goals, said = make_test(tmp_path, running=running.format(pid) + f'; echo "$TMPDIR" > {place}')
     assert status == 1, said
@@ -121,8 +121,8 @@ def test_without_postgresql(goal: str) -> None:
     assert done.stdout == ""
 
 
-def test_what_is_done_without_postgresql() -> None:
-    for goal in ("help", "deps", "test", "clean"):
+def test_some_goals_need_no_postgresql() -> None:
+    for goal in ("help", "deps", "test-deps", "test", "clean"):
         assert make("--dry-run", "PG_CONFIG=/no/pg_config", goal).returncode == 0, goal
 
 
@@ -130,5 +130,47 @@ def test_the_goals_after_deps_get_a_new_make() -> None:
     """Only then is it known where PostgreSQL is, and which Python it has."""
     done = make("--dry-run", "deps", "help", "clean")
     lines = done.stdout.splitlines()
-    assert lines[:2] == ["test/deps", "make help clean"]
+    assert lines[:2] == ["test/deps run", "make help clean"]
     assert any("make deps " in line for line in lines[2:])
+
+
+def test_the_goals_after_test_deps_get_one_new_make() -> None:
+    """The tests' packages include those of deps."""
+    done = make("--dry-run", "deps", "test-deps", "help")
+    assert [line for line in done.stdout.splitlines() if line.startswith(("test/deps", "make help"))] == [
+        "test/deps tests",
+        "make help",
+    ]
+
+
+def test_a_server_gets_no_tools_of_the_tests(tmp_path: Path) -> None:
+    """``make deps`` names PostgreSQL, PL/Python, pip and make; test-deps names more."""
+    for name, text in {
+        "apt-get": "#!/bin/sh\n",
+        "apt-cache": (
+            '#!/bin/sh\ncase $1 in depends) echo "  Depends: postgresql-17" ;; *) echo "libsodium23 - x" ;; esac\n'
+        ),
+        "dpkg-query": "#!/bin/sh\nexit 1\n",
+        "find": "#!/bin/sh\n",
+        "id": "#!/bin/sh\necho 1000\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+
+    def packages(what: str) -> set[str]:
+        done = subprocess.run(
+            [TOP / "test" / "deps", what],
+            env={**ENVIRONMENT, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1
+        return set(done.stderr.partition("apt-get install ")[2].split())
+
+    run, demo, tests = packages("run"), packages("demo"), packages("tests")
+    assert run == {
+        *("postgresql-17", "postgresql-plpython3-17", "python3", "python3-pip", "make", "ca-certificates")
+    }
+    assert demo == run | {"python3-venv", "iso-codes", "procps"}
+    assert tests > demo | {"pgbouncer", "valgrind", "softhsm2", "postgresql-17-pgtap"}

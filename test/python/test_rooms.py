@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pgkeymgr
+import pytest
 
 PACKAGE = Path(pgkeymgr.__file__).parent
-TOP_LEVEL = {"__init__", "client", "errors"}
+TOP_LEVEL = {"__init__", "client", "documents", "errors"}
 
 
 def modules() -> Iterator[tuple[str, ast.AST]]:
@@ -48,6 +49,19 @@ def test_only_the_backend_uses_the_server() -> None:
     """PL/Python's plpy, and the backend's own modules with the server's C functions."""
     assert users_of("plpy", "pgkeymgr.backend", but="backend") == []
     assert any("plpy" in set(imports(name, tree)) for name, tree in modules()), "the test finds imports"
+
+
+@pytest.mark.parametrize("framework", ["django", "sqlalchemy", "alembic"])
+def test_only_an_adapter_uses_its_framework(framework: str) -> None:
+    """The server has none of them, and an adapter does not need the other's framework."""
+    adapter = "django" if framework == "django" else "sqlalchemy"
+    assert users_of(framework, f"pgkeymgr.{framework}", but=adapter) == []
+    assert any(name.startswith(f"{adapter}.") for name, _ in modules()), "the test finds the adapter"
+
+
+def test_only_adapters_use_what_they_share() -> None:
+    found = users_of("pgkeymgr.adapter", but="adapter")
+    assert {each.partition(".")[0] for each in found} == {"django", "sqlalchemy"}
 
 
 def test_only_the_root_keys_package_touches_raw_root_keys() -> None:

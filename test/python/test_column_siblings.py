@@ -100,3 +100,38 @@ def test_an_index_that_is_the_replica_identity_is_named(session: Connection) -> 
     assert remedy in (refused.value.diag.message_hint or "")
     rows(session, remedy)
     rows(session, "SELECT encrypt_column('t', 'v')")
+
+
+@pytest.mark.parametrize(
+    ("table", "key_columns"),
+    [
+        ("(v text NOT NULL UNIQUE, n integer)", []),
+        ("(v text NOT NULL, n integer NOT NULL, UNIQUE (n, v))", []),
+        ("(v text NOT NULL UNIQUE, n integer NOT NULL UNIQUE)", ["n"]),
+    ],
+)
+def test_rows_are_found_without_a_unique_index_of_the_column(
+    session: Connection, table: str, key_columns: list[str]
+) -> None:
+    rows(session, f"CREATE TABLE t {table}")
+    rows(session, "INSERT INTO t VALUES ('a', 1), ('b', 2)")
+    rows(session, "SELECT encrypt_column('t', 'v')")
+    found = rows(session, "SELECT key_columns::text[] FROM encrypted_relation WHERE relation = 't'::regclass")
+    assert found == [(key_columns,)]
+    rows(session, "UPDATE t SET n = 3 WHERE v = 'a'")
+    rows(session, "CALL migrate_column('t', 'v')")
+    with pytest.raises(errors.UniqueViolation):
+        rows(session, "UPDATE t SET v = 'b', n = 2 WHERE v = 'a'")
+    rows(session, "UPDATE t SET v = 'c' WHERE v = 'b'")
+    assert rows(session, "SELECT v, n FROM t ORDER BY v") == [("a", 3), ("c", 2)]
+    rows(session, "CALL decrypt_column('t', 'v')")
+    with pytest.raises(errors.UniqueViolation):
+        rows(session, "INSERT INTO t VALUES ('a', 3)")
+    rows(session, "DELETE FROM t WHERE v = 'c'")
+    assert rows(session, "SELECT v, n FROM t") == [("a", 3)]
+
+
+def test_a_primary_key_keeps_its_columns(session: Connection) -> None:
+    rows(session, "CREATE TABLE t (v text PRIMARY KEY, n integer NOT NULL UNIQUE)")
+    with pytest.raises(errors.FeatureNotSupported, match="rows are found by it"):
+        rows(session, "SELECT encrypt_column('t', 'v')")

@@ -386,7 +386,7 @@ class EncryptColumn:
         source = base.column(name)
         keys = key_columns
         if keys is None:
-            keys = table.key_columns if table else list(base.keys[0]) if base.keys else []
+            keys = table.key_columns if table else self._row_key(base, name)
         form = form_of(database, source.type_oid)
         found = Dependents()
         parts = structure(database, source.type_oid, source.modifier)
@@ -410,6 +410,22 @@ class EncryptColumn:
         self._objects.find_obstacles(objects, base, becomes_view=True)
         found.obstacles = [*map(Obstacle, obstacles), *found.obstacles]
         return Preparation(base, table, source, keys, found, objects)
+
+    def _row_key(self, base: Table, name: str) -> list[str]:
+        """Return the columns by which the rows of a table will be found once a column is encrypted.
+
+        They are those of its primary key, which keeps its columns; without one, those of the first unique index of
+        NOT NULL columns that lacks the column.
+
+        Args:
+            base: the table.
+            name: the name of the column.
+        """
+        if self._database.query(
+            "SELECT FROM pg_index AS i WHERE i.indrelid = $1 AND i.indisprimary", ("oid", base.oid)
+        ):
+            return list(base.keys[0]) if base.keys else []
+        return next((list(key) for key in base.keys if name not in key), [])
 
     def _text_obstacles(self, base: Table, source: Column, parts: list[Any], key_by: str | None) -> list[str]:
         """Return why a text does not stand for each value of a column, or for each value that has its own key.

@@ -1,7 +1,6 @@
 """The walls between roles in DDL: what the event triggers do with the tables of others."""
 
 import contextlib
-import time
 
 import psycopg
 import pytest
@@ -333,21 +332,23 @@ def test_an_owner_given_by_a_superuser(database: Database, owner: Connection, su
 # A thousand tables
 
 
-def cost_of(connection: Connection, statement: str) -> float:
-    """Return how many seconds a statement takes, the least of many."""
-
-    def once() -> float:
-        began = time.perf_counter()
+def rows_read(connection: Connection, statement: str) -> int:
+    """Return how many rows of tables and catalogs a statement reads, those of the triggers that it fires included."""
+    query = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::integer FROM pg_stat_xact_all_tables"
+    with connection.transaction(force_rollback=True):
+        rows(connection, statement)  # caches are filled
+        before = value(connection, query)
+        in_between = value(connection, query)
         rows(connection, statement)
-        return time.perf_counter() - began
-
-    return min(once() for _ in range(40))
+        after = value(connection, query)
+    # The query itself reads rows, too.
+    return int(after - in_between - (in_between - before))
 
 
 def test_statements_on_unrelated_tables_among_a_thousand(
     database: Database, owner: Connection, superuser: Connection
 ) -> None:
-    """They take as long as with no encrypted table, but for what PostgreSQL's own larger catalog costs."""
+    """They read no row of the registry more than once."""
     run(
         superuser,
         "CREATE TABLE public.unrelated (i integer)",
@@ -367,7 +368,7 @@ def test_statements_on_unrelated_tables_among_a_thousand(
         "ALTER TABLE public.unrelated ALTER COLUMN i SET DEFAULT 1",
     )
     run(superuser, "VACUUM ANALYZE pg_class, pg_attribute, pg_depend, pg_type")
-    few = [cost_of(superuser, statement) for statement in statements]
+    few = [rows_read(superuser, statement) for statement in statements]
     run(
         superuser,
         "INSERT INTO encrypted_relation (base, relation, name, columns, key_columns, key_encodings)"
@@ -379,8 +380,8 @@ def test_statements_on_unrelated_tables_among_a_thousand(
         " FROM encrypted_relation WHERE name ~ '^v'",
     )
     run(superuser, "VACUUM ANALYZE encrypted_relation, encrypted_column")
-    many = [cost_of(superuser, statement) for statement in statements]
+    many = [rows_read(superuser, statement) for statement in statements]
     for statement, before, after in zip(statements, few, many, strict=True):
-        assert after < 2 * before + 0.0005, (statement, before, after)
+        assert after < before + 1500, (statement, before, after)
     # And nothing was done to the others.
     assert not any("does not follow" in message for message in database.messages)

@@ -27,7 +27,9 @@ _OWN = frozenset({Exclusion.RESULTS})
 def encrypt(draw: Draw, schema: Schema) -> tuple[Step, Column] | None:
     """Return a call of ``encrypt_column`` and its column, or None if every column is encrypted."""
     candidates = [column for column in schema.having("secret") if not column.state]
-    if schema.refuses_blind:
+    # Without a primary key, the unique column may be the one by which the encrypted table finds its rows.
+    is_found_by_it = not schema.having("key") and len(candidates) < len(schema.having("secret"))
+    if schema.refuses_blind or is_found_by_it:
         candidates = [column for column in candidates if "UNIQUE" not in column.clauses]
     if not candidates:
         return None

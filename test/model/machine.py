@@ -126,7 +126,8 @@ class Machine(RuleBasedStateMachine):
         else:
             is_done = self._run(changes.procedure(data.draw, name, column))
         if not is_done:
-            column.state = {"migrate": "migrating", "rotate": "rotating", "decrypt": "decrypting"}[name]
+            # It may have been cancelled before it changed the state, since the other session has locked the table.
+            column.state = self._comparison.states()[column.bare]
         elif name == "decrypt":
             column.state = column.blind = ""
             if not self._schema.encrypted:

@@ -333,7 +333,7 @@ def test_an_owner_given_by_a_superuser(database: Database, owner: Connection, su
 
 
 def rows_read(connection: Connection, statement: str) -> int:
-    """Return how many rows of tables and catalogs a statement reads, those of the triggers that it fires included."""
+    """Return how many rows of tables and catalogs a statement and its triggers read."""
     query = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::integer FROM pg_stat_xact_all_tables"
     with connection.transaction(force_rollback=True):
         rows(connection, statement)  # caches are filled

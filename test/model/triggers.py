@@ -72,6 +72,8 @@ def triggers(draw: Any, schema: "Schema", *, is_owner: bool) -> list[str]:
     names = draw(st.lists(st.sampled_from(sorted(candidates)), max_size=3, unique=True))
     if "of_note" in names and ("shout" in names or not schema.key):
         names.remove("of_note")
+    if is_owner and {"bump", "refuse"} <= set(names):
+        names.remove("refuse")  # it may refuse a stored row in the procedures of an owner, where it fires
     if "touch" in names:
         # Its UPDATE on the view can find no row, and then no statement trigger of the base table fires.
         names = [name for name in names if "FOR EACH STATEMENT" not in candidates[name][0]]

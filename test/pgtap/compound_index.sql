@@ -3,7 +3,7 @@
 BEGIN;
 SET search_path = pgkeymgr, tap, public;
 \ir include/assertions.sql
-SELECT plan(55);
+SELECT plan(63);
 SET client_min_messages = warning;
 CREATE TABLE public.test_person (
     id integer PRIMARY KEY, name text, city varchar(20), born date, size numeric, photo json, sex boolean, plain text
@@ -98,7 +98,13 @@ SELECT is(
 SELECT throws_ok(
     format('SELECT _blind_compound(%s, %L, %L)', :id, options, '{Ulm,1}'), '22000',
     'pgkeymgr: the options of the blind index are malformed', 'options of a caller: ' || options
-) FROM unnest('{"none","none,none,none","none,other","none,none/x"}'::text[]) AS options;
+) FROM unnest(
+    '{"none","none,none,none","none,other","none,none/x","none,none/0","none,none/129","none,none/99999999999"}'::text[]
+) AS options;
+SELECT throws_ok(
+    format('SELECT _blind(%s, %L, %L)', :id, options, 'Ulm'), '22000',
+    'pgkeymgr: the options of the blind index are malformed', 'options of a caller for one value: ' || options
+) FROM unnest('{"none/x","none/0","none/-8","none/129","casefold/99999999999"}'::text[]) AS options;
 SELECT throws_ok(
     format('SELECT _blind_compound(%s, %L, %L)', create_data_key('test_other'), 'none,none', '{Ulm,1}'), '42704', NULL,
     'a key of no compound index'

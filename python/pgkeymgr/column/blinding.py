@@ -30,6 +30,8 @@ _PERSON = b"pgkeymgrblindidx"
 _COMPOUND_PERSON = b"pgkeymgrcompound"
 _SUBKEY_BYTES = 64
 _LENGTH_BYTES = 4
+_BITS_CHARACTERS_MAX = 3
+_MALFORMED = "the options of the blind index are malformed"
 
 
 def normalized(text: str, normalize: str) -> str:
@@ -143,6 +145,18 @@ def truncated(value: bytes, bits: int) -> bytes:
     return (number >> spare << spare).to_bytes(length, "big")
 
 
+def _bits_of(text: str) -> int:
+    """Return the number of bits in the options of an index, 1 to 128.
+
+    Raises:
+        DataError: it is another text. A user can call the functions of the triggers with any options, and the
+            result has as many bits.
+    """
+    if text.isdecimal() and len(text) <= _BITS_CHARACTERS_MAX and 0 < (bits := int(text)) <= 8 * DIGEST_BYTES:
+        return bits
+    raise DataError(_MALFORMED)
+
+
 class Blinding:
     """The values of blind indexes, for one session."""
 
@@ -193,7 +207,7 @@ class Blinding:
             normalization, _, bits = options.partition("/")
             value = normalized(value, normalization)
             if bits:
-                return truncated(digest(key, value), int(bits))
+                return truncated(digest(key, value), _bits_of(bits))
         return digest(key, value)
 
     def _blind_compound(self, key_id: int, options: str, values: Sequence[str | None]) -> bytes | None:
@@ -236,10 +250,10 @@ class Blinding:
             self._uses.put(which, key, conditions)
         normalizations, _, bits = options.partition("/")
         each = normalizations.split(",")
-        if len(each) != len(texts) or not set(each) <= set(NORMALIZATIONS) or not (bits.isdecimal() or not bits):
-            raise DataError("the options of the blind index are malformed")
+        if len(each) != len(texts) or not set(each) <= set(NORMALIZATIONS):
+            raise DataError(_MALFORMED)
         found = compound_digest(key, list(map(normalized, texts, each)))
-        return truncated(found, int(bits)) if bits else found
+        return truncated(found, _bits_of(bits)) if bits else found
 
     def _check_columns(self, key_id: int, *, is_search: bool) -> Conditions:
         """Refuse a user who may not use the keys of all columns of a compound index.

@@ -1,10 +1,14 @@
 """The walls around texts that others write: statements, functions, names, requests, and lines of files."""
 
 import asyncio
+import itertools
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
+from unicodedata import normalize
 
 import column_database
 import pytest
@@ -12,7 +16,8 @@ from conftest import Connection, rows
 from database_session import Database
 from in_process import invoke
 from pgkeymgr.agent import checkpoint, metrics
-from pgkeymgr.column import obstacles
+from pgkeymgr.column import json_terms, obstacles
+from pgkeymgr.column.blinding import normalized
 from pgkeymgr.command import audit_checkpoint, failure, output
 from pgkeymgr.doctor.searches import compares
 from pgkeymgr.errors import DataError
@@ -131,6 +136,40 @@ def test_no_trigger_function_keeps_a_session_busy(source: str, expected: bool) -
 )
 def test_no_trigger_function_keeps_a_session_busy_with_inserts(source: str, expected: bool) -> None:
     assert obstacles._copies_rows(source, has_transition_tables=False) is expected
+
+
+MARKS = """
+from pgkeymgr.column.blinding import normalized
+text = normalized("A" + "\\u0301\\u0316" * 250_000, "casefold")
+assert text == "\\u00e1" + "\\u0316" * 250_000 + "\\u0301" * 249_999
+"""
+
+
+def test_no_marks_keep_a_blind_index_busy() -> None:
+    # Python sorts marks in C, which no signal ends. So another process does it.
+    subprocess.run([sys.executable, "-c", MARKS], check=True, timeout=60)
+
+
+def test_sorted_marks_give_the_same_text() -> None:
+    """Also those of characters that Unicode takes apart: \u0f73 has no combining class, and its two parts have."""
+    marks = "\u0301\u0316\u0344\u0f73\u0f71\u3099\u0327\u05b0"
+    letters = "a\u00e9\u0130\u1e69\u304b\uac00\u1100\u1161\u11a8\u03b0"
+    for marked in itertools.permutations(marks, 4):
+        text = "".join(letter + "".join(marked) for letter in letters) + "".join(marked) * 300
+        for each in (text, text[::-1]):
+            assert len(each) > 1000
+            composed = normalize("NFC", normalize("NFC", each).casefold())
+            assert normalized(each, "casefold") == composed
+
+
+@pytest.mark.usefixtures("_patience")
+@pytest.mark.parametrize("key", ["k" * 500_000, "1" * 500_000])
+def test_no_document_keeps_a_json_index_busy(key: str) -> None:
+    options = json_terms.JsonOptions()
+    secret = json_terms.subkey(bytes(32))
+    terms = json_terms.value_terms(secret, json.dumps({key: [0] * 200_000}), options)
+    assert terms == json_terms.value_terms(secret, json.dumps({key: [0]}), options)
+    assert len(terms) == 3
 
 
 def test_nested_lines_of_files_are_faults() -> None:

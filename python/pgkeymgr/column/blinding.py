@@ -31,6 +31,7 @@ _COMPOUND_PERSON = b"pgkeymgrcompound"
 _SUBKEY_BYTES = 64
 _LENGTH_BYTES = 4
 _BITS_CHARACTERS_MAX = 3
+_MARKS_MAX = 1000
 _MALFORMED = "the options of the blind index are malformed"
 
 
@@ -53,10 +54,30 @@ def normalized(text: str, normalize: str) -> str:
         # A text without digits is kept as it is. Otherwise all such texts would be equal.
         return digits or text
     if normalize == "casefold":
-        from unicodedata import normalize as unicode
-
-        return unicode("NFC", unicode("NFC", text).casefold())
+        return text.casefold() if text.isascii() else _composed(_composed(text).casefold())
     return text
+
+
+def _composed(text: str) -> str:
+    """Return the form NFC of a text, in a time that grows with its length.
+
+    Python sorts the marks of a character by inserting one after the other, which no cancel ends: a text of half a
+    million marks would take an hour. In marks that are sorted already, nothing is to be inserted.
+    """
+    from unicodedata import combining, is_normalized, normalize
+
+    if len(text) > _MARKS_MAX and not is_normalized("NFC", text):
+        marks: list[str] = []
+        parts = []
+        for character in "".join(normalize("NFD", each) for each in text):
+            if combining(character):
+                marks.append(character)
+                continue
+            parts += sorted(marks, key=combining)
+            parts.append(character)
+            marks.clear()
+        text = "".join([*parts, *sorted(marks, key=combining)])
+    return normalize("NFC", text)
 
 
 def subkey(secret: bytes) -> bytes:

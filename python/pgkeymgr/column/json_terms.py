@@ -32,7 +32,6 @@ _POSITION = re.compile(r"[ \t\n\v\f\r]*[+-]?\d+", re.ASCII)
 _ELEMENT = "[]"
 # The names of a path that count: a document that is deep must not take the square of its depth.
 _NAMES_MAX = 64
-_FIRST = "0"  # any position
 _EXPONENT_DIGITS_MAX = 20
 
 
@@ -134,20 +133,36 @@ _STRING, _NUMERIC, _BOOLEAN, _NULL, _OBJECT, _ARRAY, _KEY = "s", "n", "b", "0", 
 
 
 def _hashed(key: bytes, facts: Iterable[_Fact], options: JsonOptions) -> list[int]:
-    state = keyed(key)
     digests = []
+    # The names of the last path, and the hash up to the end of each. A name can be long, and many facts have it.
+    names: list[str] = []
+    states = [keyed(key)]
     for path, kind, value in facts:
-        hashed = state.copy()
-        names = "".join(name + "\0" for name in path)
-        hashed.update(f"{names}\1{kind}{value}".encode("utf-8", "surrogatepass"))
+        same = 0
+        for one, other in zip(names, path, strict=False):
+            if one is not other and one != other:
+                break
+            same += 1
+        del names[same:], states[same + 1 :]
+        for name in path[same:]:
+            hashed = states[-1].copy()
+            hashed.update(f"{name}\0".encode("utf-8", "surrogatepass"))
+            names.append(name)
+            states.append(hashed)
+        hashed = states[-1].copy()
+        hashed.update(f"\1{kind}{value}".encode("utf-8", "surrogatepass"))
         digests.append(hashed.digest())
     return terms_of(digests, options.bits)
 
 
-def _named(path: Sequence[str]) -> Sequence[str]:
-    """Return a path with one name for all elements of arrays, and none for those of the outermost array."""
-    names = [_ELEMENT if _POSITION.fullmatch(name) else name for name in path[: _NAMES_MAX + 1]]
-    return names[1:] if names[:1] == [_ELEMENT] else names
+def _name(key: str) -> str:
+    """Return the name of a key in a path: all elements of arrays have one name."""
+    return _ELEMENT if _POSITION.fullmatch(key) else key
+
+
+def _shown(names: list[str]) -> list[str]:
+    """Return the names of a path that count: none for the elements of the outermost array."""
+    return names[names[:1] == [_ELEMENT] : _NAMES_MAX + 1]
 
 
 def _canonical(number: str) -> str:
@@ -192,7 +207,7 @@ def _facts(text: str, path: Sequence[str]) -> Iterator[_Fact]:
     Raises:
         DataError: the text is not valid JSON.
     """
-    real = list(path)
+    real = [_name(each) for each in path]
     containers: list[str] = []
     at, is_key = 0, False
     while found := _TOKEN.match(text, at):
@@ -202,22 +217,22 @@ def _facts(text: str, path: Sequence[str]) -> Iterator[_Fact]:
             continue
         if word in "{[":
             if real:
-                yield _named(real), _OBJECT if word == "{" else _ARRAY, ""
+                yield _shown(real), _OBJECT if word == "{" else _ARRAY, ""
             containers.append(word)
             is_key = word == "{"
-            real += [_FIRST] if word == "[" else []
+            real += [_ELEMENT] if word == "[" else []
             continue
         if word == '"':
             string, at = _string(text, at)
-            if (not real) if is_key else (not _named(real)):
+            if (not real) if is_key else (not _shown(real)):
                 yield (), _KEY, string  # also of a string that is the document, or an element of it
             if is_key:
-                real.append(string)
+                real.append(_name(string))
                 is_key = False
                 continue
-            yield _named(real), _STRING, string
+            yield _shown(real), _STRING, string
         elif word not in "}]":
-            yield _named(real), *_scalar(word)
+            yield _shown(real), *_scalar(word)
         elif containers:
             if containers.pop() == "[":
                 real.pop()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from cluster import Cluster
-from conftest import rows
+from conftest import Connection, rows
 from pgkeymgr.column import obstacles
 from psycopg import errors
 
@@ -31,6 +31,23 @@ ACCEPTED_BODIES = (
     ("r := to_jsonb(NEW); INSERT INTO h VALUES (r)", False),
     ("EXECUTE 'INSERT INTO h VALUES ($1)' USING NEW.note", False),
 )
+CONVERTED = (
+    "DECLARE r t%ROWTYPE; BEGIN r := NEW; r.n := 8; RETURN r; END",
+    "DECLARE r t; BEGIN SELECT NEW.* INTO STRICT r; r.n := 8; NEW = (r); RETURN NEW; END",
+    "DECLARE r made.t % ROWTYPE := NEW; BEGIN r.n := 8; RETURN (r); END",
+    'DECLARE r CONSTANT "t" NOT NULL DEFAULT NEW; BEGIN NEW.n := 8 + r.n * 0; RETURN NEW; END',
+    "DECLARE r t; BEGIN SELECT * INTO r FROM jsonb_populate_record(NULL::t, to_jsonb(NEW)); RETURN NEW; END",
+    "BEGIN NEW := jsonb_populate_record(NULL::made.t, to_jsonb(NEW) || '{\"n\": 8}'); RETURN NEW; END",
+    "BEGIN RETURN jsonb_populate_record(CAST(NULL AS t), to_jsonb(NEW) || '{\"n\": 8}'); END",
+    "DECLARE r t; BEGIN SELECT * INTO r FROM t WHERE id = NEW.id; IF FOUND THEN NEW := r; END IF; RETURN NEW; END",
+)
+NOT_CONVERTED = (
+    "DECLARE r record; BEGIN r := NEW; r.n := 8; RETURN r; END",
+    "DECLARE r t; BEGIN SELECT * INTO r FROM t WHERE id = NEW.id - 1; NEW.n := coalesce(r.n, 8); RETURN NEW; END",
+    "DECLARE i t.id%TYPE := NEW.id; BEGIN NEW.n := 8 + i * 0; RETURN NEW; END",
+    "BEGIN NEW := jsonb_populate_record(NEW, '{\"n\": 8}'); RETURN NEW; END",
+    "DECLARE r t2 := NEW; BEGIN NEW.n := 8 + r.id * 0; RETURN NEW; END",
+)
 LONG_BODIES = (
     "x := " + "+" * 50000 + " new" + " " * 50000,
     "".join(f"x{number} := new; " for number in range(20000)),
@@ -46,6 +63,27 @@ LONG_BODIES = (
 def database(cluster: Cluster) -> Iterator[Cluster]:
     with cluster.temporary_database("row_copies"):
         yield cluster
+
+
+@pytest.fixture
+def table(database: Cluster) -> Iterator[Connection]:
+    """A superuser, and a table with a trigger that does nothing yet."""
+    with database.connect("row_copies") as admin:
+        rows(admin, "CREATE SCHEMA made")
+        rows(admin, "SET search_path = made, pgkeymgr")
+        try:
+            rows(admin, "CREATE TABLE t (id integer PRIMARY KEY, s text, n integer)")
+            rows(admin, "CREATE TABLE t2 (id integer)")
+            make_function(admin, "BEGIN RETURN NEW; END")
+            trigger = "TRIGGER made BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION make_row()"
+            rows(admin, f"CREATE {trigger}")
+            yield admin
+        finally:
+            rows(admin, "DROP SCHEMA made CASCADE")
+
+
+def make_function(admin: Connection, body: str) -> None:
+    rows(admin, f"CREATE OR REPLACE FUNCTION make_row() RETURNS trigger LANGUAGE plpgsql AS $f$ {body} $f$")
 
 
 def test_triggers_that_copy_whole_rows_are_refused(database: Cluster) -> None:
@@ -82,3 +120,34 @@ def test_long_bodies_take_no_long_time() -> None:
     """Time that grows with the square of the length would be hours for these."""
     for source in LONG_BODIES:
         obstacles._copies_rows(source, has_transition_tables=True)
+        obstacles._converts_rows(source, "new")
+
+
+@pytest.mark.parametrize("body", CONVERTED)
+def test_a_trigger_that_converts_its_row_is_refused(table: Connection, body: str) -> None:
+    """The type of the table's name becomes that of the view's rows, and the table would take no writes."""
+    make_function(table, body)
+    rows(table, "INSERT INTO t VALUES (1, 'a', 1)")
+    with pytest.raises(errors.FeatureNotSupported, match="converts its row to type"):
+        rows(table, "SELECT encrypt_column('t', 's')")
+    rows(table, "INSERT INTO t VALUES (2, 'b', 2)")
+    assert rows(table, "SELECT id, s FROM t ORDER BY id") == [(1, "a"), (2, "b")]
+
+
+@pytest.mark.parametrize("body", NOT_CONVERTED)
+def test_a_trigger_that_does_not_convert_its_row_is_accepted(table: Connection, body: str) -> None:
+    make_function(table, body)
+    rows(table, "SELECT encrypt_column('t', 's')")
+    rows(table, "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)")
+    rows(table, "UPDATE t SET n = 5 WHERE id = 1")
+    assert rows(table, "SELECT * FROM t ORDER BY id") == [(1, "a", 8), (2, "b", 8)]
+
+
+def test_a_trigger_does_not_begin_to_convert_its_row(table: Connection) -> None:
+    make_function(table, NOT_CONVERTED[0])
+    rows(table, "SELECT encrypt_column('t', 's')")
+    for body in CONVERTED:
+        with pytest.raises(errors.FeatureNotSupported, match="converts its row to type"):
+            make_function(table, body)
+    rows(table, "INSERT INTO t VALUES (1, 'a', 1)")
+    assert rows(table, "SELECT * FROM t") == [(1, "a", 8)]

@@ -73,7 +73,7 @@ WHOLE = {
     "comparison": ("IF NEW.* IS DISTINCT FROM OLD.* THEN PERFORM 1; END IF", ROW),
     "comment": ("INSERT INTO log (text) -- NEW.*\n VALUES ('x')", ROW),
     "columns": ("INSERT INTO log (text) VALUES (NEW.note)", ROW),
-    "variable": ("DECLARE r t; BEGIN r := NEW; INSERT INTO log (text) VALUES (r.note); END", ROW),
+    "variable": ("DECLARE r record; BEGIN r := NEW; INSERT INTO log (text) VALUES (r.note); END", ROW),
 }
 
 

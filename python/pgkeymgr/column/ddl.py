@@ -391,7 +391,7 @@ class Ddl:
     def _refuse_triggers(self, table: EncryptedTable, base: Table) -> None:
         """Refuse triggers that encrypt_column() would refuse: later, they find no values in the column either."""
         for name in table.encrypted:
-            if found := trigger_obstacles(self._database, base, name):
+            if found := trigger_obstacles(self._database, base, name, table.name):
                 raise UnsupportedError(
                     f'column "{name}" of {table.name} is encrypted, and its base table has NULL there: '
                     + "; ".join(obstacle.reason for obstacle in found)

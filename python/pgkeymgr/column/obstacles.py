@@ -273,17 +273,21 @@ def dependents(database: Database, table: Table, name: str, form: Form, view: in
     ):
         _sort(database, table, column.number, form, view, row, found)
     found.obstacles += _of_partitions(database, table, name)
-    found.obstacles += trigger_obstacles(database, table, name)
+    (named,) = database.query(
+        "SELECT relname::text AS name FROM pg_class WHERE oid = $1", ("oid", view or table.oid)
+    )
+    found.obstacles += trigger_obstacles(database, table, name, named["name"])
     return found
 
 
-def trigger_obstacles(database: Database, table: Table, name: str) -> list[Obstacle]:
-    """Return the triggers that read a column, or that keep copies of whole rows.
+def trigger_obstacles(database: Database, table: Table, name: str, row_type: str) -> list[Obstacle]:
+    """Return the triggers that read a column, that keep copies of whole rows, or that convert their row.
 
     Args:
         database: the session whose catalog is read.
         table: the table of the column.
         name: the name of the column.
+        row_type: the name that the view has, or will have, and so the type of the view's rows.
     """
     found = []
     for row in database.query(
@@ -313,6 +317,11 @@ def trigger_obstacles(database: Database, table: Table, name: str) -> list[Obsta
             reason = (
                 f'function {row["function"]} of trigger "{row["name"]}" inserts whole rows elsewhere, which have '
                 "a further column then"
+            )
+        elif _converts_rows(row["source"], row_type):
+            reason = (
+                f'function {row["function"]} of trigger "{row["name"]}" converts its row to type "{row_type}" or '
+                "from it, which is the type of the view's rows then"
             )
         else:
             continue
@@ -571,3 +580,41 @@ def _copies_rows(source: str, *, has_transition_tables: bool) -> bool:
         if re.search(columns, re.sub(one_value, " ", rest, flags=re.IGNORECASE), re.IGNORECASE):
             return True
     return False
+
+
+def _converts_rows(source: str, row_type: str) -> bool:
+    """Return whether a trigger's function converts its row to a type, or makes its row of a value of this type.
+
+    The type is that of the view's rows. The row of the trigger has further columns, also between the others.
+
+    Args:
+        source: the body of the function.
+        row_type: the name of the type.
+    """
+    import re
+
+    source = re.sub(r"\s+", " ", re.sub(r"--[^\n]*", " ", source))
+    quoted = row_type.replace('"', '""')
+    type_ = rf"""(?:(?:[\w$]+|"[^"]*") ?\. ?)?(?:{re.escape(row_type)}|"{re.escape(quoted)}")(?![\w$"]| ?[.(])"""
+    value = r"\(? ?(?P<{}>[\w$]+)"
+    declared = rf"(?<![\w$])(?P<name>[\w$]+) (?:constant )?{type_}(?: ?% ?rowtype)?(?: not null)? ?"
+    variables = set()
+    initial = rf"(?::?=|default\b)(?: ?{value.format('initial')} ?\)? ?;)?"
+    for found in re.finditer(rf"{declared}(?:;|{initial})", source, re.IGNORECASE):
+        variables.add(found["name"].lower())
+        if (found["initial"] or "").lower() in ("new", "old"):
+            return True
+    moves = (
+        rf"(?<![\w$])(?P<target>[\w$]+) ?:?= ?{value.format('given')} ?\)? ?;"
+        rf"|\breturn {value.format('returned')} ?\)? ?;"
+        rf"|\bselect {value.format('read')} ?\)? ?\. ?\* into (?:strict )?(?P<filled>[\w$]+)"
+    )
+    for found in re.finditer(moves, source, re.IGNORECASE):
+        target = found["target"] or found["filled"] or "new"
+        given = found["given"] or found["read"] or found["returned"]
+        pair = {target.lower(), given.lower()}
+        if pair & {"new", "old"} and pair & variables:
+            return True
+    cast = re.compile(rf":: ?{type_}|\bas {type_} ?\)", re.IGNORECASE)
+    row = re.compile(r"\b(new|old)\b(?! ?\. ?[\w\"])|\breturn\b", re.IGNORECASE)
+    return any(cast.search(statement) and row.search(statement) for statement in source.split(";"))

@@ -10,6 +10,7 @@ from cluster import Cluster
 from column_database import ANN, SETTINGS, make_customer, new_database
 from conftest import rows, value
 from installed import PREFIX
+from psycopg import errors
 from subscribers import catch_up, subscription
 
 server = column_database.server
@@ -97,3 +98,39 @@ def test_partitions_are_published(server: Cluster) -> None:
         assert [notice.split(":")[1] for notice in notices if "is published" in notice] == [
             ' public.parted_encrypted is published ("leaves")'
         ] * 2
+
+
+PUBLICATIONS = {
+    "no key": ("CREATE TABLE log (note text)", "FOR ALL TABLES"),
+    "filter": ("CREATE TABLE log (id integer PRIMARY KEY, note text)", "FOR TABLE log WHERE (note IS NOT NULL)"),
+    "partition": (
+        "CREATE TABLE log (id integer, note text) PARTITION BY LIST (id);"
+        " CREATE TABLE log_1 PARTITION OF log DEFAULT",
+        "FOR TABLE log_1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLICATIONS)
+def test_a_table_that_cannot_be_updated_is_refused(server: Cluster, name: str) -> None:
+    """No procedure could encrypt its rows, nor decrypt them again."""
+    table, publication = PUBLICATIONS[name]
+    with new_database(server) as database, database.session() as admin:
+        rows(admin, table.replace("note text", "note text, secret text"))
+        rows(
+            admin,
+            "INSERT INTO log (note, secret) VALUES ('n', 's')"
+            if name == "no key"
+            else "INSERT INTO log VALUES (1, 'n', 's')",
+        )
+        rows(admin, f"CREATE PUBLICATION changes {publication}")
+        with pytest.raises(
+            errors.InvalidColumnReference if name == "filter" else errors.ObjectNotInPrerequisiteState,
+            match="cannot update table",
+        ):
+            rows(admin, "SELECT encrypt_column('log', 'secret')")
+        assert value(admin, "SELECT relkind FROM pg_class WHERE relname = 'log'") != "v"
+        rows(admin, "ALTER PUBLICATION changes SET (publish = 'insert')")
+        rows(admin, "SELECT encrypt_column('log', 'secret')")
+        rows(admin, "CALL migrate_column('log', 'secret')")
+        assert rows(admin, "SELECT note, secret FROM log") == [("n", "s")]

@@ -189,7 +189,9 @@ class EncryptColumn:
         if has_rows:
             # Raise now the error that migrate_column would raise later.
             with self._relations.without_triggers(base, changes_are_undone=True):
-                pass
+                # A published table may lack a replica identity for UPDATE.
+                name = quote_name(source.name)
+                self._relations.run(base, f"EXPLAIN UPDATE {base.qualified} SET {name} = {name}")
         view_name = table.name if table else base.name
         record = self._key_of(request.key, f"{base.schema}.{view_name}.{request.name}")
         for index in found.indexes:

@@ -246,7 +246,7 @@ class Ddl:
             if altered == view.oid:
                 self._follow_view(table, view)
             else:
-                self._follow_base(table)
+                self._views.follow_rename(table)
         if view is not None and is_of_partitions and not self._views.is_behind(table, view):
             # PostgreSQL attaches a partition beside queries on the table. To replace the view would wait for them.
             self._views.write_functions(table, base)
@@ -498,34 +498,6 @@ class Ddl:
             return True
         return not KeptFunctions(self._database).checks_literals(body)
 
-    def _follow_base(self, table: EncryptedTable) -> None:
-        """Follow a change of the base table: a column without encryption that was renamed."""
-        there = {column.name for column in self._relations.described(table.base).columns}
-        shown = set(table.columns) - table.encrypted.keys() - table.shown_blind_indexes().keys()
-        lost, new = sorted(shown - there), sorted(there - shown - table.own_columns())
-        if len(lost) == 1 and len(new) == 1:
-            self._rename_plain(table, lost[0], new[0])
-            base = self._relations.described(table.base)
-            view = self._relations.described(table.relation)
-            self._relations.run(
-                base, f"ALTER VIEW {view.qualified} RENAME COLUMN {quote_name(lost[0])} TO {quote_name(new[0])}"
-            )
-
-    def _rename_plain(self, table: EncryptedTable, old: str, new: str) -> None:
-        for constraint in table.constraints:
-            if old in constraint.columns:
-                raise UnsupportedError(
-                    f'column "{old}" of {table.name} cannot be renamed: constraint "{constraint.name}" of '
-                    "an encrypted column mentions it"
-                )
-        table.columns = [new if name == old else name for name in table.columns]
-        table.key_columns = [new if name == old else name for name in table.key_columns]
-        for column in table.encrypted.values():
-            if column.key_by == old:
-                column.key_by = new
-                self._registry.save_column(column)
-        self._registry.save_table(table)
-
     def _follow_view(self, table: EncryptedTable, view: Table) -> None:
         """Follow a change of the view: its name, names of its columns, and defaults."""
         base = self._relations.described(table.base)
@@ -540,7 +512,7 @@ class Ddl:
                 )
             encrypted = table.encrypted.get(old)
             if encrypted is None:
-                self._rename_plain(table, old, new)
+                self._views.rename_plain(table, old, new)
                 self._relations.run(
                     base, f"ALTER TABLE {base.qualified} RENAME COLUMN {quote_name(old)} TO {quote_name(new)}"
                 )

@@ -405,10 +405,68 @@ class Views:
             is_new = self.described(table) is None
             if is_new:
                 table.relation = table.base
+            else:
+                # No event trigger fires where session_replication_role is replica.
+                self.follow_rename(table)
             self.write(table)
             self.guard(table)
             self.grant_schema(table) if is_new else self.follow_privileges(table)
         return str(table.relation)
+
+    def follow_rename(self, table: EncryptedTable) -> None:
+        """Give a column without encryption the name in the view that it has got in the base table.
+
+        Args:
+            table: the table; the caller has locked it.
+
+        Raises:
+            UnsupportedError: a constraint of an encrypted column mentions the column.
+        """
+        base, view = self._relations.described(table.base), self._relations.described(table.relation)
+        there = {column.name for column in base.columns}
+        shown = set(table.columns) - table.encrypted.keys() - table.shown_blind_indexes().keys()
+        lost, new = sorted(shown - there), there - shown - table.own_columns()
+        if len(lost) != 1:
+            return
+        # The view reads the column by its number. It does not read a column that was added.
+        rows = self._database.query(
+            "SELECT DISTINCT a.attname::text AS name FROM pg_rewrite AS r JOIN pg_depend AS d"
+            " ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"
+            " JOIN pg_attribute AS a ON d.refclassid = 'pg_class'::regclass AND a.attrelid = d.refobjid"
+            " AND a.attnum = d.refobjsubid WHERE r.ev_class = $1 AND d.refobjid = $2",
+            ("oid", view.oid),
+            ("oid", base.oid),
+        )
+        names = [row["name"] for row in rows if row["name"] in new]
+        if len(names) == 1:
+            self.rename_plain(table, lost[0], names[0])
+            change = f"RENAME COLUMN {quote_name(lost[0])} TO {quote_name(names[0])}"
+            self._relations.run(base, f"ALTER VIEW {view.qualified} {change}")
+
+    def rename_plain(self, table: EncryptedTable, old: str, new: str) -> None:
+        """Give a column without encryption another name in the registry.
+
+        Args:
+            table: the table; the caller has locked it.
+            old: the name until now.
+            new: the name from now on.
+
+        Raises:
+            UnsupportedError: a constraint of an encrypted column mentions the column.
+        """
+        for constraint in table.constraints:
+            if old in constraint.columns:
+                raise UnsupportedError(
+                    f'column "{old}" of {table.name} cannot be renamed: constraint "{constraint.name}" of '
+                    "an encrypted column mentions it"
+                )
+        table.columns = [new if name == old else name for name in table.columns]
+        table.key_columns = [new if name == old else name for name in table.key_columns]
+        for column in table.encrypted.values():
+            if column.key_by == old:
+                column.key_by = new
+                self._registry.save_column(column)
+        self._registry.save_table(table)
 
     def guard(self, table: EncryptedTable) -> None:
         """Add the triggers and constraints that a base table lacks after a restore or on a replica.

@@ -249,8 +249,8 @@ def check_writes(context: Context) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             row["name"],
-            "the triggers that encrypt its values are not enabled ALWAYS: where they do not fire, writes are "
-            "refused",
+            "the triggers that encrypt its values are not enabled ALWAYS: where they do not fire, new values are "
+            "refused, and the values of a row whose key changes cannot be decrypted",
             f"SELECT refresh_encrypted_view('{row['base']}');",
         )
 

@@ -333,16 +333,20 @@ def test_an_owner_given_by_a_superuser(database: Database, owner: Connection, su
 
 
 def rows_read(connection: Connection, statement: str) -> int:
-    """Return how many rows of tables and catalogs a statement and its triggers read."""
+    """Return how many rows of tables and catalogs a statement and its triggers read, the least of many."""
     query = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::integer FROM pg_stat_xact_all_tables"
-    with connection.transaction(force_rollback=True):
-        rows(connection, statement)  # caches are filled
-        before = value(connection, query)
-        in_between = value(connection, query)
-        rows(connection, statement)
-        after = value(connection, query)
-    # The query itself reads rows, too.
-    return int(after - in_between - (in_between - before))
+
+    def once() -> int:
+        with connection.transaction(force_rollback=True):
+            before = value(connection, query)
+            in_between = value(connection, query)
+            rows(connection, statement)
+            after = value(connection, query)
+        # The query itself reads rows, too.
+        return int(after - in_between - (in_between - before))
+
+    # A session reads the catalog again when it hears of changes, which those of autovacuum can be.
+    return min(once() for _ in range(20))
 
 
 def test_statements_on_unrelated_tables_among_a_thousand(

@@ -28,6 +28,7 @@ from conftest import value
 from pgkeymgr.errors import GetkeyError
 from pgkeymgr.root_key import fingerprint, getkey
 from psycopg import errors
+from waiting import wait_until
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PATH_LINE = "PATH=/usr/local/bin:/usr/bin:/bin"
@@ -643,6 +644,8 @@ def talk(place: Cluster, script: Path, mode: str, *dialog: tuple[str, str], **en
         said = ""
         for prompt, typed in dialog:
             said += read_terminal(terminal, prompt)
+            # A Ctrl-C between Python's last look for signals and the call that reads would not end the call.
+            wait_until(lambda: _sleeps(process.pid), "the script waits for what is typed")
             os.write(terminal, typed.encode())
         said += read_terminal(terminal, None)
         return process.wait(TIMEOUT_SECONDS), said
@@ -650,6 +653,10 @@ def talk(place: Cluster, script: Path, mode: str, *dialog: tuple[str, str], **en
         process.kill()
         process.wait()
         os.close(terminal)
+
+
+def _sleeps(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 def read_terminal(terminal: int, prompt: str | None) -> str:

@@ -94,7 +94,8 @@ def base_merge(draw: Draw, schema: Schema) -> Step:
 
 def _excluded(column: Column) -> str:
     if column.state == "decrypting":
-        return f"{column.name} = EXCLUDED.{column.name}, {column.cipher} = NULL"
+        # The procedure may have been cancelled before it changed the state. Either column is NULL.
+        return f"{column.name} = EXCLUDED.{column.name}, {column.cipher} = EXCLUDED.{column.cipher}"
     if not column.state:
         return f"{column.name} = EXCLUDED.{column.name}"
     return f"{column.name} = NULL, {column.cipher} = EXCLUDED.{column.cipher}"

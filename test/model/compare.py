@@ -96,11 +96,6 @@ class Comparison:
         self._compare_checks(step, plain.results, encrypted.results, is_logged=False)
         return not outcome.sqlstate
 
-    def states(self) -> dict[str, str]:
-        """Return the states of the encrypted columns, by their names."""
-        rows = self._pair.other.rows(_STATES.format(quoted(self._schema)))
-        return {row[3].decode().strip("'"): row[5].decode() for row in rows}
-
     def _placed(self, sql: str) -> str:
         return sql.replace("{schema}", self._schema)
 

@@ -126,8 +126,7 @@ class Machine(RuleBasedStateMachine):
         else:
             is_done = self._run(changes.procedure(data.draw, name, column))
         if not is_done:
-            # It may have been cancelled before it changed the state, since the other session has locked the table.
-            column.state = self._comparison.states()[column.bare]
+            column.state = {"migrate": "migrating", "rotate": "rotating", "decrypt": "decrypting"}[name]
         elif name == "decrypt":
             column.state = column.blind = ""
             if not self._schema.encrypted:

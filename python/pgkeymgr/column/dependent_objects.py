@@ -385,14 +385,8 @@ class DependentObjects:
             " ON n.oid = c.relnamespace WHERE r.oid = $1",
             ("oid", oid),
         )
-        name = f"{quote_name(row['name'])} ON {row['relation']}"
-        one = DependentObject(
-            ("pg_rewrite", oid), "rule", row["object"], name, row["owner"], row["owner_oid"], None
-        )
+        one = _of_relation("pg_rewrite", oid, "rule", row, row["definition"].rstrip(";"))
         one.part_of = row["part_of"]
-        one.drop = f"DROP RULE {name}"
-        one.create.append(row["definition"].rstrip(";"))
-        _comment(one, "RULE", name, row["comment"])
         if row["enabled"] != "O":
             one.obstacle = f"{one.name} is not enabled as a usual one"
         return one
@@ -409,14 +403,8 @@ class DependentObjects:
             " ON n.oid = c.relnamespace WHERE t.oid = $1 AND NOT t.tgisinternal",
             ("oid", oid),
         )
-        name = f"{quote_name(row['name'])} ON {row['relation']}"
-        one = DependentObject(
-            ("pg_trigger", oid), "trigger", row["object"], name, row["owner"], row["owner_oid"], None
-        )
+        one = _of_relation("pg_trigger", oid, "trigger", row, row["definition"])
         one.part_of = row["part_of"]
-        one.drop = f"DROP TRIGGER {name}"
-        one.create.append(row["definition"])
-        _comment(one, "TRIGGER", name, row["comment"])
         if row["kind"] != "v" or row["enabled"] != "O":
             one.obstacle = f"{one.name} depends on it"
         return one
@@ -438,28 +426,16 @@ class DependentObjects:
             " ON n.oid = c.relnamespace WHERE p.oid = $1",
             ("oid", oid),
         )
-        name = f"{quote_name(row['name'])} ON {row['relation']}"
-        one = DependentObject(
-            ("pg_policy", oid),
-            "policy",
-            row["object"],
-            name,
-            row["owner"],
-            row["owner_oid"],
-            None,
-            table=row["table"],
-        )
-        one.drop = f"DROP POLICY {name}"
         create = (
-            f"CREATE POLICY {name} AS {'PERMISSIVE' if row['is_permissive'] else 'RESTRICTIVE'}"
+            f"CREATE POLICY {_name_on(row)} AS {'PERMISSIVE' if row['is_permissive'] else 'RESTRICTIVE'}"
             f" FOR {row['command']} TO {', '.join(row['roles'])}"
         )
         if row["using"] is not None:
             create += f" USING ({row['using']})"
         if row["check"] is not None:
             create += f" WITH CHECK ({row['check']})"
-        one.create.append(create)
-        _comment(one, "POLICY", name, row["comment"])
+        one = _of_relation("pg_policy", oid, "policy", row, create)
+        one.table = row["table"]
         return one
 
     def _read_privileges(self, one: DependentObject) -> None:
@@ -741,6 +717,28 @@ def remedy(before: Iterable[str], after: Iterable[str]) -> str:
     if first and then:
         found += f" And afterwards, adapted if need be: {'; '.join(then)};"
     return found
+
+
+def _name_on(row: dict[str, Any]) -> str:
+    return f"{quote_name(row['name'])} ON {row['relation']}"
+
+
+def _of_relation(catalog: str, oid: int, kind: str, row: dict[str, Any], create: str) -> DependentObject:
+    """Return a rule, a trigger or a policy.
+
+    Args:
+        catalog: the name of its catalog.
+        oid: its OID.
+        kind: what it is, in lower case.
+        row: its name, relation, description, comment, and owner.
+        create: the statement that creates it.
+    """
+    name = _name_on(row)
+    one = DependentObject((catalog, oid), kind, row["object"], name, row["owner"], row["owner_oid"], None)
+    one.drop = f"DROP {kind.upper()} {name}"
+    one.create.append(create)
+    _comment(one, kind.upper(), name, row["comment"])
+    return one
 
 
 def _comment(one: DependentObject, word: str, name: str, comment: str | None) -> None:

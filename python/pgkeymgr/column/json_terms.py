@@ -207,7 +207,7 @@ def _facts(text: str, path: Sequence[str]) -> Iterator[_Fact]:
     Raises:
         DataError: the text is not valid JSON.
     """
-    real = [_name(each) for each in path]
+    names = [_name(each) for each in path]
     containers: list[str] = []
     at, is_key = 0, False
     while found := _TOKEN.match(text, at):
@@ -216,30 +216,30 @@ def _facts(text: str, path: Sequence[str]) -> Iterator[_Fact]:
             is_key = word == "," and containers[-1:] == ["{"]
             continue
         if word in "{[":
-            if real:
-                yield _shown(real), _OBJECT if word == "{" else _ARRAY, ""
+            if names:
+                yield _shown(names), _OBJECT if word == "{" else _ARRAY, ""
             containers.append(word)
             is_key = word == "{"
-            real += [_ELEMENT] if word == "[" else []
+            names += [_ELEMENT] if word == "[" else []
             continue
         if word == '"':
             string, at = _string(text, at)
-            if (not real) if is_key else (not _shown(real)):
+            if (not names) if is_key else (not _shown(names)):
                 yield (), _KEY, string  # also of a string that is the document, or an element of it
             if is_key:
-                real.append(_name(string))
+                names.append(_name(string))
                 is_key = False
                 continue
-            yield _shown(real), _STRING, string
+            yield _shown(names), _STRING, string
         elif word not in "}]":
-            yield _shown(real), *_scalar(word)
+            yield _shown(names), *_scalar(word)
         elif containers:
             if containers.pop() == "[":
-                real.pop()
+                names.pop()
             is_key = False
         # A value has ended.
         if not containers:
             return
         if containers[-1] == "{":
-            real.pop()
+            names.pop()
     raise DataError("the text is not valid JSON")

@@ -539,6 +539,13 @@ def _mentions(source: str, name: str) -> bool:
     return re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", source, re.IGNORECASE) is not None
 
 
+def _one_line(source: str) -> str:
+    """Return the body of a function without its comments to the end of a line, and on one line."""
+    import re
+
+    return re.sub(r"\s+", " ", re.sub(r"--[^\n]*", " ", source))
+
+
 def _copies_rows(source: str, *, has_transition_tables: bool) -> bool:
     """Return whether a trigger's function inserts all columns of its row into a table, as an audit trigger does.
 
@@ -548,7 +555,7 @@ def _copies_rows(source: str, *, has_transition_tables: bool) -> bool:
     """
     import re
 
-    source = re.sub(r"\s+", " ", re.sub(r"--[^\n]*", " ", source))
+    source = _one_line(source)
     # A variable can have the row, too. In the text, it is the row from here on.
     copies = {
         (found["name"] or found["target"]).lower()
@@ -593,7 +600,7 @@ def _converts_rows(source: str, row_type: str) -> bool:
     """
     import re
 
-    source = re.sub(r"\s+", " ", re.sub(r"--[^\n]*", " ", source))
+    source = _one_line(source)
     quoted = row_type.replace('"', '""')
     type_ = rf"""(?:(?:[\w$]+|"[^"]*") ?\. ?)?(?:{re.escape(row_type)}|"{re.escape(quoted)}")(?![\w$"]| ?[.(])"""
     value = r"\(? ?(?P<{}>[\w$]+)"

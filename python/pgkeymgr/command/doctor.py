@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .failure import problem_of, report, report_failures
+from .failure import problem_of, report_failures, report_problems
 from .output import (
     Format,
     FormatOption,
@@ -81,8 +81,7 @@ def _doctor(
         print_csv(_FIELDS, [[finding[name] for name in _FIELDS] for finding in found])
     else:
         _show(found, examined, verbose)
-    for name, problem in problems.items():
-        report(f"{name}: {problem}")
+    report_problems(problems)
     statuses = [_STATUS.get(finding["status"], 0) for finding in found]
     raise typer.Exit(NOT_EXAMINED if problems else max(statuses, default=0))
 

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import typer
@@ -110,3 +110,13 @@ def report(text: str, hint: str | None = None) -> None:
     message(f"pgkeymgr: {escape(text)}")
     if hint:
         message(hint)
+
+
+def report_problems(problems: Mapping[str, str]) -> None:
+    """Report the databases that could not be examined.
+
+    Args:
+        problems: the name of each, and the reason.
+    """
+    for name, problem in problems.items():
+        report(f"{name}: {problem}")

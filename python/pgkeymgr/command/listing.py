@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .failure import FAILED, problem_of, report, report_failures
+from .failure import FAILED, problem_of, report_failures, report_problems
 from .output import Format, message, print_csv, print_json, print_table
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ def end(problems: dict[str, str]) -> None:
     Raises:
         typer.Exit: there is one.
     """
-    for name, problem in problems.items():
-        report(f"{name}: {problem}")
+    report_problems(problems)
     if problems:
         raise typer.Exit(FAILED)

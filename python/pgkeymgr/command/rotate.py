@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..documents import page
-from .failure import FAILED, report, report_failures
+from .failure import FAILED, report_failures, report_problems
 from .interface import Command, Group
 from .output import (
     Format,
@@ -174,8 +174,7 @@ def root(
     else:
         print_table("", _HEADINGS, _rows_of(results))
         _print_standbys(standbys)
-    for name, problem in problems.items():
-        report(f"{name}: {problem}")
+    report_problems(problems)
     if previous:
         _advise(previous, needed, behind, bool(problems), is_part)
     elif results:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .failure import FAILED, report, report_failures
+from .failure import FAILED, report, report_failures, report_problems
 from .output import (
     Format,
     FormatOption,
@@ -89,8 +89,7 @@ def _status(dsn: str, names: list[str] | None, all_databases: bool, chosen: Form
     for document in documents:
         if document["error"]:
             report(f"{document['database']}: {document['error']}")
-    for name, problem in problems.items():
-        report(f"{name}: {problem}")
+    report_problems(problems)
     if problems or any(document["error"] for document in documents):
         raise typer.Exit(FAILED)
 

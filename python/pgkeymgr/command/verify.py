@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .failure import FAILED, report, report_failures
+from .failure import FAILED, report_failures, report_problems
 from .output import (
     Format,
     FormatOption,
@@ -75,8 +75,7 @@ def verify(
         _show(results)
         if not results and not problems:
             message("There are no encrypted columns.")
-    for name, problem in problems.items():
-        report(f"{name}: {problem}")
+    report_problems(problems)
     if problems or any(result["broken"] for result in results):
         raise typer.Exit(FAILED)
 

@@ -307,12 +307,17 @@ class Cluster:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
 
+def process_state(pid: int) -> str:
+    """Return the letter of a process's state, see proc_pid_stat(5); ``X``, dead, for one that is not there."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
 def _is_gone(pid: int) -> bool:
     # Ended, whether or not its parent has asked how.
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    return process_state(pid) in "ZX"
 
 
 def main() -> int:

@@ -70,7 +70,7 @@ def test_a_file_of_checkpoints(tmp_path: Path, root_key: LocalRootKey) -> None:
 
 
 def test_the_signatures_are_frozen(root_key: LocalRootKey) -> None:
-    """An auditor who has the keys of an older version can check what a later one signs."""
+    """An auditor with the keys of an older version can verify the checkpoints that a later version signs."""
     keys = public_keys(root_key)
     assert list(keys) == [root_key.fingerprint, *root_key.previous]
     newest = keys[root_key.fingerprint]

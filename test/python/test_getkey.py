@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cluster import process_state
 from hypothesis import given
 from hypothesis import strategies as st
 from pgkeymgr.errors import CanceledError, GetkeyError, RootKeyError
@@ -220,12 +221,8 @@ def test_no_interpreter(tmp_path: Path) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
     # A killed process stays a zombie until init, or its substitute, has reaped it.
-    return state != "Z"
+    return process_state(pid) not in "ZX"
 
 
 def _ends(pid: int) -> bool:

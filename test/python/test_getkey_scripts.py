@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Cluster
+from cluster import Cluster, process_state
 from conftest import value
 from pgkeymgr.errors import GetkeyError
 from pgkeymgr.root_key import fingerprint, getkey
@@ -645,7 +645,7 @@ def talk(place: Cluster, script: Path, mode: str, *dialog: tuple[str, str], **en
         for prompt, typed in dialog:
             said += read_terminal(terminal, prompt)
             # A Ctrl-C between Python's last look for signals and the call that reads would not end the call.
-            wait_until(lambda: _sleeps(process.pid), "the script waits for what is typed")
+            wait_until(lambda: process_state(process.pid) == "S", "the script waits for what is typed")
             os.write(terminal, typed.encode())
         said += read_terminal(terminal, None)
         return process.wait(TIMEOUT_SECONDS), said
@@ -653,10 +653,6 @@ def talk(place: Cluster, script: Path, mode: str, *dialog: tuple[str, str], **en
         process.kill()
         process.wait()
         os.close(terminal)
-
-
-def _sleeps(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 def read_terminal(terminal: int, prompt: str | None) -> str:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cluster import process_state
 
 TOP = Path(__file__).parents[2]
 PARTS = ["test-deps", "all install venv", "lint", "test-python", "test-pgtap", "test-hostile", "test-regress"]
@@ -92,8 +93,7 @@ def test_leftovers_of_tests_are_a_failure(tmp_path: Path, running: str, complain
     assert not Path(place.read_text().strip()).exists()
     if pid.exists():
         # Nobody waits for it here, and so it may be a zombie.
-        state = Path(f"/proc/{pid.read_text().strip()}/stat")
-        assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
+        assert process_state(int(pid.read_text())) in "ZX"
 
 
 def test_pytest_s_own_directories_are_no_leftovers(tmp_path: Path) -> None:

@@ -117,8 +117,12 @@ class Procedure(threading.Thread):
 
     def waits_for_row(self, connection: Connection) -> bool:
         """Return whether it waits for a row that another session has locked."""
-        query = f"SELECT wait_event IN ('transactionid', 'tuple') FROM pg_stat_activity WHERE pid = {self.pid}"
-        return value(connection, query) is True
+        return self.waits_for(connection, "transactionid", "tuple")
+
+    def waits_for(self, connection: Connection, *events: str) -> bool:
+        """Return whether it waits for one of some kinds of locks."""
+        query = f"SELECT wait_event FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = {self.pid}"
+        return any(event in events for (event,) in rows(connection, query))
 
 
 def begin(target: Target, connection: Connection, call: str) -> None:

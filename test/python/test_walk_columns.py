@@ -260,3 +260,19 @@ def test_all_columns_or_none(target: Target) -> None:
         # Of what is migrated, nothing is left to do.
         rows(admin, "CALL pgkeymgr.migrate_columns('customer', '{ssn,email,ssn}')")
         assert states(admin) == ["encrypted", "encrypted"]
+
+
+def test_two_operations_begin_while_others_use_the_table(target: Target) -> None:
+    """Each wants the table for itself at its beginning, and holds no lock on it while it waits for that."""
+    with target.session() as admin, target.session() as user:
+        expected = make_table(admin, 40, PLAIN)
+        make_ready(admin, "decrypt")
+        user.execute("BEGIN")
+        user.execute("SELECT FROM customer")
+        calls = [Procedure(target, f"decrypt_column('customer', '{column}')") for column in ("ssn", "email")]
+        wait_until(lambda: all(call.notices for call in calls), "both wait for the table")
+        user.execute("COMMIT")
+        for call in calls:
+            call.finish()
+        check(admin, "decrypt")
+        assert contents(admin) == expected

@@ -188,8 +188,8 @@ def test_partitions_come_and_go(target: Target, operation: str) -> None:
         locker.execute("BEGIN")
         locker.execute("SELECT FROM customer_eu WHERE id = %s FOR UPDATE", [row])
         call = Procedure(target, f"{operation}_column('customer', 'ssn', 50)")
-        wait_until(lambda: call.waits_for_row(admin), "it waits for the row")
-        # All other rows are done.
+        # It reports the sessions that it waits for when all other rows are done.
+        wait_until(lambda: call.notices and call.waits_for_row(admin), "it waits for the row")
         admin.execute("CREATE TABLE customer_fr PARTITION OF customer_encrypted FOR VALUES IN ('fr')")
         admin.execute("INSERT INTO customer (id, region, ssn) VALUES (901, 'fr', 'new')")
         expected[901] = ("fr", "new", None)
@@ -209,6 +209,31 @@ def test_partitions_come_and_go(target: Target, operation: str) -> None:
         locker.execute("COMMIT")
         call.finish()
         check(admin, operation)
+        assert contents(admin) == expected
+
+
+def test_no_deadlock_with_ddl_on_partitions(target: Target) -> None:
+    """DDL locks the partitioned table, and then its partitions; so does the procedure."""
+    with target.session() as admin, target.session() as locker:
+        expected = make_table(admin, 80)
+        # pg_get_expr() waits for the table, too, while the procedure has not locked a partition yet.
+        admin.execute("ALTER TABLE customer ALTER n DROP DEFAULT")
+        make_ready(admin, "migrate")
+        row = max(number for number, row in expected.items() if row[0] == "eu" and row[1])
+        locker.execute("BEGIN")
+        locker.execute("SELECT FROM customer_eu WHERE id = %s FOR UPDATE", [row])
+        call = Procedure(target, "migrate_column('customer', 'ssn')")
+        wait_until(lambda: call.notices and call.waits_for_row(admin), "it waits for the row")
+        # The next statement of the procedure reads the bounds of the partition again.
+        admin.execute("ANALYZE customer_eu")
+        admin.execute("BEGIN")
+        admin.execute("LOCK TABLE ONLY customer_encrypted IN ACCESS EXCLUSIVE MODE")
+        locker.execute("COMMIT")
+        wait_until(lambda: call.waits_for(admin, "relation"), "it waits for the partitioned table")
+        admin.execute("LOCK TABLE ONLY customer_eu IN ACCESS EXCLUSIVE MODE")
+        admin.execute("COMMIT")
+        call.finish()
+        check(admin, "migrate")
         assert contents(admin) == expected
 
 

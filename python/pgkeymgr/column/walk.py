@@ -285,13 +285,21 @@ class Walk(ABC):
             return False
         self._ids = sorted(column.id for column in columns)
         self._relations.refuse_distributed(loaded.base, f'{self.verb} column "{columns[0].name}"')
-        for oid in self._relations.leaves(loaded.base):
-            leaf = self._relations.described(oid)
-            self._check_leaf(loaded, leaf)
+        for leaf in self._leaves(loaded):
             with self._relations.without_triggers(leaf, changes_are_undone=self.changes_are_undone):
                 # This fails if the owner may not read the table, or does not see all rows (row_security is off).
                 self._relations.run(leaf, f"SELECT FROM {leaf.only} LIMIT 1")
-        if new := [column for column in columns if not self.is_running(column)]:
+        # Two procedures that want the table for themselves would wait for each other's locks on the leaves.
+        self._database.commit()
+        loaded = self._load_locked()
+        if loaded is None:
+            return False
+        new = [
+            column
+            for column in loaded.columns
+            if self.has_work(loaded.table, column) and not self.is_running(column)
+        ]
+        if new:
             self.prepare(loaded, new)
             # The next step reads the whole table, so this lock must end first.
             self._database.commit()
@@ -312,10 +320,9 @@ class Walk(ABC):
         """Note that the operation has begun on some columns, and for how many rows."""
         tasks = [self.task(loaded, column) for column in columns]
         totals: list[dict[int, int]] = [{} for _ in tasks]
-        for oid in self._relations.leaves(loaded.base):
-            leaf = self._relations.described(oid)
+        for leaf in self._leaves(loaded):
             for total, count in zip(totals, self._counts(leaf, tasks, "true"), strict=True):
-                total[oid] = count
+                total[leaf.oid] = count
         for column, total in zip(columns, totals, strict=True):
             self._progress.start(column, self.operation, total)
 
@@ -369,8 +376,12 @@ class Walk(ABC):
         ):
             yield
 
-    def _lock_next_leaf(self, loaded: Loaded) -> tuple[Table, int] | None:
+    def _lock_next_leaf(self, loaded: Loaded, *, parents: bool = True) -> tuple[Table, int] | None:
         """Find the leaf where the operation goes on, and keep it in its table.
+
+        Args:
+            loaded: of this transaction.
+            parents: whether to lock the tables that it is a partition of before.
 
         Returns:
             The leaf, and the block that is next in it; None if all leaves are done.
@@ -383,17 +394,19 @@ class Walk(ABC):
             oid, block = found
             if oid == self._base:
                 return loaded.base, block
-            if (leaf := self._lock_leaf(loaded, oid)) is not None:
+            if (leaf := self._lock_leaf(loaded, oid, parents=parents)) is not None:
                 return leaf, block
             leaves.remove(oid)
 
-    def _lock_leaf(self, loaded: Loaded, oid: int) -> Table | None:
+    def _lock_leaf(self, loaded: Loaded, oid: int, *, parents: bool = True) -> Table | None:
         """Lock a partition so that nobody drops or detaches it; return None if somebody has."""
         leaf = describe(self._database, oid)
         if leaf is None:
             return None
         self._check_leaf(loaded, leaf)
         try:
+            if parents:
+                self._lock_parents(leaf)
             self._relations.run(leaf, f"LOCK TABLE ONLY {leaf.qualified} IN ROW EXCLUSIVE MODE")
         except Exception as error:
             if getattr(error, "sqlstate", None) != _UNDEFINED_TABLE:
@@ -404,6 +417,33 @@ class Walk(ABC):
         if now is None or now.qualified != leaf.qualified or oid not in self._relations.leaves(loaded.base):
             return None
         return now
+
+    def _lock_parents(self, leaf: Table, option: str = "") -> None:
+        """Lock the tables that a leaf is a partition of.
+
+        A statement that writes a leaf reads the bounds of the partition, and locks these tables for that. DDL on
+        partitions locks them first, and then the partition. If both lock them first, no deadlock can follow.
+        """
+        rows = self._database.query(
+            # No function here locks a table, as pg_get_expr() does.
+            "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name"
+            " FROM pg_partition_ancestors($1) WITH ORDINALITY AS a (oid, distance)"
+            " JOIN pg_class AS c ON c.oid = a.oid::oid AND c.relkind = 'p'"
+            " JOIN pg_namespace AS n ON n.oid = c.relnamespace ORDER BY a.distance DESC",
+            ("oid", leaf.oid),
+        )
+        if names := ", ".join(f"ONLY {row['name']}" for row in rows):
+            self._database.run(f"LOCK TABLE {names} IN ACCESS SHARE MODE{option}")
+
+    def _try_lock_parents(self, leaf: Table) -> bool:
+        """Do ``_lock_parents`` if no other session has locked them, or waits for that."""
+        try:
+            self._lock_parents(leaf, " NOWAIT")
+        except Exception as error:
+            if not is_lock_timeout(error):
+                raise
+            return False
+        return True
 
     def _check_leaf(self, loaded: Loaded, leaf: Table) -> None:
         """Refuse a leaf whose rows cannot be written, or on which the code of another owner would run.
@@ -519,12 +559,13 @@ class Walk(ABC):
             self._database.commit()
             return
         loaded = loaded._replace(columns=[column for column in loaded.columns if self.is_running(column)])
-        found = self._lock_next_leaf(loaded) if loaded.columns else None
+        tasks = [self.task(loaded, column) for column in loaded.columns]
+        # DDL on other partitions needs the tables whose partition this is, and does not wait for the row.
+        found = self._lock_next_leaf(loaded, parents=False) if loaded.columns else None
         if found is None:
             self._database.commit()
             return
         leaf = found[0]
-        tasks = [self.task(loaded, column) for column in loaded.columns]
         needs, each = _needs(tasks), _each(tasks)
         with self._writing(leaf):
             find = (
@@ -538,6 +579,9 @@ class Walk(ABC):
                 self._relations.set_local({"lock_timeout": "0"})
                 rows = self._find_one(leaf, find) or []
             self._relations.set_local({"lock_timeout": "0"})
+            if rows and not self._try_lock_parents(leaf):
+                # The next batch waits for them while it holds no lock.
+                rows = []
             for row in rows:
                 self._relations.write(
                     leaf,
@@ -571,12 +615,11 @@ class Walk(ABC):
         loaded = self.load_running()
         if loaded is None:
             return True
-        self._keep_partitions(loaded)
         tasks = [self.task(loaded, column) for column in loaded.columns]
         unfinished: set[int] = set()
-        for oid in self._relations.leaves(loaded.base):
-            leaf = self._relations.described(oid)
-            self._check_leaf(loaded, leaf)
+        # No partition can be attached or detached until the transaction ends; their rows are not locked. This lock
+        # conflicts with VACUUM and ANALYZE of the partitioned tables, which have no rows, and with DDL.
+        for leaf in self._leaves(loaded, "SHARE UPDATE EXCLUSIVE"):
             exist = ", ".join(
                 f"EXISTS (SELECT FROM {leaf.only} AS b WHERE {task.needs}) AS n{number}"
                 for number, task in enumerate(tasks)
@@ -585,7 +628,7 @@ class Walk(ABC):
             for number, task in enumerate(tasks):
                 if row[f"n{number}"]:
                     unfinished.add(task.column.id)
-                    self._progress.restart_leaf(task.column.id, oid)
+                    self._progress.restart_leaf(task.column.id, leaf.oid)
         for column in loaded.columns:
             # No further row can need the operation: new values are written in their final form.
             if column.id not in unfinished and not self.finish(loaded, column):
@@ -593,11 +636,14 @@ class Walk(ABC):
         self._database.commit()
         return not unfinished
 
-    def _keep_partitions(self, loaded: Loaded) -> None:
-        """Let no partition be attached or detached until the transaction ends; their rows are not locked."""
+    def _leaves(self, loaded: Loaded, mode: str = "ACCESS SHARE") -> Iterator[Table]:
+        """Return all leaves. Lock the partitioned tables before, so that a statement on a leaf waits for none."""
         for table in self._relations.partitioned_tables(loaded.base):
-            # This conflicts with VACUUM and ANALYZE of the partitioned tables, which have no rows, and with DDL.
-            self._relations.run(table, f"LOCK TABLE ONLY {table.qualified} IN SHARE UPDATE EXCLUSIVE MODE")
+            self._relations.run(table, f"LOCK TABLE ONLY {table.qualified} IN {mode} MODE")
+        for oid in self._relations.leaves(loaded.base):
+            leaf = self._relations.described(oid)
+            self._check_leaf(loaded, leaf)
+            yield leaf
 
     # For the procedures.
 
@@ -605,11 +651,9 @@ class Walk(ABC):
         """Return whether a row needs the operation, and begin again with the leaves that have one."""
         task = self.task(loaded, column)
         found = False
-        for oid in self._relations.leaves(loaded.base):
-            leaf = self._relations.described(oid)
-            self._check_leaf(loaded, leaf)
+        for leaf in self._leaves(loaded):
             if self._relations.run(leaf, f"SELECT FROM {leaf.only} AS b WHERE {task.needs} LIMIT 1"):
-                self._progress.restart_leaf(column.id, oid)
+                self._progress.restart_leaf(column.id, leaf.oid)
                 found = True
         return found
 

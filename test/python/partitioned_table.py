@@ -119,6 +119,10 @@ class Procedure(threading.Thread):
         """Return whether it waits for a row that another session has locked."""
         return self.waits_for(connection, "transactionid", "tuple")
 
+    def waits_for_last_row(self, connection: Connection) -> bool:
+        """Return whether it waits for a row when all other rows are done: only then does it report for whom."""
+        return bool(self.notices) and self.waits_for_row(connection)
+
     def waits_for(self, connection: Connection, *events: str) -> bool:
         """Return whether it waits for one of some kinds of locks."""
         query = f"SELECT wait_event FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = {self.pid}"

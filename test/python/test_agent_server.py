@@ -293,6 +293,7 @@ def test_waiting_can_be_canceled(server: Cluster, agent: Agent) -> None:
         finally:
             os.kill(agent.pid, signal.SIGCONT)
         assert value(connection, "SELECT 1") == 1
+        connection.execute("SET statement_timeout = 0")
         connection.execute("SELECT pgkeymgr.derive_key(1)")
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from cluster import ROOT_KEY, Cluster, pg_config
 from conftest import Connection, rows, value
 from psycopg import errors
+from waiting import wait_until
 
 KEY = "c0ffee00" * 8
 FINGERPRINT = "bcfeb5264e5a18c35f29399ef36dacb2"
@@ -211,10 +213,15 @@ def test_waiting_can_be_canceled(bare: Cluster) -> None:
     started = bare.directory / "started"
     bare.install_getkey(f"#!/bin/sh\necho $$ > {started}\nexec sleep 1000\n")
     try:
-        with bare.connect("test", options="-c statement_timeout=500") as connection:
+        with bare.connect("test") as connection, ThreadPoolExecutor(1) as pool:
+            call = pool.submit(connection.execute, "SELECT pgkeymgr.derive_key(1)")
+            try:
+                script = wait_until(lambda: started.exists() and started.read_text().strip(), "the script runs")
+            finally:
+                connection.cancel()
             with pytest.raises(errors.QueryCanceled):
-                connection.execute("SELECT pgkeymgr.derive_key(1)")
-            assert not Path(f"/proc/{started.read_text().strip()}").exists()
+                call.result()
+            assert not Path(f"/proc/{script}").exists()
             assert connection.execute("SELECT 1").fetchone() == (1,)
     finally:
         bare.getkey.unlink()

@@ -85,7 +85,7 @@ def test_columns_that_are_not_equally_far(target: Target, operation: str) -> Non
         locker.execute("BEGIN")
         locker.execute("SELECT FROM customer WHERE id = 599 FOR UPDATE")
         call = Procedure(target, f"{operation}_columns('customer', batch_size => 20)")
-        wait_until(lambda: call.waits_for_row(admin), "it waits for the row")
+        wait_until(lambda: call.waits_for_last_row(admin), "it waits for the row")
         query = "SELECT column_name, operation, rows_done, rows_total FROM pgkeymgr.column_progress ORDER BY 1"
         emails, ssns = (sum(row[number] is not None for row in expected.values()) for number in (2, 1))
         assert rows(admin, query) == [

@@ -72,7 +72,7 @@ def test_progress_and_resumption_by_partition(target: Target, operation: str) ->
         locker.execute("BEGIN")
         locker.execute("SELECT FROM customer WHERE id = %s FOR UPDATE", [last])
         call = Procedure(target, f"{operation}_column('customer', 'ssn', 10)")
-        wait_until(lambda: call.waits_for_row(admin), "it waits for the row")
+        wait_until(lambda: call.waits_for_last_row(admin), "it waits for the row")
         progress = rows(admin, PROGRESS)
         assert [row[0] for row in progress] == LEAVES
         assert {row[0]: row[2] for row in progress} == needed
@@ -148,7 +148,7 @@ def test_row_that_is_moved_while_the_procedure_waits_for_it(target: Target, oper
         mover.execute("BEGIN")
         mover.execute("SELECT FROM customer WHERE id = ANY (%s) FOR UPDATE", [moved])
         call = Procedure(target, f"{operation}_column('customer', 'ssn')")
-        wait_until(lambda: call.waits_for_row(admin) and call.notices, "it waits for a row, and says so")
+        wait_until(lambda: call.waits_for_last_row(admin), "it waits for a row, and says so")
         assert "customer" in call.notices[0]
         for number in moved:
             mover.execute("UPDATE customer SET region = 'eu' WHERE id = %s", [number])
@@ -188,8 +188,7 @@ def test_partitions_come_and_go(target: Target, operation: str) -> None:
         locker.execute("BEGIN")
         locker.execute("SELECT FROM customer_eu WHERE id = %s FOR UPDATE", [row])
         call = Procedure(target, f"{operation}_column('customer', 'ssn', 50)")
-        # It reports the sessions that it waits for when all other rows are done.
-        wait_until(lambda: call.notices and call.waits_for_row(admin), "it waits for the row")
+        wait_until(lambda: call.waits_for_last_row(admin), "it waits for the row")
         admin.execute("CREATE TABLE customer_fr PARTITION OF customer_encrypted FOR VALUES IN ('fr')")
         admin.execute("INSERT INTO customer (id, region, ssn) VALUES (901, 'fr', 'new')")
         expected[901] = ("fr", "new", None)
@@ -223,7 +222,7 @@ def test_no_deadlock_with_ddl_on_partitions(target: Target) -> None:
         locker.execute("BEGIN")
         locker.execute("SELECT FROM customer_eu WHERE id = %s FOR UPDATE", [row])
         call = Procedure(target, "migrate_column('customer', 'ssn')")
-        wait_until(lambda: call.notices and call.waits_for_row(admin), "it waits for the row")
+        wait_until(lambda: call.waits_for_last_row(admin), "it waits for the row")
         # The next statement of the procedure reads the bounds of the partition again.
         admin.execute("ANALYZE customer_eu")
         admin.execute("BEGIN")

@@ -3,16 +3,12 @@
     build/venv-cp311/bin/python test/acceptance/acceptance.py --directory DIRECTORY
 
 The schemas belong to others and are not part of this repository. Their files, at the addresses below, have to be
-in the
-directory, as NAME.sql, and their hashes are compared. An ordinary column is one of a table that belongs to
-neither its
-primary key nor a foreign key, at either end. Partitions are not counted, since their columns are those of the
-partitioned
-table; a column that is a foreign key in one of them is no ordinary one.
+in the directory, as NAME.sql, and their hashes are compared. An ordinary column is one of a table that belongs to
+neither its primary key nor a foreign key, at either end. Partitions are not counted, since their columns are those
+of the partitioned table; a column that is a foreign key in one of them is no ordinary one.
 
-Each column is encrypted by itself, in a transaction that is rolled back; and then all of them in one database,
-one after
-the other, with every view and function read afterwards.
+Each column is encrypted by itself, in a transaction that is rolled back; and then all of them in one database, one
+after the other, with every view and function read afterwards.
 """
 
 import argparse

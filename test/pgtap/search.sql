@@ -9,7 +9,7 @@ BEGIN;
 SET search_path = pgkeymgr, tap, public;
 SET client_min_messages = error;
 \ir include/assertions.sql
-SELECT plan(82);
+SELECT plan(90);
 
 CREATE TABLE public.test_person (
     id integer PRIMARY KEY, name text, born date, n numeric(8, 2), ip inet, doc jsonb, mood boolean, tenant text
@@ -145,6 +145,14 @@ SELECT throws_ok('SELECT ' || call, state, NULL, call) FROM (VALUES
     ('add_blind_index(''public.test_person'', ''born'', options => ''{"bits": 1}'')', '22023'),
     ('add_blind_index(''public.test_person'', ''born'', options => ''[]'')', '22023'),
     ('add_blind_index(''public.test_person'', ''born'', is_unique => true, options => ''{"bits": 8}'')', '22023'),
+    ('add_blind_index(''public.test_person'', ''born'', kind => ''range'', options => ''{"precision": 1.5}'')', '22023'),
+    ('add_blind_index(''public.test_person'', ''born'', kind => ''range'', options => ''{"low": 1}'')', '22023'),
+    ('add_blind_index(''public.test_person'', ''name'', kind => ''text'', options => ''{"bits": 8.5}'')', '22023'),
+    ('add_blind_index(''public.test_person'', ''name'', kind => ''text'', options => ''{"sizes": [2.5]}'')', '22023'),
+    ('add_blind_index(''public.test_person'', ''name'', kind => ''text'', options => ''{"sizes": 3}'')', '22023'),
+    ('add_blind_index(''public.test_person'', ''doc'', kind => ''json'', options => ''{"bits": 16.5}'')', '22023'),
+    ('add_blind_index(''public.test_person'', ''doc'', kind => ''json'', options => ''{"bits": null}'')', '22023'),
+    ('_terms((SELECT min(id)::integer FROM key WHERE name LIKE ''%.doc.terms.%''), ''{"bits":8.5,"kind":"json"}'', ''{}'')', '22023'),
     ('search_terms(''public.test_person'', ''born'', ''x'')', '42704'),
     ('search_terms(''public.test_person'', ''name'', ''x'', ''regexp'')', '22023'),
     ('search_range_terms(''public.test_person'', ''born'', ''no date'', NULL)', '22007'),

@@ -59,8 +59,7 @@ class RangeOptions:
         high: the last value of the domain, likewise.
         bits: the length of a term, 8 to 32. Terms of up to 16 bits fit into int2.
         fanout_bits: an interval holds 2 to the power of this number of the next smaller ones, 1 to 6. Fewer bits
-            make
-            searches shorter, and the terms of each value more.
+            make searches shorter, and the terms of each value more.
 
     Raises:
         ParameterError: an option is out of its range, or is not a value of the type.

@@ -27,6 +27,9 @@ _JSON_TYPES = ("json", "jsonb")
 
 _OPTIONS = {TEXT: TextOptions, RANGE: RangeOptions, JSON: JsonOptions}
 _FIXED = {"normalization", "type_name"}
+_TEXTS = {"normalization", "type_name", "low", "high"}
+_MAY_BE_NULL = {"low", "high"}
+_ARRAYS = {"sizes"}
 
 
 class Terms(Protocol):
@@ -147,7 +150,7 @@ def options_text(kind: str, type_name: str, normalize: str | None, given: Mappin
         given: the options that the user gives, by name.
 
     Raises:
-        ParameterError: there is no such option, or it is out of its range.
+        ParameterError: there is no such option, it is of another type, or it is out of its range.
     """
     options: dict[str, Any] = {}
     if kind == RANGE:
@@ -163,14 +166,31 @@ def options_text(kind: str, type_name: str, normalize: str | None, given: Mappin
             raise ParameterError(
                 f'a blind index of kind {kind} has no option "{name}"', hint=f"The options are {', '.join(names)}."
             )
-        options[name] = tuple(value) if isinstance(value, list) else value
-    try:
-        made = _OPTIONS[kind](**options)
-    except (ValueError, TypeError) as error:
-        raise ParameterError(f"the options of the blind index are not valid: {error}") from None
+        options[name] = _checked(name, value)
+    made = _OPTIONS[kind](**options)
     if isinstance(made, TextOptions) and made.bits > _TEXT_BITS_MAX:
         raise ParameterError(f"bits must be at most {_TEXT_BITS_MAX} for a blind index of kind text")
     return json.dumps({"kind": kind, **asdict(made)}, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return the value of an option that comes from JSON.
+
+    Raises:
+        ParameterError: it is of another type than the option.
+    """
+    if name in _ARRAYS:
+        if isinstance(value, list) and all(type(each) is int for each in value):
+            return tuple(value)
+        raise ParameterError(f"{name} must be an array of integers")
+    if name in _TEXTS:
+        if isinstance(value, str) or (value is None and name in _MAY_BE_NULL):
+            return value
+        raise ParameterError(f"{name} must be a string")
+    # In Python, true is an integer, too.
+    if type(value) is int:
+        return value
+    raise ParameterError(f"{name} must be an integer")
 
 
 def terms_under(secret: bytes, text: str) -> TextTerms | RangeTerms | JsonTerms:
@@ -182,13 +202,12 @@ def terms_under(secret: bytes, text: str) -> TextTerms | RangeTerms | JsonTerms:
 
     Raises:
         DataError: the text is another one. A user can call the functions of the triggers with any text.
+        ParameterError: it is, except that an option is of another type, or out of its range.
     """
     try:
         found: dict[str, Any] = json.loads(text)
         kind = found.pop("kind")
-        options: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
-        }
+        options: dict[str, Any] = {name: _checked(name, value) for name, value in found.items()}
         if kind == TEXT:
             return TextTerms(text_terms.subkey(secret), TextOptions(**options))
         if kind == RANGE:

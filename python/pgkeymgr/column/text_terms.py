@@ -37,11 +37,9 @@ class TextOptions:
     Attributes:
         normalization: ``none``; ``casefold``, which ILIKE needs; ``unaccent``, which also drops accents.
         bits: the length of a term, 8 to 32. Fewer bits reveal less and find more rows that do not match. Terms of
-            up
-            to 16 bits fit into int2.
+            up to 16 bits fit into int2.
         sizes: the lengths of the parts in characters, 2 to 8. With (2, 3), patterns of two characters are found,
-            and
-            the index is twice as big.
+            and the index is twice as big.
 
     Raises:
         ParameterError: an option is out of its range.

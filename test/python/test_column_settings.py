@@ -39,6 +39,40 @@ def test_string_settings(database: Database, admin: Connection, setting: str) ->
     check_works(admin, table, '"s\\\'s"', expected=[])
 
 
+def test_constants_of_array_and_xml_settings(database: Database, admin: Connection) -> None:
+    """A constant of the table's own is what it was when the table was made, whatever a session has set since."""
+    odd = ("SET array_nulls = off", "SET xmloption = document")
+    admin.execute(
+        "CREATE TABLE entry (id integer PRIMARY KEY, words text[] DEFAULT '{NULL,x}'"
+        " CHECK (words IS DISTINCT FROM '{NULL,bad}'), plain text[] DEFAULT '{NULL,y}',"
+        " page xml DEFAULT 'a fragment' CHECK (page::text <> 'another <b/>'::xml::text))"
+    )
+    admin.execute("CREATE VIEW constant AS SELECT id, words AS seen, '{NULL}'::text[] AS nothing FROM entry")
+    for statement in odd:
+        admin.execute(statement.encode())
+    for column in ("words", "page"):
+        admin.execute("SELECT encrypt_column('entry', %s)", (column,))
+        admin.execute("CALL migrate_column('entry', %s)", (column,))
+    with database.session() as other:
+        for number, statements in enumerate((odd, ("RESET array_nulls", "RESET xmloption"))):
+            for statement in statements:
+                other.execute(statement.encode())
+            other.execute("INSERT INTO entry (id) VALUES (%s)", (number,))
+            for column, constant in (
+                ("words", "ARRAY[NULL, 'bad']"),
+                ("page", "xmlparse(CONTENT 'another <b/>')"),
+            ):
+                with pytest.raises(errors.CheckViolation):
+                    other.execute(f"INSERT INTO entry (id, {column}) VALUES (9, {constant})".encode())
+            shown = rows(
+                other,
+                "SELECT words[1], plain[1], page::text, nothing[1] FROM entry NATURAL JOIN constant"
+                f" WHERE id = {number}",
+            )
+            assert shown == [(None, None, "a fragment", None)]
+            other.execute(f"ALTER TABLE entry_encrypted ADD COLUMN later_{number} integer".encode())
+
+
 EVIL = """
     CREATE SCHEMA evil;
     GRANT USAGE ON SCHEMA evil TO PUBLIC;

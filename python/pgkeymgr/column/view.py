@@ -347,8 +347,10 @@ class Views:
             database.run(
                 f"CREATE FUNCTION {database.schema}.{name}({parameters}) RETURNS pg_catalog.text"
                 f" LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp"
+                # The constants of the constraints mean the same in every session.
+                f" SET standard_conforming_strings = on SET array_nulls = on SET xmloption = content"
                 # Plans can be logged. A generic one has no values in it.
-                f" SET standard_conforming_strings = on SET plan_cache_mode = force_generic_plan"
+                f" SET plan_cache_mode = force_generic_plan"
                 f" AS {quote_body(body)}"
             )
             self._let_call(name, "PUBLIC")

@@ -44,6 +44,8 @@ SETTINGS = {
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
     "extra_float_digits": "1",
+    "array_nulls": "on",
+    "xmloption": "content",
     # Queries on the catalog are planned once instead of in each batch.
     "plan_cache_mode": "force_generic_plan",
 }

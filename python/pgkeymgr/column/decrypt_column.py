@@ -60,7 +60,7 @@ class DecryptColumn:
             changes.append(f"ALTER COLUMN {quote_name(column.cipher)} DROP NOT NULL")
             self._relations.run(base, f"ALTER TABLE {base.qualified} {', '.join(changes)}")
             column.state = ColumnState.DECRYPTING
-            self._registry.save_column(column)
+            self._registry.save_state(column)
             self._views.write(table)
             self._views.follow_privileges(table)
 

@@ -299,7 +299,7 @@ class _Migration(_Procedure):
                 f" DROP CONSTRAINT {quote_name(column.present_constraint)}",
             )
         column.state = ColumnState.ENCRYPTED
-        self._registry.save_column(column)
+        self._registry.save_state(column)
         with self._relations.busy(table.base):
             self._views.write(table)
         self._progress.end(column)
@@ -360,7 +360,7 @@ class _Rotation(_Procedure):
                     self._supersede(self._data_keys, column, [c for c in columns if c.family == column.family])
         for column in columns:
             column.state = ColumnState.ROTATING
-            self._registry.save_column(column)
+            self._registry.save_state(column)
 
     def _supersede(self, data_keys: DataKeys, column: EncryptedColumn, sharing: list[EncryptedColumn]) -> None:
         record = self._keys.find_current(column.family)
@@ -422,7 +422,7 @@ class _Rotation(_Procedure):
     def finish(self, loaded: Loaded, column: EncryptedColumn) -> bool:
         """Register that all values of a column are under the current key."""
         column.state = ColumnState.ENCRYPTED
-        self._registry.save_column(column)
+        self._registry.save_state(column)
         self._progress.end(column)
         return True
 

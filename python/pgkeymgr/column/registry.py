@@ -409,19 +409,19 @@ class Registry:
         table.encrypted[column.name] = column
 
     def save_column(self, column: EncryptedColumn) -> None:
-        """Write the fields of a column that can change."""
+        """Write the fields of a column that can change, except its state.
+
+        The caller has locked the table. rotate_column() changes the state without such a lock.
+        """
         self._write(
             "UPDATE {s}.encrypted_column SET column_name = $2, not_null = $3, column_default = $4, key_by = $5,"
-            " state = $6::{s}.column_state, blind_column = $7, blind_key = $8, normalization = $9,"
-            " blind_is_shown = $10, blind_is_filled = $11, blind_key_is_given = $12, compression = $13,"
-            " blind_bits = $14"
-            " WHERE id = $1",
+            " blind_column = $6, blind_key = $7, normalization = $8, blind_is_shown = $9, blind_is_filled = $10,"
+            " blind_key_is_given = $11, compression = $12, blind_bits = $13 WHERE id = $1",
             ("integer", column.id),
             ("text", column.name),
             ("boolean", column.not_null),
             ("text", column.default),
             ("text", column.key_by),
-            ("text", column.state),
             ("text", column.blind),
             ("integer", column.blind_key),
             ("text", column.normalization),
@@ -430,6 +430,14 @@ class Registry:
             ("boolean", column.blind_key_is_given),
             ("text", column.compression),
             ("integer", column.blind_bits),
+        )
+
+    def save_state(self, column: EncryptedColumn) -> None:
+        """Write the state of a column, and nothing that another session may be changing."""
+        self._write(
+            "UPDATE {s}.encrypted_column SET state = $2::{s}.column_state WHERE id = $1",
+            ("integer", column.id),
+            ("text", column.state),
         )
 
     def save_terms(self, column: EncryptedColumn) -> None:

@@ -1,0 +1,73 @@
+"""The procedures for columns beside DDL of other sessions on the same table."""
+
+import threading
+
+import column_workload
+import psycopg
+from column_workload import Target
+from conftest import Connection, rows, value
+from partitioned_table import Procedure, contents, encrypt, make_table
+from test_walk_columns import PLAIN, states
+from waiting import wait_until
+
+server = column_workload.server
+target = column_workload.target
+
+
+class Statement(threading.Thread):
+    """A statement that runs in a session of its own."""
+
+    def __init__(self, target: Target, statement: str) -> None:
+        super().__init__(daemon=True)
+        self._connection = target.connect()
+        self._statement = statement
+        self.pid = self._connection.info.backend_pid
+        self.result: list[tuple[object, ...]] = []
+        self.error: psycopg.Error | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Run it, and keep its rows or its error."""
+        try:
+            self.result = rows(self._connection, self._statement)
+        except psycopg.Error as error:
+            self.error = error
+        self._connection.close()
+
+    def finish(self) -> list[tuple[object, ...]]:
+        """Wait until it has ended without an error, and return its rows."""
+        self.join(120)
+        assert not self.is_alive(), "the statement does not end"
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+def waits(connection: Connection, call: Statement | Procedure, kind: str = "relation") -> bool:
+    """Return whether a call waits for a lock of a kind, or has ended."""
+    query = f"SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = '{kind}' AND pid = {call.pid})"
+    return not call.is_alive() or bool(value(connection, query))
+
+
+def make_encrypted(connection: Connection) -> dict[int, tuple[str, str | None, str | None]]:
+    """Make the table with the encrypted column ``ssn``."""
+    expected = make_table(connection, 200, PLAIN)
+    encrypt(connection, "ssn")
+    connection.execute("CALL pgkeymgr.migrate_column('customer', 'ssn')")
+    return expected
+
+
+def test_column_is_renamed_while_its_rotation_begins(target: Target) -> None:
+    with target.session() as admin, target.session() as other:
+        expected = make_encrypted(admin)
+        other.execute("BEGIN")
+        other.execute("SELECT FROM pgkeymgr.key WHERE name = 'public.customer.ssn' FOR UPDATE")
+        call = Procedure(target, "rotate_column('customer', 'ssn')")
+        wait_until(lambda: waits(admin, call, "transactionid"), "it waits for the key")
+        admin.execute("ALTER VIEW customer RENAME COLUMN ssn TO number")
+        other.execute("COMMIT")
+        call.finish()
+        query = "SELECT column_name, state::text FROM pgkeymgr.encrypted_columns"
+        assert rows(admin, query) == [("number", "encrypted")]
+        found = rows(admin, "SELECT id, region, number, email FROM customer")
+        assert {number: tuple(row) for number, *row in found} == expected

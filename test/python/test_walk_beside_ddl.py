@@ -4,6 +4,7 @@ import threading
 
 import column_workload
 import psycopg
+import pytest
 from column_workload import Target
 from conftest import Connection, rows, value
 from partitioned_table import Procedure, contents, encrypt, make_table
@@ -55,6 +56,52 @@ def make_encrypted(connection: Connection) -> dict[int, tuple[str, str | None, s
     encrypt(connection, "ssn")
     connection.execute("CALL pgkeymgr.migrate_column('customer', 'ssn')")
     return expected
+
+
+@pytest.mark.parametrize("operation", ["migrate", "decrypt"])
+def test_another_column_is_encrypted_while_a_procedure_waits(target: Target, operation: str) -> None:
+    """The procedure writes the view and the triggers as the table is then, and not as it was before."""
+    with target.session() as admin, target.session() as user:
+        expected = make_encrypted(admin) if operation == "decrypt" else make_table(admin, 200, PLAIN)
+        if operation == "migrate":
+            encrypt(admin, "ssn")
+        user.execute("BEGIN")
+        user.execute("SELECT FROM customer")
+        call = Procedure(target, f"{operation}_column('customer', 'ssn')")
+        wait_until(lambda: call.notices or not call.is_alive(), "it waits for the table")
+        ddl = Statement(target, "SELECT pgkeymgr.encrypt_column('customer', 'email')")
+        wait_until(lambda: waits(admin, ddl), "DDL waits for the table")
+        user.execute("COMMIT")
+        ddl.finish()
+        call.finish()
+        assert states(admin) == (["migrating"] if operation == "decrypt" else ["encrypted", "migrating"])
+        admin.execute("INSERT INTO customer VALUES (1000, 'eu', 'new', 'new')")
+        expected[1000] = ("eu", "new", "new")
+        assert contents(admin) == expected
+        assert value(admin, "SELECT email FROM customer_encrypted WHERE id = 1000") is None
+        rows(admin, "CALL pgkeymgr.migrate_columns('customer')")
+        assert contents(admin) == expected
+
+
+@pytest.mark.parametrize(
+    "ddl",
+    ["CREATE INDEX CONCURRENTLY ON customer_encrypted (n)", "REINDEX TABLE CONCURRENTLY customer_encrypted"],
+)
+def test_index_is_made_concurrently_while_a_procedure_waits(target: Target, ddl: str) -> None:
+    """It waits for the end of all transactions, and the procedure waits for the table."""
+    with target.session() as admin, target.session() as user:
+        expected = make_encrypted(admin)
+        user.execute("BEGIN")
+        user.execute("SELECT FROM customer")
+        call = Procedure(target, "decrypt_column('customer', 'ssn')")
+        wait_until(lambda: call.notices or not call.is_alive(), "it waits for the table")
+        index = Statement(target, ddl)
+        wait_until(lambda: waits(admin, index, "virtualxid"), "it waits for transactions, or has ended")
+        user.execute("COMMIT")
+        index.finish()
+        call.finish()
+        assert states(admin) == []
+        assert contents(admin) == expected
 
 
 def test_column_is_renamed_while_its_rotation_begins(target: Target) -> None:

@@ -165,7 +165,6 @@ class _Building(Walk):
 
     def prepare(self, loaded: Loaded, columns: list[EncryptedColumn]) -> None:
         """Make the column of the blind index, and write it from now on."""
-        self.lock_both(loaded)
         with self._relations.busy(self._base):
             for column in columns:
                 if column.index_of_kind(self._request.kind) is not None:
@@ -198,10 +197,9 @@ class _Building(Walk):
     def finish(self, loaded: Loaded, column: EncryptedColumn) -> bool:
         """Show the blind index in the view."""
         self._database.commit()
-        if (found := self.load_one(column)) is None:
+        if (found := self.lock_one(column)) is None:
             return True
         loaded, column = found
-        self.lock_both(loaded)
         if self._request.kind == EQUALITY:
             column.blind_is_filled = True
         else:

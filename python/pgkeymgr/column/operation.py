@@ -206,11 +206,13 @@ class _Procedure(Walk):
         if (found := self.load_one(column)) is None:
             return True
         loaded, column = found
-        there = self._relations.names_of_constraints(loaded.base)
-        changes = [change for name, change in checks(column).items() if name not in there]
-        if changes:
-            self.lock_both(loaded)
-            self._alter(loaded.base, ", ".join(f"{change} NOT VALID" for change in changes))
+        if self._missing(loaded, checks(column)):
+            self._database.commit()
+            if (found := self.lock_one(column)) is None:
+                return True
+            loaded, column = found
+            if changes := self._missing(loaded, checks(column)):
+                self._alter(loaded.base, ", ".join(f"{change} NOT VALID" for change in changes))
             self._database.commit()
             if (found := self.load_one(column)) is None:
                 return True
@@ -231,6 +233,11 @@ class _Procedure(Walk):
         self._validate(loaded.base, column)
         self._database.commit()
         return True
+
+    def _missing(self, loaded: Loaded, checks: dict[str, str]) -> list[str]:
+        """Return those of some changes that add the CHECKs which the base table has not."""
+        there = self._relations.names_of_constraints(loaded.base)
+        return [change for name, change in checks.items() if name not in there]
 
     def _validate(self, table: Table, column: EncryptedColumn) -> None:
         rows = self._database.query(
@@ -274,10 +281,9 @@ class _Migration(_Procedure):
         self._database.commit()
         if not self._forbid(column, self._checks):
             return False
-        if (found := self.load_one(column)) is None:
+        if (found := self.lock_one(column)) is None:
             return True
         loaded, column = found
-        self.lock_both(loaded)
         self._end(loaded.table, column)
         self._database.commit()
         return True
@@ -322,6 +328,7 @@ class _Rotation(_Procedure):
 
     state = ColumnState.ROTATING
     verb = "rotate"
+    prepares_alone = False
 
     def __init__(self, relations: Relations, keys: KeyTable, batch_size: int, data_keys: DataKeys | None) -> None:
         """Begin a call.
@@ -445,7 +452,6 @@ class _Decryption(_Procedure):
 
     def prepare(self, loaded: Loaded, columns: list[EncryptedColumn]) -> None:
         """Write plaintext from now on."""
-        self.lock_both(loaded)
         for column in columns:
             self._decrypt_column.start(loaded.table, column)
 
@@ -459,10 +465,9 @@ class _Decryption(_Procedure):
         if not self._forbid(column, lambda each: {each.opened_constraint: opened_check(each)}):
             return False
         let_earlier_rows_go(self._database, column.id, self.report_waiting)
-        if (found := self.load_one(column)) is None:
+        if (found := self.lock_one(column)) is None:
             return True
         loaded, column = found
-        self.lock_both(loaded)
         self._decrypt_column.end(loaded.table, column, self.path)
         self._database.commit()
         return True

@@ -143,7 +143,6 @@ class _Rotation(Walk):
 
     def prepare(self, loaded: Loaded, columns: list[EncryptedColumn]) -> None:
         """Make the second column with its indexes, and write it from now on."""
-        self.lock_both(loaded)
         with self._relations.busy(self._base):
             for column in columns:
                 index = column.index_of_kind(self._kind)
@@ -171,10 +170,9 @@ class _Rotation(Walk):
         self._database.commit()
         # A transaction that sees rows as they were before would find none of them by the second column.
         let_earlier_rows_go(self._database, column.id, self.report_waiting)
-        if (found := self.load_one(column)) is None:
+        if (found := self.lock_one(column)) is None:
             return True
         loaded, column = found
-        self.lock_both(loaded)
         index, successor = column.index_of_kind(self._kind), _successor(column)
         assert index is not None  # a successor exists only beside an index of its kind
         with self._relations.busy(self._base):

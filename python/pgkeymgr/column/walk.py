@@ -14,7 +14,7 @@ checked.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -106,6 +106,8 @@ class Walk(ABC):
     """The usages of the key that the caller and the owner need."""
     changes_are_undone = True
     """Whether the table's own trigger undoes what BEFORE triggers have done to a row."""
+    prepares_alone = True
+    """Whether ``prepare`` needs the table for itself."""
 
     def __init__(self, relations: Relations, keys: KeyTable, batch_size: int) -> None:
         self._relations = relations
@@ -182,7 +184,12 @@ class Walk(ABC):
 
     @abstractmethod
     def prepare(self, loaded: Loaded, columns: list[EncryptedColumn]) -> None:
-        """Bring columns into the state of this operation, in a transaction of its own."""
+        """Bring columns into the state of this operation, in a transaction of its own.
+
+        Args:
+            loaded: of this transaction, which has locked the table if ``prepares_alone``.
+            columns: the columns that are not in this state.
+        """
 
     def begun(self) -> None:  # noqa: B027  # most do nothing
         """Do the work between the beginning of the operation and the first batch."""
@@ -277,6 +284,37 @@ class Walk(ABC):
         self._database.commit()
         return None
 
+    def lock_one(self, column: EncryptedColumn) -> tuple[Loaded, EncryptedColumn] | None:
+        """Do ``load_one``, and lock the view and the base table with its partitions against all others."""
+
+        def load() -> Loaded | None:
+            found = self.load_one(column)
+            return None if found is None else found[0]
+
+        loaded = self._lock_both(load)
+        if loaded is None:
+            return None
+        return loaded, next(each for each in loaded.columns if each.id == column.id)
+
+    def _load_new(self) -> Loaded | None:
+        """Do ``_load_locked`` for the columns that are not in the state of this operation yet.
+
+        Returns:
+            The description of the table with these columns, or None if there are none.
+        """
+        loaded = self._load_locked()
+        if loaded is None:
+            return None
+        new = [
+            column
+            for column in loaded.columns
+            if self.has_work(loaded.table, column) and not self.is_running(column)
+        ]
+        if not new:
+            self._database.commit()
+            return None
+        return loaded._replace(columns=new)
+
     def _start(self) -> bool:
         """Begin an operation, or find it begun; return whether there is something to do."""
         loaded = self._load_locked()
@@ -293,21 +331,14 @@ class Walk(ABC):
                 self._relations.run(leaf, f"SELECT FROM {leaf.only} LIMIT 1")
         # Two procedures that want the table for themselves would wait for each other's locks on the leaves.
         self._database.commit()
+        loaded = self._lock_both(self._load_new) if self.prepares_alone else self._load_new()
+        if loaded is not None:
+            self.prepare(loaded, loaded.columns)
+            # The next step reads the whole table, so this lock must end first.
+            self._database.commit()
         loaded = self._load_locked()
         if loaded is None:
             return False
-        new = [
-            column
-            for column in loaded.columns
-            if self.has_work(loaded.table, column) and not self.is_running(column)
-        ]
-        if new:
-            self.prepare(loaded, new)
-            # The next step reads the whole table, so this lock must end first.
-            self._database.commit()
-            loaded = self._load_locked()
-            if loaded is None:
-                return False
         running = [column for column in loaded.columns if self.is_running(column)]
         new = [column for column in running if self._progress.operation(column) != self.operation]
         if new:
@@ -663,25 +694,42 @@ class Walk(ABC):
         """Wait a moment."""
         self._database.pause(_PAUSE_SECONDS)
 
-    def _try_lock(self, table: EncryptedTable, mode: str) -> bool:
+    def _lock_both(self, load: Callable[[], Loaded | None]) -> Loaded | None:
+        """Lock the view and the base table with its partitions against all others.
+
+        Between two attempts, the transaction ends. The sessions that use the table may themselves wait for the end
+        of all transactions, as REINDEX CONCURRENTLY does, or for a row of the registry.
+
+        Args:
+            load: begins a transaction, and describes the table; or ends it, and returns None.
+
+        Returns:
+            The description of the locked table, or None as soon as there is none.
+        """
+        while (loaded := load()) is not None:
+            if self._try_lock(loaded.table):
+                # Another session may have changed the table before it was locked.
+                return load()
+            self._report_users(loaded)
+            self._database.commit()
+            self.pause()
+        return None
+
+    def _try_lock(self, table: EncryptedTable) -> bool:
         """Lock the view and the base table if they are free soon. A longer wait would make later sessions wait."""
         # Lock the view first, as all statements on the view do.
         names = [self._relations.described(oid).qualified for oid in (table.relation, table.base)]
         self._relations.set_local({"lock_timeout": _LOCK_TIMEOUT})
         try:
-            self._database.run(f"LOCK TABLE {', '.join(names)} IN {mode} MODE")
+            self._database.run(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
+            is_locked = True
         except Exception as error:
-            if not is_lock_timeout(error):
+            # Its name can change during the wait.
+            if not is_lock_timeout(error) and getattr(error, "sqlstate", None) != _UNDEFINED_TABLE:
                 raise
-            return False
+            is_locked = False
         self._relations.set_local({"lock_timeout": "0"})
-        return True
-
-    def lock_both(self, loaded: Loaded) -> None:
-        """Lock the view and the base table with its partitions against all others."""
-        while not self._try_lock(loaded.table, "ACCESS EXCLUSIVE"):
-            self._report_users(loaded)
-            self.pause()
+        return is_locked
 
     def _report_users(self, loaded: Loaded) -> None:
         """Name the sessions that use a table, and keep the procedure waiting, in a notice."""

@@ -104,6 +104,25 @@ def test_index_is_made_concurrently_while_a_procedure_waits(target: Target, ddl:
         assert contents(admin) == expected
 
 
+def test_procedure_waits_for_a_locked_table(target: Target) -> None:
+    """CREATE INDEX, for instance, locks a table for a long time. The procedure keeps nothing in the meantime."""
+    with target.session() as admin, target.session() as other:
+        expected = make_table(admin, 200, PLAIN)
+        encrypt(admin, "ssn")
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE customer_encrypted IN SHARE MODE")
+        call = Procedure(target, "migrate_column('customer', 'ssn')")
+        query = (
+            "SELECT count(*) FILTER (WHERE NOT granted) > 0 AND count(*) FILTER (WHERE relation ="
+            f" 'pgkeymgr.column_turn'::regclass) = 0 FROM pg_locks WHERE pid = {call.pid}"
+        )
+        wait_until(lambda: not call.is_alive() or value(admin, query), "it waits for the table only")
+        other.execute("COMMIT")
+        call.finish()
+        assert states(admin) == ["encrypted"]
+        assert contents(admin) == expected
+
+
 def test_column_is_renamed_while_its_rotation_begins(target: Target) -> None:
     with target.session() as admin, target.session() as other:
         expected = make_encrypted(admin)

@@ -15,7 +15,7 @@ checked.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from ..errors import DataError, ParameterError, UndefinedError, UnsupportedError
@@ -378,7 +378,14 @@ class Walk(ABC):
         loaded = self.load_running()
         if loaded is None:
             return None
-        found = self._lock_next_leaf(loaded)
+        try:
+            found = self._lock_next_leaf(loaded, option=" NOWAIT")
+        except Exception as error:
+            if not is_lock_timeout(error):
+                raise
+            self._database.commit()
+            self._wait_for_leaf()
+            return False
         if found is None:
             self._database.commit()
             return True
@@ -409,12 +416,24 @@ class Walk(ABC):
         ):
             yield
 
-    def _lock_next_leaf(self, loaded: Loaded, *, parents: bool = True) -> tuple[Table, int] | None:
+    def _wait_for_leaf(self) -> None:
+        """Wait until other sessions let the leaf where the operation goes on be written.
+
+        In the meantime, the transaction keeps nothing else: they may be waiting for a row of the registry.
+        """
+        with suppress(UndefinedError):
+            self._lock_next_leaf(self._load())
+        self._database.commit()
+
+    def _lock_next_leaf(
+        self, loaded: Loaded, *, parents: bool = True, option: str = ""
+    ) -> tuple[Table, int] | None:
         """Find the leaf where the operation goes on, and keep it in its table.
 
         Args:
             loaded: of this transaction.
             parents: whether to lock the tables that it is a partition of before.
+            option: what follows the mode in LOCK TABLE.
 
         Returns:
             The leaf, and the block that is next in it; None if all leaves are done.
@@ -425,22 +444,20 @@ class Walk(ABC):
             if found is None:
                 return None
             oid, block = found
-            if oid == self._base:
-                return loaded.base, block
-            if (leaf := self._lock_leaf(loaded, oid, parents=parents)) is not None:
+            if (leaf := self._lock_leaf(loaded, oid, parents=parents, option=option)) is not None:
                 return leaf, block
             leaves.remove(oid)
 
-    def _lock_leaf(self, loaded: Loaded, oid: int, *, parents: bool = True) -> Table | None:
-        """Lock a partition so that nobody drops or detaches it; return None if somebody has."""
+    def _lock_leaf(self, loaded: Loaded, oid: int, *, parents: bool = True, option: str = "") -> Table | None:
+        """Lock a leaf so that nobody drops or detaches it; return None if somebody has."""
         leaf = describe(self._database, oid)
         if leaf is None:
             return None
         self._check_leaf(loaded, leaf)
         try:
             if parents:
-                self._lock_parents(leaf)
-            self._relations.run(leaf, f"LOCK TABLE ONLY {leaf.qualified} IN ROW EXCLUSIVE MODE")
+                self._lock_parents(leaf, option)
+            self._relations.run(leaf, f"LOCK TABLE ONLY {leaf.qualified} IN ROW EXCLUSIVE MODE{option}")
         except Exception as error:
             if getattr(error, "sqlstate", None) != _UNDEFINED_TABLE:
                 raise
@@ -526,6 +543,7 @@ class Walk(ABC):
             # A row that is moved to another partition at this moment is a serialization failure.
             if not (is_lock_timeout(error) or is_serialization_failure(error)):
                 raise
+            self._relations.set_local({"lock_timeout": "0"})
             written, counts, _ = self._write_unlocked(leaf, tasks, blocks, "")
         self._relations.set_local({"lock_timeout": "0"})
         # Dense blocks make the next batch smaller, so that it does not exceed the batch size.

@@ -137,3 +137,21 @@ def test_column_is_renamed_while_its_rotation_begins(target: Target) -> None:
         assert rows(admin, query) == [("number", "encrypted")]
         found = rows(admin, "SELECT id, region, number, email FROM customer")
         assert {number: tuple(row) for number, *row in found} == expected
+
+
+def test_blind_index_is_not_dropped_during_a_batch(target: Target) -> None:
+    """A batch has its turn before it asks for the table; so this must have its turn before that, too."""
+    with target.session() as admin, target.session() as batch:
+        make_encrypted(admin)
+        admin.execute("SELECT pgkeymgr.add_blind_index('customer', 'ssn')")
+        batch.execute("BEGIN")
+        query = "SELECT id FROM pgkeymgr.encrypted_column WHERE column_name = 'ssn' AND blind_column = 'ssn_bidx'"
+        (column,) = rows(admin, query)[0]
+        batch.execute("INSERT INTO pgkeymgr.column_turn VALUES (%s) ON CONFLICT DO NOTHING", [column])
+        batch.execute("SELECT FROM pgkeymgr.column_turn WHERE column_id = %s FOR UPDATE", [column])
+        ddl = Statement(target, "SELECT pgkeymgr.drop_blind_index('customer', 'ssn')")
+        wait_until(lambda: waits(admin, ddl, "transactionid"), "it waits for its turn")
+        assert ddl.is_alive()
+        batch.execute("LOCK TABLE customer, customer_encrypted IN ACCESS EXCLUSIVE MODE NOWAIT")
+        batch.execute("COMMIT")
+        ddl.finish()

@@ -1,4 +1,4 @@
-"""The procedures for columns beside DDL of other sessions on the same table."""
+"""The procedures for columns, and verify_column, beside DDL of other sessions on the same table."""
 
 import threading
 
@@ -155,3 +155,15 @@ def test_blind_index_is_not_dropped_during_a_batch(target: Target) -> None:
         batch.execute("LOCK TABLE customer, customer_encrypted IN ACCESS EXCLUSIVE MODE NOWAIT")
         batch.execute("COMMIT")
         ddl.finish()
+
+
+def test_values_are_verified_after_ddl_that_has_begun(target: Target) -> None:
+    with target.session() as admin, target.session() as other:
+        make_encrypted(admin)
+        admin.execute("SELECT pgkeymgr.add_blind_index('customer', 'ssn')")
+        other.execute("BEGIN")
+        other.execute("SELECT pgkeymgr.drop_blind_index('customer', 'ssn')")
+        verification = Statement(target, "SELECT * FROM pgkeymgr.verify_column('customer', 'ssn')")
+        wait_until(lambda: waits(admin, verification), "it waits for the table")
+        other.execute("COMMIT")
+        assert verification.finish() == []

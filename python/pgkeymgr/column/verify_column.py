@@ -152,4 +152,9 @@ class VerifyColumn:
                 f"row-level security hides rows of {base}, which verify_column() would name",
                 hint="Call it as the owner of the table, or as a role that bypasses row-level security.",
             )
+        # Another session may have changed the columns during the wait for this lock.
+        self._relations.run(base, f"SELECT FROM {base.only} LIMIT 0")
+        table, column = self._relations.encrypted_column(str(base.oid), column_name)
+        base = self._relations.described(base.oid)
+        self._relations.check_base(table, base)
         return table, column, base

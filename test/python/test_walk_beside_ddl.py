@@ -167,3 +167,21 @@ def test_values_are_verified_after_ddl_that_has_begun(target: Target) -> None:
         wait_until(lambda: waits(admin, verification), "it waits for the table")
         other.execute("COMMIT")
         assert verification.finish() == []
+
+
+def test_type_is_renamed_while_another_column_is_encrypted(target: Target) -> None:
+    """The triggers' functions are written as the table is when the other session has committed."""
+    with target.session() as admin, target.session() as other:
+        make_table(admin, 10, PLAIN)
+        admin.execute("CREATE TYPE mood AS ENUM ('sad', 'glad')")
+        admin.execute("ALTER TABLE customer ADD COLUMN mood mood")
+        encrypt(admin, "mood")
+        other.execute("BEGIN")
+        other.execute("SELECT pgkeymgr.encrypt_column('customer', 'email')")
+        ddl = Statement(target, "ALTER TYPE mood RENAME TO state_of_mind")
+        wait_until(lambda: waits(admin, ddl), "it waits for the table")
+        other.execute("COMMIT")
+        ddl.finish()
+        admin.execute("INSERT INTO customer (id, region, email, mood) VALUES (1000, 'eu', 'new', 'glad')")
+        assert rows(admin, "SELECT email, mood::text FROM customer WHERE id = 1000") == [("new", "glad")]
+        assert value(admin, "SELECT email FROM customer_encrypted WHERE id = 1000") is None

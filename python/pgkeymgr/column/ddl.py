@@ -171,6 +171,11 @@ class Ddl:
 
     def _follow(self, base: int, altered: int, command: str, kind: str, invoker: int) -> None:
         table = self._registry.find(base)
+        if table is not None and kind in (TYPE, SCHEMA, NAME):
+            # The statement has not locked the table. To describe it waits for a session that is changing it.
+            self._views.described(table)
+            describe(self._database, base)
+            table = self._registry.find(base)
         if table is None:
             return
         self._relations.check_version(table)

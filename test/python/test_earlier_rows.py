@@ -55,6 +55,25 @@ def test_decrypt_column_waits(server: Cluster, leave: object, end: str) -> None:
         rows(caller, "DROP TABLE t")
 
 
+def test_procedure_waits_for_a_prepared_transaction_that_uses_the_table(server: Cluster) -> None:
+    path = "-c search_path=public,pgkeymgr"
+    with server.connect(NAME, options=path) as caller, server.connect(NAME, options=path) as other:
+        rows(caller, "CREATE TABLE used (id integer PRIMARY KEY, v text); INSERT INTO used VALUES (1, 'x')")
+        rows(caller, "SELECT encrypt_column('used', 'v')")
+        rows(other, "BEGIN; SELECT FROM used; PREPARE TRANSACTION 'used'")
+        notices: list[str] = []
+        caller.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+        thread = threading.Thread(target=rows, args=(caller, "CALL migrate_column('used', 'v')"))
+        thread.start()
+        try:
+            wait_until(lambda: notices, "the procedure to wait", seconds=30)
+        finally:
+            rows(other, "ROLLBACK PREPARED 'used'")
+            thread.join()
+        assert notices == ["pgkeymgr: waiting for a prepared transaction, which uses used"]
+        rows(caller, "DROP TABLE used_encrypted CASCADE")
+
+
 def test_the_last_batch_conflicts_with_standbys(server: Cluster) -> None:
     """Before the ciphertext goes, the WAL has a removal that cancels all who may see rows from before it.
 

@@ -751,14 +751,16 @@ class Walk(ABC):
 
     def _report_users(self, loaded: Loaded) -> None:
         """Name the sessions that use a table, and keep the procedure waiting, in a notice."""
-        sessions = self._database.query(
+        users = self._database.query(
+            # A prepared transaction has no pid.
             "SELECT DISTINCT l.pid FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database"
-            " WHERE l.granted AND l.pid <> pg_backend_pid() AND d.datname = current_database()"
+            " WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND d.datname = current_database()"
             " AND l.relation = ANY ($1) ORDER BY 1",
             ("oid[]", self.relation_oids(loaded)),
         )
-        verb = "uses" if len(sessions) == 1 else "use"
-        self.report_waiting([f"session {row['pid']}" for row in sessions], f"which {verb} {loaded.table.name}")
+        names = [f"session {row['pid']}" if row["pid"] else "a prepared transaction" for row in users]
+        verb = "uses" if len(names) == 1 else "use"
+        self.report_waiting(names, f"which {verb} {loaded.table.name}")
 
     def relation_oids(self, loaded: Loaded) -> list[int]:
         """Return the OIDs of the view, the base table and its partitions."""

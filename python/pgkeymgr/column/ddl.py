@@ -171,8 +171,9 @@ class Ddl:
 
     def _follow(self, base: int, altered: int, command: str, kind: str, invoker: int) -> None:
         table = self._registry.find(base)
-        if table is not None and kind in (TYPE, SCHEMA, NAME):
-            # The statement has not locked the table. To describe it waits for a session that is changing it.
+        if table is not None and kind in (INDEX, TYPE, SCHEMA, NAME):
+            # The statement may keep no lock on the table, as CREATE INDEX CONCURRENTLY does at its end.
+            # To describe the table waits for a session that is changing it.
             self._views.described(table)
             describe(self._database, base)
             table = self._registry.find(base)

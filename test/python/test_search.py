@@ -318,20 +318,24 @@ class Middle:
         number = value(self._watcher, f"SELECT id FROM encrypted_column WHERE column_name = '{column}'")
         rows(self._watcher, f"INSERT INTO column_turn VALUES ({number}) ON CONFLICT DO NOTHING")
         lock = f"SELECT FROM column_turn WHERE column_id = {number} FOR UPDATE"
+        begun = f"SELECT count(*) FROM column_progress WHERE column_name = '{column}'"
         with self._database.session() as first, self._database.session() as second:
-            for session in (first, second):
-                rows(session, "BEGIN")
-            rows(first, lock)
+            holder, other = first, second
+            rows(holder, f"BEGIN; {lock}")
             procedure = Procedure(self._database, call)  # type: ignore[arg-type]
             self._wait_for(1)
-            waiter = threading.Thread(target=rows, args=(second, lock))
-            waiter.start()
-            self._wait_for(2)
-            rows(first, "COMMIT")
-            waiter.join(60)
-            self._wait_for(1)
-            assert procedure.is_alive(), procedure.error
+            while not value(self._watcher, begun):
+                # The procedure has the lock for one transaction.
+                waiter = threading.Thread(target=rows, args=(other, f"BEGIN; {lock}"))
+                waiter.start()
+                self._wait_for(2)
+                rows(holder, "COMMIT")
+                waiter.join(60)
+                holder, other = other, holder
+                self._wait_for(1)
+                assert procedure.is_alive(), procedure.error
             yield
+            rows(holder, "COMMIT")
         procedure.finish()
 
     def _wait_for(self, count: int) -> None:

@@ -185,3 +185,30 @@ def test_type_is_renamed_while_another_column_is_encrypted(target: Target) -> No
         admin.execute("INSERT INTO customer (id, region, email, mood) VALUES (1000, 'eu', 'new', 'glad')")
         assert rows(admin, "SELECT email, mood::text FROM customer WHERE id = 1000") == [("new", "glad")]
         assert value(admin, "SELECT email FROM customer_encrypted WHERE id = 1000") is None
+
+
+HOLD = """
+    CREATE FUNCTION hold() RETURNS event_trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_catalog.pg_advisory_xact_lock(1); END $$;
+    CREATE EVENT TRIGGER a_hold ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION hold();
+"""
+
+
+def test_column_is_encrypted_at_the_end_of_a_concurrent_index(target: Target) -> None:
+    """CREATE INDEX CONCURRENTLY has given up its lock on the table when its event triggers run."""
+    with target.session() as admin, target.session() as other:
+        make_table(admin, 10, PLAIN)
+        encrypt(admin, "ssn")
+        rows(admin, HOLD)
+        admin.execute("SELECT pg_advisory_lock(1)")
+        ddl = Statement(target, "CREATE INDEX CONCURRENTLY ON customer_encrypted (n)")
+        wait_until(lambda: waits(admin, ddl, "advisory"), "it has made the index")
+        other.execute("BEGIN")
+        other.execute("SELECT pgkeymgr.encrypt_column('customer', 'email')")
+        admin.execute("SELECT pg_advisory_unlock(1)")
+        wait_until(lambda: waits(admin, ddl), "it waits for the table")
+        other.execute("COMMIT")
+        ddl.finish()
+        admin.execute("INSERT INTO customer (id, region, email) VALUES (1000, 'eu', 'new')")
+        assert rows(admin, "SELECT email FROM customer WHERE id = 1000") == [("new",)]
+        assert value(admin, "SELECT email FROM customer_encrypted WHERE id = 1000") is None

@@ -187,7 +187,7 @@ def break_base(superuser: Connection, how: str) -> None:
             "TRUNCATE t_encrypted",
             "DO $$ DECLARE change text; BEGIN FOR change IN"
             " SELECT format('DROP CONSTRAINT %I', conname) FROM pg_constraint"
-            " WHERE conrelid = 't_encrypted'::regclass"
+            " WHERE conrelid = 't_encrypted'::regclass AND contype <> 'n'"
             " LOOP EXECUTE 'ALTER TABLE t_encrypted ' || change; END LOOP; FOR change IN"
             " SELECT format('DROP TRIGGER %I ON t_encrypted', tgname) FROM pg_trigger"
             " WHERE tgrelid = 't_encrypted'::regclass LOOP EXECUTE change; END LOOP; END $$",

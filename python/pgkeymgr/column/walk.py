@@ -432,7 +432,8 @@ class Walk(ABC):
 
         Args:
             loaded: of this transaction.
-            parents: whether to lock the tables that it is a partition of before.
+            parents: whether to lock the tables that it is a partition of before. Without them, a table without
+                partitions is not locked, either: it is in no table, and CREATE INDEX must not wait for a row.
             option: what follows the mode in LOCK TABLE.
 
         Returns:
@@ -444,6 +445,8 @@ class Walk(ABC):
             if found is None:
                 return None
             oid, block = found
+            if oid == self._base and not parents:
+                return loaded.base, block
             if (leaf := self._lock_leaf(loaded, oid, parents=parents, option=option)) is not None:
                 return leaf, block
             leaves.remove(oid)

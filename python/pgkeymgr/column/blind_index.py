@@ -454,8 +454,8 @@ class BlindIndexes:
             UnsupportedError: a UNIQUE constraint of the column needs it.
         """
         refuse_null(kind=kind)
-        _, column = self._relations.encrypted_column(relation, column_name)
-        self._relations.check_owner(self._relations.resolve(relation))
+        table, column = self._relations.encrypted_column(relation, column_name)
+        self._relations.check_owner(table.base)
         # A batch of build_blind_index() has its turn before it locks the table, too.
         self._registry.progress.lock(column.id)
         _, base = self._relations.lock_table(relation)

@@ -138,9 +138,7 @@ class VerifyColumn:
 
     def _find(self, relation: str, column_name: str) -> tuple[EncryptedTable, EncryptedColumn, Table]:
         refuse_null(column_name=column_name)
-        table, column = self._relations.encrypted_column(relation, column_name)
-        base = self._relations.described(table.base)
-        self._relations.check_base(table, base)
+        _, _, base = self._described(relation, column_name)
         (row,) = self._database.query(
             "SELECT has_table_privilege($1, 'SELECT') AS may_read, row_security_active($1) AS is_bound",
             ("oid", base.oid),
@@ -154,7 +152,10 @@ class VerifyColumn:
             )
         # Another session may have changed the columns during the wait for this lock.
         self._relations.run(base, f"SELECT FROM {base.only} LIMIT 0")
-        table, column = self._relations.encrypted_column(str(base.oid), column_name)
-        base = self._relations.described(base.oid)
+        return self._described(str(base.oid), column_name)
+
+    def _described(self, relation: str, column_name: str) -> tuple[EncryptedTable, EncryptedColumn, Table]:
+        table, column = self._relations.encrypted_column(relation, column_name)
+        base = self._relations.described(table.base)
         self._relations.check_base(table, base)
         return table, column, base

@@ -237,41 +237,41 @@ class Walk(ABC):
             self._relations.check_owners_key(self._keys, base, column, self.usages)
         return Loaded(table, base, columns)
 
-    def _load_locked(self) -> Loaded | None:
+    def _load_locked(
+        self, is_wanted: Callable[[EncryptedTable, EncryptedColumn], bool] = lambda table, column: True
+    ) -> Loaded | None:
         """Begin a transaction in which no other session begins or ends an operation on the columns.
 
+        Args:
+            is_wanted: whether a column is to be in the description.
+
         Returns:
-            The description of the table, or None if none of the columns is encrypted any more.
+            The description of the table with these columns, or None if there are none.
         """
         for column_id in self._ids:
             self._progress.lock(column_id)
         try:
             loaded = self._load()
         except UndefinedError:
-            loaded = None
-        if loaded is None or not loaded.columns:
+            columns = []
+        else:
+            columns = [column for column in loaded.columns if is_wanted(loaded.table, column)]
+        if not columns:
             self._database.commit()
             return None
-        return loaded
+        return loaded._replace(columns=columns)
 
     def load_running(self) -> Loaded | None:
-        """Do ``_load_locked`` for the columns on which the operation is running.
+        """Do ``_load_locked`` for the columns on which the operation is running."""
+        return self._load_locked(
+            lambda _, column: self.is_running(column) and self._progress.operation(column) == self.operation
+        )
 
-        Returns:
-            The description of the table with these columns, or None if there are none.
-        """
-        loaded = self._load_locked()
-        if loaded is None:
-            return None
-        running = [
-            column
-            for column in loaded.columns
-            if self.is_running(column) and self._progress.operation(column) == self.operation
-        ]
-        if not running:
-            self._database.commit()
-            return None
-        return loaded._replace(columns=running)
+    def _load_new(self) -> Loaded | None:
+        """Do ``_load_locked`` for the columns that are not in the state of this operation yet."""
+        return self._load_locked(
+            lambda table, column: self.has_work(table, column) and not self.is_running(column)
+        )
 
     def load_one(self, column: EncryptedColumn) -> tuple[Loaded, EncryptedColumn] | None:
         """Do ``load_running``, and also return the present description of one of the columns, if it is running."""
@@ -295,25 +295,6 @@ class Walk(ABC):
         if loaded is None:
             return None
         return loaded, next(each for each in loaded.columns if each.id == column.id)
-
-    def _load_new(self) -> Loaded | None:
-        """Do ``_load_locked`` for the columns that are not in the state of this operation yet.
-
-        Returns:
-            The description of the table with these columns, or None if there are none.
-        """
-        loaded = self._load_locked()
-        if loaded is None:
-            return None
-        new = [
-            column
-            for column in loaded.columns
-            if self.has_work(loaded.table, column) and not self.is_running(column)
-        ]
-        if not new:
-            self._database.commit()
-            return None
-        return loaded._replace(columns=new)
 
     def _start(self) -> bool:
         """Begin an operation, or find it begun; return whether there is something to do."""

@@ -25,7 +25,7 @@ from waiting import wait_until
 
 OPERATIONS = ("migrate", "rotate", "decrypt")
 STATES = {"migrate": "migrating", "rotate": "rotating", "decrypt": "decrypting"}
-LIMITS = "-c statement_timeout=10s -c lock_timeout=10s"
+LIMITS = "-c statement_timeout=2s -c lock_timeout=2s"
 """For sessions that must never wait for a procedure for longer than a batch takes; generous, for slow machines."""
 SEED = int(os.environ.get("PGKEYMGR_TEST_SEED", "0")) or time.time_ns()
 Row = tuple[str | None, int]

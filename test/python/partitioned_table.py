@@ -76,13 +76,14 @@ def count_updates(connection: Connection) -> None:
     connection.execute("CREATE TRIGGER touch BEFORE UPDATE ON customer FOR EACH ROW EXECUTE FUNCTION touch()")
 
 
-class Procedure(threading.Thread):
-    """A procedure that runs in a session of its own."""
+class Statement(threading.Thread):
+    """A statement that runs in a session of its own."""
 
-    def __init__(self, target: Target, call: str, user: str = "postgres") -> None:
+    def __init__(self, target: Target, statement: str, user: str = "postgres") -> None:
         super().__init__(daemon=True)
         self._connection = target.connect(user)
-        self._call = f"CALL pgkeymgr.{call}"
+        self._statement = statement
+        self._found: list[tuple[object, ...]] = []
         self.notices: list[str] = []
         self._connection.add_notice_handler(lambda notice: self.notices.append(notice.message_primary or ""))
         self.pid = self._connection.info.backend_pid
@@ -90,23 +91,36 @@ class Procedure(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Call it, and keep its error."""
+        """Run it, and keep its rows or its error."""
         try:
-            self._connection.execute(self._call.encode())
+            self._found = rows(self._connection, self._statement)
         except psycopg.Error as error:
             self.error = error
         self._connection.close()
 
+    def finish(self) -> list[tuple[object, ...]]:
+        """Wait until it has ended without an error, and return its rows."""
+        self.join(120)
+        assert not self.is_alive(), "the statement does not end"
+        if self.error is not None:
+            raise self.error
+        return self._found
+
+    def waits_for(self, connection: Connection, *events: str) -> bool:
+        """Return whether it waits for one of some kinds of locks."""
+        query = f"SELECT wait_event FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = {self.pid}"
+        return any(event in events for (event,) in rows(connection, query))
+
+
+class Procedure(Statement):
+    """A procedure that runs in a session of its own."""
+
+    def __init__(self, target: Target, call: str, user: str = "postgres") -> None:
+        super().__init__(target, f"CALL pgkeymgr.{call}", user)
+
     def kill(self) -> None:
         """Kill its backend, and with it all sessions of the server."""
         os.kill(self.pid, signal.SIGKILL)
-
-    def finish(self) -> None:
-        """Wait until it has ended, without an error."""
-        self.join(120)
-        assert not self.is_alive(), "the procedure does not end"
-        if self.error is not None:
-            raise self.error
 
     def stop(self, connection: Connection) -> None:
         """End its session, and with it the procedure, in the middle of its work."""
@@ -122,11 +136,6 @@ class Procedure(threading.Thread):
     def waits_for_last_row(self, connection: Connection) -> bool:
         """Return whether it waits for a row when all other rows are done: only then does it report for whom."""
         return bool(self.notices) and self.waits_for_row(connection)
-
-    def waits_for(self, connection: Connection, *events: str) -> bool:
-        """Return whether it waits for one of some kinds of locks."""
-        query = f"SELECT wait_event FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = {self.pid}"
-        return any(event in events for (event,) in rows(connection, query))
 
 
 def begin(target: Target, connection: Connection, call: str) -> None:

@@ -1,13 +1,10 @@
 """The procedures for columns, and verify_column, beside DDL of other sessions on the same table."""
 
-import threading
-
 import column_workload
-import psycopg
 import pytest
 from column_workload import Target
 from conftest import Connection, rows, value
-from partitioned_table import Procedure, contents, encrypt, make_table
+from partitioned_table import Procedure, Statement, contents, encrypt, make_table
 from test_walk_columns import PLAIN, states
 from waiting import wait_until
 
@@ -15,39 +12,9 @@ server = column_workload.server
 target = column_workload.target
 
 
-class Statement(threading.Thread):
-    """A statement that runs in a session of its own."""
-
-    def __init__(self, target: Target, statement: str) -> None:
-        super().__init__(daemon=True)
-        self._connection = target.connect()
-        self._statement = statement
-        self.pid = self._connection.info.backend_pid
-        self.result: list[tuple[object, ...]] = []
-        self.error: psycopg.Error | None = None
-        self.start()
-
-    def run(self) -> None:
-        """Run it, and keep its rows or its error."""
-        try:
-            self.result = rows(self._connection, self._statement)
-        except psycopg.Error as error:
-            self.error = error
-        self._connection.close()
-
-    def finish(self) -> list[tuple[object, ...]]:
-        """Wait until it has ended without an error, and return its rows."""
-        self.join(120)
-        assert not self.is_alive(), "the statement does not end"
-        if self.error is not None:
-            raise self.error
-        return self.result
-
-
-def waits(connection: Connection, call: Statement | Procedure, kind: str = "relation") -> bool:
+def waits(connection: Connection, call: Statement, event: str = "relation") -> bool:
     """Return whether a call waits for a lock of a kind, or has ended."""
-    query = f"SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = '{kind}' AND pid = {call.pid})"
-    return not call.is_alive() or bool(value(connection, query))
+    return not call.is_alive() or call.waits_for(connection, event)
 
 
 def make_encrypted(connection: Connection) -> dict[int, tuple[str, str | None, str | None]]:
